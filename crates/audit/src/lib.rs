@@ -1,0 +1,1 @@
+//! Events, their encoding, the Merkle tree over them, proofs, checkpoints and verification.

@@ -1,0 +1,1 @@
+//! The researcher's end of a session.

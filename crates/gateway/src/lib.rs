@@ -1,0 +1,1 @@
+//! Listeners, handshake, identity and relay.

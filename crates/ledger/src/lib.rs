@@ -1,0 +1,1 @@
+//! Keeps the audit's entries durably, signs and publishes checkpoints.

@@ -1,0 +1,268 @@
+//! A permit as the program knows it: everything checked, nothing optional that has a default.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{HolderId, PermitId, WorkspaceName};
+
+/// A line of a permit's file: what a decision is founded on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The file, as the operator named it.
+    pub file: Arc<str>,
+    /// The line, counted from 1.
+    pub line: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// One thing wrong with a permit: where, what, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// File and line.
+    pub at: Place,
+    /// The column, counted from 1 in characters.
+    pub column: u32,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}; {}", self.at, self.column, self.what, self.help)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// A data permit: names persons, data, purpose and period.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// Its diary number.
+    pub id: PermitId,
+    /// Its title.
+    pub title: String,
+    /// What the data may be used for.
+    pub purpose: String,
+    /// The health data access body that issued it.
+    pub issuer: String,
+    /// From when until when it holds.
+    pub validity: Validity,
+    /// The persons it lists; never empty.
+    pub holders: Vec<Holder>,
+    /// The environment it grants.
+    pub workspace: Workspace,
+    /// The data it grants.
+    pub datasets: Vec<Dataset>,
+    /// What the workspace may reach; all else is dropped.
+    pub egress: Vec<Destination>,
+    /// How long, how many, from where.
+    pub session: SessionLimits,
+    /// What a session may use up.
+    pub resources: Resources,
+    /// What is recorded.
+    pub recording: Recording,
+    /// Where it was read from; the line is that of its id.
+    pub at: Place,
+}
+
+impl Permit {
+    /// The person of that id, if the permit lists her.
+    #[must_use]
+    pub fn holder(&self, id: &HolderId) -> Option<&Holder> {
+        self.holders.iter().find(|holder| holder.id == *id)
+    }
+}
+
+/// A half-open period: `from` is inside it, `until` is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validity {
+    /// First instant inside.
+    pub from: Timestamp,
+    /// First instant after.
+    pub until: Timestamp,
+    /// The line that sets `from`.
+    pub from_at: Place,
+    /// The line that sets `until`.
+    pub until_at: Place,
+}
+
+/// A natural person whom a permit lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The name that entries and commands use.
+    pub id: HolderId,
+    /// The name that people use; never matched against anything.
+    pub name: String,
+    /// What her certificate must show.
+    pub identity: Identity,
+    /// When her own right ends, if before the permit.
+    pub until: Option<Timestamp>,
+    /// Where she is listed.
+    pub at: Place,
+}
+
+/// What identifies one person in a certificate. Matched exactly; a common name is no identity.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Identity {
+    /// A URI subject alternative name in SPIFFE form.
+    Uri(String),
+    /// A configured issuer and the subject's `serialNumber` (as FINEID's SATU).
+    Serial {
+        /// The issuer's name in the gateway's configuration.
+        issuer: String,
+        /// The subject's `serialNumber` attribute.
+        serial_number: String,
+    },
+    /// SHA-256 of the certificate's SubjectPublicKeyInfo.
+    Key([u8; 32]),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uri(uri) => f.write_str(uri),
+            Self::Serial { issuer, serial_number } => write!(f, "{issuer} serialNumber {serial_number}"),
+            Self::Key(digest) => {
+                f.write_str("key sha256:")?;
+                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+/// What a verified certificate shows of the person who holds its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Every identity that the certificate carries: its URIs, its issuer with serial number, its key.
+    pub identities: Vec<Identity>,
+    /// First instant at which the certificate is no longer valid.
+    pub expires: Timestamp,
+}
+
+/// The isolated environment of one permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Its name; one permit, one workspace.
+    pub name: WorkspaceName,
+    /// Where it is named.
+    pub at: Place,
+}
+
+/// Data that the permit grants, mounted read-only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// Its name.
+    pub name: String,
+    /// Its folder on the host.
+    pub path: PathBuf,
+    /// Where the workspace sees it, below `/data`.
+    pub mounted_at: PathBuf,
+    /// Where it is granted.
+    pub at: Place,
+}
+
+/// A transport protocol that may be allowed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The protocol's number in an IP header.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port of a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Port {
+    /// 1 to 65535.
+    pub number: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.protocol)
+    }
+}
+
+/// What a workspace may reach, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// Its name, for people.
+    pub name: String,
+    /// An address (as a full-length prefix) or a network.
+    pub to: IpNet,
+    /// The open ports; never empty.
+    pub ports: Vec<Port>,
+    /// Why the permit needs it.
+    pub reason: String,
+    /// Where it is listed.
+    pub at: Place,
+}
+
+/// How long a session lasts, how many there are, from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Sessions that one person may have open at once.
+    pub max_per_person: u32,
+    /// The longest a session lasts.
+    pub max_length: Duration,
+    /// A session without input for this long is closed.
+    pub idle_disconnect: Duration,
+    /// The networks a holder may connect from; never empty.
+    pub from_networks: Vec<IpNet>,
+    /// Where the networks are listed, or the permit's own line.
+    pub from_networks_at: Place,
+}
+
+/// What one session may use up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u32,
+    /// Processor time, in hundredths of one processor.
+    pub cpu_percent: u32,
+}
+
+/// What is recorded of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recording {
+    /// All output, and when the holder typed; never what she typed.
+    OutputAndInputTiming,
+}

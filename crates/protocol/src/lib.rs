@@ -1,0 +1,1 @@
+//! The wire between client and gateway, frame by frame.

@@ -1,0 +1,1 @@
+//! The only privileged process: builds cells, enforces plans, reaps.
