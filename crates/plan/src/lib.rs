@@ -1,1 +1,9 @@
 //! What a cell is made of, as plain data, and the orders that ask the warden for one.
+//!
+//! A [`Plan`] follows from a permit alone: mounts, destinations, limits, walls. The gateway writes its digest into the session's
+//! opening entry; the warden makes the same plan from its own copy of the permit and refuses to build another. This crate
+//! renders and encodes; it never touches the kernel, files or the clock.
+
+pub mod order;
+
+pub use order::{Order, Report};
