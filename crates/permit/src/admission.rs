@@ -107,7 +107,7 @@ macro_rules! refusal_codes {
 
 refusal_codes! {
     /// No certificate came.
-    CertificateMissing "certificate-missing" "present the certificate that you were given (--as, or --cert and --key)"
+    CertificateMissing "certificate-missing" "present the certificate that you were given (sulku connect --profile FILE)"
     /// The certificate's time has passed or not yet come.
     CertificateExpired "certificate-expired" "renew your certificate with the body that issued it"
     /// A CRL lists the certificate.

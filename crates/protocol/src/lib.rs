@@ -1,1 +1,39 @@
-//! The wire between client and gateway, frame by frame.
+//! The wire between client and gateway, frame by frame: ALPN `sulku/1`, the same over TLS and over a QUIC stream.
+//!
+//! A frame is one byte of kind, four bytes of length (big endian), and that many bytes. Small structured frames are JSON, the
+//! rest is raw. The client speaks first ([`Ask::Hello`]); the gateway answers with [`Tell::Welcome`] or [`Tell::Refused`]. TLS 1.3
+//! lets a client believe in success before the server has judged its certificate, so nothing counts before that answer.
+//!
+//! Output is paced by credit: the gateway never has more than [`OUTPUT_CREDIT_BYTES`] on the way that the client has not
+//! reported as shown, so that a Ctrl-C is heard at once however slow the client is.
+//!
+//! This crate encodes and decodes; it opens no connection and knows no clock.
+
+mod codec;
+mod frame;
+
+pub use codec::{Decoder, FrameError, encode};
+pub use frame::{Ask, ClosedFrame, HelloFrame, Message, Purpose, RefusedFrame, SessionRow, Signal, Tell, WelcomeFrame};
+
+/// The protocol's name in TLS ALPN (RFC 7301).
+pub const ALPN: &[u8] = b"sulku/1";
+/// The version in [`HelloFrame`].
+pub const VERSION: u32 = 1;
+/// The longest payload of a frame. Output comes in quanta of at most this, so that no session keeps the others waiting.
+pub const PAYLOAD_BYTES_MAX: usize = 32 * 1024;
+/// Output that may be on its way to a client unreported. At 2 MB/s of reading, 65 ms.
+pub const OUTPUT_CREDIT_BYTES: u32 = 128 * 1024;
+/// QUIC application error codes with which the gateway closes a connection.
+pub mod quic_code {
+    /// The session is over; the frames said why.
+    pub const DONE: u32 = 0;
+    /// A refusal was sent, or would have been.
+    pub const REFUSED: u32 = 1;
+    /// The peer broke the protocol.
+    pub const PROTOCOL: u32 = 2;
+    /// The gateway is full.
+    pub const BUSY: u32 = 3;
+}
+
+#[cfg(test)]
+mod tests;

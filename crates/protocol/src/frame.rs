@@ -1,0 +1,266 @@
+//! The frames, one enum for each direction.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sulku_permit::{HolderId, PermitId, RefusalCode, SessionId};
+
+use crate::codec::{FrameError, json, json_payload};
+
+/// A set of frames that travels in one direction.
+pub trait Message: Sized {
+    /// The frame's kind and payload.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`]: the payload is beyond the bound.
+    fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError>;
+
+    /// The frame of that kind and payload.
+    ///
+    /// # Errors
+    /// The kind is unknown or the payload is not of its kind.
+    fn from_parts(kind: u8, payload: &[u8]) -> Result<Self, FrameError>;
+}
+
+/// From the client to the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// First, and once: who speaks and what for.
+    Hello(HelloFrame),
+    /// What the holder typed.
+    Input(Vec<u8>),
+    /// The holder's terminal has another size.
+    Resize {
+        /// Columns.
+        columns: u16,
+        /// Rows.
+        rows: u16,
+    },
+    /// Send a signal to what runs in the foreground.
+    Signal(Signal),
+    /// This many more bytes of output have been shown.
+    Shown(u32),
+    /// The holder leaves.
+    Leave,
+}
+
+/// From the gateway to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tell {
+    /// The session is open.
+    Welcome(WelcomeFrame),
+    /// It is not, and this is what to do.
+    Refused(RefusedFrame),
+    /// What the terminal shows; recorded before it is sent.
+    Output(Vec<u8>),
+    /// The session is closed; nothing follows.
+    Closed(ClosedFrame),
+    /// The open sessions, to an operator.
+    Sessions(Vec<SessionRow>),
+    /// What an operator asked for is done; nothing follows.
+    Done,
+}
+
+/// The first frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HelloFrame {
+    /// [`crate::VERSION`].
+    pub version: u32,
+    /// The client's name and version, for the record.
+    pub client: String,
+    /// What the connection is for.
+    pub purpose: Purpose,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Purpose {
+    /// A session in the workspace of a permit.
+    Connect {
+        /// The permit; needed by a holder of several.
+        permit: Option<PermitId>,
+        /// A command instead of a shell.
+        command: Option<Vec<String>>,
+        /// The terminal's kind, as in `TERM`.
+        term: String,
+        /// The terminal's columns.
+        columns: u16,
+        /// The terminal's rows.
+        rows: u16,
+    },
+    /// An operator wants to see the open sessions.
+    ListSessions,
+    /// An operator ends a session.
+    EndSession {
+        /// Which.
+        session: SessionId,
+    },
+}
+
+/// The session is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WelcomeFrame {
+    /// Its id.
+    pub session: SessionId,
+    /// The permit.
+    pub permit: PermitId,
+    /// The permit's title.
+    pub title: String,
+    /// The holder, as the permit calls her.
+    pub person: HolderId,
+    /// The workspace's name.
+    pub workspace: String,
+    /// When the session ends at the latest.
+    pub ends: Timestamp,
+    /// What is recorded, in words.
+    pub recording: String,
+    /// What is off, in words.
+    pub off: Vec<String>,
+    /// Credit for output, in bytes.
+    pub credit: u32,
+}
+
+/// The session does not open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedFrame {
+    /// The reason's stable name.
+    pub code: RefusalCode,
+    /// What to do.
+    pub advice: String,
+    /// The permits to choose from, where that is the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<PermitId>,
+}
+
+/// The session is closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClosedFrame {
+    /// Why: the same stable name as in the ledger's `session.closed`.
+    pub reason: String,
+    /// In words, for the holder.
+    pub message: String,
+    /// The exit status of shell or command, if it ended by itself; 128 + n when signal n ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
+}
+
+/// One open session, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionRow {
+    /// Its id.
+    pub session: SessionId,
+    /// The permit.
+    pub permit: PermitId,
+    /// The holder.
+    pub person: HolderId,
+    /// Where she is.
+    pub from: String,
+    /// `tls` or `quic`.
+    pub transport: String,
+    /// Since when.
+    pub opened: Timestamp,
+    /// Until when at the latest.
+    pub ends: Timestamp,
+    /// Seconds since she last typed.
+    pub idle_s: u64,
+    /// Bytes shown.
+    pub bytes_out: u64,
+}
+
+/// A signal for what runs in the foreground; the byte on the wire is its place in [`Signal::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "signal(7) says what each is")]
+pub enum Signal {
+    Hup,
+    Int,
+    Quit,
+    Term,
+    Usr1,
+    Usr2,
+    Tstp,
+    Cont,
+}
+
+impl Signal {
+    /// All signals, in the order of their bytes.
+    pub const ALL: &[Self] = &[Self::Hup, Self::Int, Self::Quit, Self::Term, Self::Usr1, Self::Usr2, Self::Tstp, Self::Cont];
+}
+
+const HELLO: u8 = 0x01;
+const INPUT: u8 = 0x02;
+const RESIZE: u8 = 0x03;
+const SIGNAL: u8 = 0x04;
+const SHOWN: u8 = 0x05;
+const LEAVE: u8 = 0x06;
+const WELCOME: u8 = 0x81;
+const REFUSED: u8 = 0x82;
+const OUTPUT: u8 = 0x83;
+const CLOSED: u8 = 0x84;
+const SESSIONS: u8 = 0x85;
+const DONE: u8 = 0x86;
+
+impl Message for Ask {
+    fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
+        Ok(match self {
+            Self::Hello(hello) => (HELLO, json_payload(hello)?),
+            Self::Input(bytes) => (INPUT, bytes.clone()),
+            Self::Resize { columns, rows } => (RESIZE, [columns.to_be_bytes(), rows.to_be_bytes()].concat()),
+            Self::Signal(signal) => {
+                let byte = Signal::ALL.iter().position(|known| known == signal).and_then(|place| u8::try_from(place).ok());
+                (SIGNAL, vec![byte.expect("ALL has every signal, and fewer than 256")])
+            }
+            Self::Shown(bytes) => (SHOWN, bytes.to_be_bytes().to_vec()),
+            Self::Leave => (LEAVE, Vec::new()),
+        })
+    }
+
+    fn from_parts(kind: u8, payload: &[u8]) -> Result<Self, FrameError> {
+        let wrong = FrameError::Payload { kind };
+        match (kind, payload) {
+            (HELLO, payload) => Ok(Self::Hello(json(kind, payload)?)),
+            (INPUT, []) => Err(wrong),
+            (INPUT, payload) => Ok(Self::Input(payload.to_vec())),
+            (RESIZE, &[a, b, c, d]) => match (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])) {
+                (0, _) | (_, 0) => Err(wrong),
+                (columns, rows) => Ok(Self::Resize { columns, rows }),
+            },
+            (SIGNAL, &[place]) => Signal::ALL.get(usize::from(place)).map(|signal| Self::Signal(*signal)).ok_or(wrong),
+            (SHOWN, &[a, b, c, d]) => Ok(Self::Shown(u32::from_be_bytes([a, b, c, d]))),
+            (LEAVE, []) => Ok(Self::Leave),
+            (RESIZE | SIGNAL | SHOWN | LEAVE, _) => Err(wrong),
+            _ => Err(FrameError::Kind { kind }),
+        }
+    }
+}
+
+impl Message for Tell {
+    fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
+        Ok(match self {
+            Self::Welcome(welcome) => (WELCOME, json_payload(welcome)?),
+            Self::Refused(refused) => (REFUSED, json_payload(refused)?),
+            Self::Output(bytes) => (OUTPUT, bytes.clone()),
+            Self::Closed(closed) => (CLOSED, json_payload(closed)?),
+            Self::Sessions(rows) => (SESSIONS, json_payload(rows)?),
+            Self::Done => (DONE, Vec::new()),
+        })
+    }
+
+    fn from_parts(kind: u8, payload: &[u8]) -> Result<Self, FrameError> {
+        match (kind, payload) {
+            (WELCOME, payload) => Ok(Self::Welcome(json(kind, payload)?)),
+            (REFUSED, payload) => Ok(Self::Refused(json(kind, payload)?)),
+            (OUTPUT, []) => Err(FrameError::Payload { kind }),
+            (OUTPUT, payload) => Ok(Self::Output(payload.to_vec())),
+            (CLOSED, payload) => Ok(Self::Closed(json(kind, payload)?)),
+            (SESSIONS, payload) => Ok(Self::Sessions(json(kind, payload)?)),
+            (DONE, []) => Ok(Self::Done),
+            (DONE, _) => Err(FrameError::Payload { kind }),
+            _ => Err(FrameError::Kind { kind }),
+        }
+    }
+}
