@@ -1,10 +1,31 @@
 //! The audit's language: events, their encoding as entries, the Merkle tree over them, proofs, checkpoints, verification.
 //!
-//! What the gateway, the warden and the ledger say to each other about entries is here ([`event`], [`wire`]), and all that an
-//! auditor needs to check a log without trusting who kept it. This crate never reads files, sockets or the clock.
+//! What the gateway, the warden and the ledger say to each other about entries is here ([`event`], [`wire`], [`receipt`]), and all
+//! that an auditor needs to check a log without trusting who kept it ([`verify`], [`proof`]). The formats are those of
+//! RFC 6962 and C2SP (tlog-tiles, tlog-checkpoint, signed-note, tlog-proof), so that tools which others wrote can check it too.
+//!
+//! This crate never reads files, sockets, the clock or randomness: bytes, times and salts are arguments.
 
+pub mod checkpoint;
+pub mod counters;
+pub mod entry;
 pub mod event;
+pub mod merkle;
+pub mod note;
+pub mod proof;
+pub mod receipt;
+pub mod source;
+pub mod tile;
+pub mod verify;
 pub mod wire;
 
+pub use checkpoint::Checkpoint;
+pub use counters::Counters;
+pub use entry::{Entry, Stamp};
 pub use event::{CloseReason, Draft, Event, Writer};
-pub use wire::Receipt;
+pub use merkle::Hash;
+pub use note::{Signer, Verifier};
+pub use proof::EntryProof;
+pub use receipt::{Opening, Receipt, ReceiptError};
+pub use source::{Source, SourceError};
+pub use verify::{Fault, Recordings, Verified};

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Draft;
+pub use crate::receipt::Receipt;
 
 /// The longest head. An entry is at most 65,535 bytes (C2SP tlog-tiles), and a head is a little more than one.
 pub const HEAD_BYTES_MAX: usize = 96 * 1024;
@@ -29,6 +30,7 @@ pub struct Request {
 /// What the ledger can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "nearly every request is an append, and none is kept for long")]
 pub enum RequestBody {
     /// Keep this. The answer comes when it is durable. With `recording.chunk`, the blob is the chunk, kept first.
     Append(Draft),
@@ -83,26 +85,6 @@ pub enum ResponseBody {
     },
 }
 
-/// The ledger's word that an entry is durable. Comes from the ledger alone; nothing else makes one.
-///
-/// The signature is Ed25519 over `sulku-receipt/1\n<origin>\n<index>\n<leaf hash in hexadecimal>\n`, so that the warden need not
-/// trust the gateway that hands it on. Only a receipt for `session.opened` carries the entry and the signature.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[must_use]
-pub struct Receipt {
-    /// The entry's number in the log, from 0.
-    index: u64,
-    /// RFC 6962 leaf hash of the entry's bytes, in hexadecimal.
-    leaf_hash: String,
-    /// The entry's exact bytes, which are JSON text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    entry: Option<String>,
-    /// The signature, in base 64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    signature: Option<String>,
-}
-
 /// A frame that can't be one.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
@@ -134,16 +116,23 @@ pub fn encode<T: Serialize>(head: &T, blob: &[u8]) -> Result<Vec<u8>, WireError>
     Ok(frame)
 }
 
+/// A frame taken off a buffer: its head, its blob, and how many bytes it had.
+pub type Frame<'b, T> = (T, &'b [u8], usize);
+
 /// Takes the first frame off `buffer`: its head, its blob, and how many bytes it had. `None` when it is not all there yet.
 ///
 /// # Errors
 /// The bytes can never become a frame; the connection they came over is of no more use.
-pub fn decode<T: DeserializeOwned>(buffer: &[u8]) -> Result<Option<(T, &[u8], usize)>, WireError> {
-    let Some((lengths_bytes, rest)) = buffer.split_first_chunk::<8>() else { return Ok(None) };
+pub fn decode<T: DeserializeOwned>(buffer: &[u8]) -> Result<Option<Frame<'_, T>>, WireError> {
+    let Some((lengths_bytes, rest)) = buffer.split_first_chunk::<8>() else {
+        return Ok(None);
+    };
     let [a, b, c, d, e, f, g, h] = *lengths_bytes;
     let (head, blob) = (u32::from_be_bytes([a, b, c, d]) as usize, u32::from_be_bytes([e, f, g, h]) as usize);
     lengths(head, blob)?;
-    let (Some(head_bytes), Some(blob_bytes)) = (rest.get(..head), rest.get(head..head + blob)) else { return Ok(None) };
+    let (Some(head_bytes), Some(blob_bytes)) = (rest.get(..head), rest.get(head..head + blob)) else {
+        return Ok(None);
+    };
     Ok(Some((serde_json::from_slice(head_bytes)?, blob_bytes, 8 + head + blob)))
 }
 
@@ -151,13 +140,5 @@ fn lengths(head: usize, blob: usize) -> Result<(u32, u32), WireError> {
     match (u32::try_from(head), u32::try_from(blob)) {
         (Ok(head_length), Ok(blob_length)) if head <= HEAD_BYTES_MAX && blob <= BLOB_BYTES_MAX => Ok((head_length, blob_length)),
         _ => Err(WireError::TooLong { head, blob }),
-    }
-}
-
-impl Receipt {
-    /// The entry's number in the log, from 0.
-    #[must_use]
-    pub const fn index(&self) -> u64 {
-        self.index
     }
 }

@@ -1,0 +1,179 @@
+//! The gapless counters: how many entries each permit and session has, and how far each session's recording goes.
+//!
+//! Inclusion proofs show that an entry is in the log, not that none was left out of a selection. The counters do: the entries about
+//! one permit are numbered 0, 1, 2 …, and so are those about one session. The ledger numbers with the same code that auditors
+//! check with. Keeps a few words per permit and session, for as long as the log is.
+
+use std::collections::HashMap;
+
+use sulku_permit::{PermitId, SessionId};
+
+use crate::entry::Entry;
+use crate::event::{Draft, Event};
+use crate::merkle::Hash;
+use crate::wire::BLOB_BYTES_MAX;
+
+/// Where the log stands, permit by permit and session by session.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    permits: HashMap<PermitId, u64>,
+    sessions: HashMap<SessionId, SessionCount>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct SessionCount {
+    entries: u64,
+    chunks: u64,
+    recorded_bytes: u64,
+}
+
+/// A piece of a recording, as an entry names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Whose recording.
+    pub session: SessionId,
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// SHA-256 over it.
+    pub sha256: Hash,
+}
+
+/// A draft or an entry that does not continue the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CounterError {
+    /// A counter has a gap or a repetition.
+    #[error("{what} is {found} where {expected} comes next; entries are missing or out of order")]
+    Gap {
+        /// `permit_seq` or `session_seq`.
+        what: &'static str,
+        /// What would continue the log.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// A chunk of a recording without a session.
+    #[error("a recording's chunk names no session")]
+    NoSession,
+    /// A chunk does not follow the one before.
+    #[error("the chunk is number {chunk} at byte {offset}; the recording goes on with number {next_chunk} at byte {end}")]
+    Misplaced {
+        /// Its number.
+        chunk: u64,
+        /// Its place.
+        offset: u64,
+        /// The number that comes next.
+        next_chunk: u64,
+        /// The recording's end.
+        end: u64,
+    },
+    /// A chunk's length or digest can't be one.
+    #[error("the chunk's length is not 1 to {BLOB_BYTES_MAX} bytes or its SHA-256 is not 64 hexadecimal digits in lower case")]
+    Unfit,
+}
+
+impl Counters {
+    /// Permits that have entries.
+    #[must_use]
+    pub fn permits(&self) -> u64 {
+        self.permits.len() as u64
+    }
+
+    /// Sessions that have entries.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
+    /// Where the session's recording ends, in bytes.
+    #[must_use]
+    pub fn recorded_bytes(&self, session: &SessionId) -> u64 {
+        self.sessions.get(session).map_or(0, |count| count.recorded_bytes)
+    }
+
+    /// The counters that an entry of this draft gets: `permit_seq` and `session_seq`.
+    #[must_use]
+    pub fn next(&self, draft: &Draft) -> (Option<u64>, Option<u64>) {
+        let permit = draft.permit.as_ref().map(|permit| self.permits.get(permit).copied().unwrap_or(0));
+        let session = draft
+            .session
+            .as_ref()
+            .map(|session| self.sessions.get(session).map_or(0, |count| count.entries));
+        (permit, session)
+    }
+
+    /// The piece of a recording that the draft is about, if it is about one.
+    ///
+    /// # Errors
+    /// It does not continue the session's recording.
+    pub fn chunk(&self, draft: &Draft) -> Result<Option<Chunk>, CounterError> {
+        let Event::RecordingChunk {
+            chunk,
+            offset,
+            length,
+            sha256,
+        } = &draft.event
+        else {
+            return Ok(None);
+        };
+        let session = draft.session.ok_or(CounterError::NoSession)?;
+        let count = self.sessions.get(&session).copied().unwrap_or_default();
+        if (*chunk, *offset) != (count.chunks, count.recorded_bytes) {
+            let (next_chunk, end) = (count.chunks, count.recorded_bytes);
+            return Err(CounterError::Misplaced {
+                chunk: *chunk,
+                offset: *offset,
+                next_chunk,
+                end,
+            });
+        }
+        let sha256 = Hash::from_hex(sha256)
+            .filter(|_| (1..=BLOB_BYTES_MAX as u64).contains(length))
+            .ok_or(CounterError::Unfit)?;
+        Ok(Some(Chunk {
+            session,
+            offset: *offset,
+            length: *length,
+            sha256,
+        }))
+    }
+
+    /// Counts a draft that becomes the log's next entry with the counters that [`Counters::next`] gave it.
+    ///
+    /// # Errors
+    /// It does not continue its session's recording; nothing is counted.
+    pub fn count(&mut self, draft: &Draft) -> Result<Option<Chunk>, CounterError> {
+        let chunk = self.chunk(draft)?;
+        if let Some(permit) = &draft.permit {
+            match self.permits.get_mut(permit) {
+                Some(entries) => *entries += 1,
+                None => drop(self.permits.insert(permit.clone(), 1)),
+            }
+        }
+        if let Some(session) = &draft.session {
+            let count = self.sessions.entry(*session).or_default();
+            count.entries += 1;
+            if let Some(chunk) = &chunk {
+                count.chunks += 1;
+                count.recorded_bytes += chunk.length;
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// Checks that an entry continues the log, and counts it.
+    ///
+    /// # Errors
+    /// It does not; nothing is counted.
+    pub fn check(&mut self, entry: &Entry) -> Result<Option<Chunk>, CounterError> {
+        let (permit, session) = self.next(&entry.draft);
+        let gap = |what, expected: Option<u64>, found: Option<u64>| match (expected, found) {
+            (Some(expected), Some(found)) if expected != found => Err(CounterError::Gap { what, expected, found }),
+            _ => Ok(()),
+        };
+        gap("permit_seq", permit, entry.stamp.permit_seq)?;
+        gap("session_seq", session, entry.stamp.session_seq)?;
+        self.count(&entry.draft)
+    }
+}

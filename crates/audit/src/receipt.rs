@@ -1,0 +1,226 @@
+//! Receipts: the ledger's word that an entry is durable, and what a signed one lets its bearer do.
+//!
+//! The signature is Ed25519 over `sulku-receipt/1\n<origin>\n<index>\n<leaf hash in hexadecimal>\n`, so that the warden need not
+//! trust the gateway that hands it on. It does not show that a checkpoint covers the entry, and it does not expire: who acts on an
+//! [`Opening`] checks its end, and that the same session was not opened before.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sulku_permit::{HolderId, PermitId, SessionId};
+
+use crate::entry::{Entry, EntryError};
+use crate::event::{Draft, Event};
+use crate::merkle::{Hash, leaf_hash};
+use crate::note::Signer;
+
+/// The ledger's word that an entry is durable. Comes from the ledger alone; nothing else makes one.
+///
+/// Only a receipt for `session.opened` carries the entry and the signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[must_use]
+pub struct Receipt {
+    /// The entry's number in the log, from 0.
+    index: u64,
+    /// RFC 6962 leaf hash of the entry's bytes, in hexadecimal.
+    leaf_hash: String,
+    /// The entry's exact bytes, which are JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entry: Option<String>,
+    /// The signature, in base 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+}
+
+/// A receipt that opens no session.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// It carries no entry or no signature.
+    #[error("the receipt carries no signed entry")]
+    Unsigned,
+    /// The entry's bytes do not have the leaf hash.
+    #[error("the receipt's entry does not have the receipt's hash")]
+    Hash,
+    /// The signature is not the ledger's over this entry, number and origin.
+    #[error("the receipt's signature is not the ledger's")]
+    Signature,
+    /// The bytes are no entry.
+    #[error("the receipt's entry can't be read")]
+    Entry(#[from] EntryError),
+    /// The entry is another event, or names no session, permit or person.
+    #[error("the receipt is for {0}, which opens no session")]
+    NotAnOpening(&'static str),
+}
+
+impl Receipt {
+    /// The receipt for an entry that is durable. For the ledger alone: it must not be made before the entry is synced.
+    pub fn issue(signer: &Signer, index: u64, hash: &Hash, draft: &Draft, entry: &[u8]) -> Self {
+        let leaf_hash = hash.to_string();
+        let signed = matches!(draft.event, Event::SessionOpened { .. }).then(|| {
+            let signature = signer.sign(message(signer.name(), index, &leaf_hash).as_bytes());
+            (String::from_utf8_lossy(entry).into_owned(), STANDARD.encode(signature.to_bytes()))
+        });
+        let (entry, signature) = signed.unzip();
+        Self {
+            index,
+            leaf_hash,
+            entry,
+            signature,
+        }
+    }
+
+    /// The entry's number in the log, from 0.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// RFC 6962 leaf hash of the entry's bytes, in hexadecimal.
+    #[must_use]
+    pub fn leaf_hash(&self) -> &str {
+        &self.leaf_hash
+    }
+
+    /// Checks that the ledger of this origin and key has kept an entry that opens a session, and says which.
+    ///
+    /// # Errors
+    /// The receipt shows no such thing.
+    pub fn verify_opening(&self, origin: &str, key: &VerifyingKey) -> Result<Opening, ReceiptError> {
+        let (Some(text), Some(signature)) = (&self.entry, &self.signature) else {
+            return Err(ReceiptError::Unsigned);
+        };
+        if leaf_hash(text.as_bytes()).to_string() != self.leaf_hash {
+            return Err(ReceiptError::Hash);
+        }
+        let signature = STANDARD
+            .decode(signature)
+            .ok()
+            .and_then(|bytes| Signature::from_slice(&bytes).ok())
+            .ok_or(ReceiptError::Signature)?;
+        key.verify_strict(message(origin, self.index, &self.leaf_hash).as_bytes(), &signature)
+            .map_err(|_| ReceiptError::Signature)?;
+        let entry = Entry::parse(text.as_bytes())?;
+        let Draft {
+            permit,
+            session,
+            person,
+            event,
+        } = entry.draft;
+        let name = event.name();
+        let (
+            Event::SessionOpened {
+                from,
+                command,
+                ends,
+                plan,
+                rung,
+                ..
+            },
+            Some(permit),
+            Some(session),
+            Some(person),
+        ) = (event, permit, session, person)
+        else {
+            return Err(ReceiptError::NotAnOpening(name));
+        };
+        Ok(Opening {
+            index: self.index,
+            time: entry.stamp.time,
+            session,
+            permit,
+            person,
+            from,
+            command,
+            ends,
+            plan,
+            rung,
+        })
+    }
+}
+
+fn message(origin: &str, index: u64, leaf_hash: &str) -> String {
+    format!("sulku-receipt/1\n{origin}\n{index}\n{leaf_hash}\n")
+}
+
+/// A session whose opening is durable in the ledger. Nothing but a signed receipt makes one.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Opening {
+    index: u64,
+    time: Timestamp,
+    session: SessionId,
+    permit: PermitId,
+    person: HolderId,
+    from: IpAddr,
+    command: Option<Vec<String>>,
+    ends: Timestamp,
+    plan: String,
+    rung: String,
+}
+
+impl Opening {
+    /// The entry's number in the log.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// When the ledger took the entry.
+    #[must_use]
+    pub const fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The session.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The permit that it is under.
+    #[must_use]
+    pub const fn permit(&self) -> &PermitId {
+        &self.permit
+    }
+
+    /// The person whose session it is.
+    #[must_use]
+    pub const fn person(&self) -> &HolderId {
+        &self.person
+    }
+
+    /// Where she is.
+    #[must_use]
+    pub const fn from(&self) -> IpAddr {
+        self.from
+    }
+
+    /// The command, if she asked for one instead of a shell.
+    #[must_use]
+    pub fn command(&self) -> Option<&[String]> {
+        self.command.as_deref()
+    }
+
+    /// When the session ends at the latest.
+    #[must_use]
+    pub const fn ends(&self) -> Timestamp {
+        self.ends
+    }
+
+    /// SHA-256 of the plan that the cell must follow, in hexadecimal.
+    #[must_use]
+    pub fn plan(&self) -> &str {
+        &self.plan
+    }
+
+    /// The isolation rung that the entry names.
+    #[must_use]
+    pub fn rung(&self) -> &str {
+        &self.rung
+    }
+}
