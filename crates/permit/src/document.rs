@@ -305,24 +305,8 @@ impl Reader<'_> {
     fn identity(&mut self, table: Spanned<CertificateTable>) -> Option<Identity> {
         let span = table.span();
         let CertificateTable { uri, issuer, subject_serial_number, key_sha256 } = table.into_inner();
-        match (uri, issuer, subject_serial_number, key_sha256) {
-            (Some(uri), None, None, None) => {
-                let help = "write a SPIFFE id: spiffe://trust-domain/path, lower-case domain, no query, no fragment, no empty segment";
-                self.checked(span, is_spiffe_id(&uri).then_some(Identity::Uri(uri)).ok_or(help), "this URI identifies nobody")
-            }
-            (None, Some(issuer), Some(serial_number), None) if !issuer.is_empty() && !serial_number.is_empty() => {
-                Some(Identity::Serial { issuer, serial_number })
-            }
-            (None, None, None, Some(hex)) => {
-                let help = "write the 64 hexadecimal digits of the SHA-256 of the SubjectPublicKeyInfo";
-                self.checked(span, digest(&hex).map(Identity::Key).ok_or(help), "this is no key fingerprint")
-            }
-            _ => {
-                let help = "write exactly one of { uri }, { issuer, subject_serial_number } or { key_sha256 }";
-                self.problem(span, "this does not identify one person", help);
-                None
-            }
-        }
+        let identity = Identity::of_document(uri, issuer, subject_serial_number, key_sha256);
+        self.checked(span, identity, "this does not identify one person")
     }
 
     fn dataset(&mut self, table: DatasetTable) -> Option<Dataset> {
@@ -479,32 +463,6 @@ fn instant_of(value: &Datetime, zone: &TimeZone, edge: DayEdge) -> Option<Timest
         }
         _ => None,
     }
-}
-
-/// The SPIFFE ID grammar, section 2 of the SPIFFE ID specification, with a path.
-fn is_spiffe_id(uri: &str) -> bool {
-    let Some(rest) = uri.strip_prefix("spiffe://") else { return false };
-    let Some((domain, path)) = rest.split_once('/') else { return false };
-    let domain_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c);
-    let path_ok = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    uri.len() <= 2048
-        && !domain.is_empty()
-        && domain.len() <= 255
-        && domain.chars().all(domain_ok)
-        && path.split('/').all(|segment| !segment.is_empty() && segment != "." && segment != ".." && segment.chars().all(path_ok))
-}
-
-fn digest(hex: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-        let high = char::from(pair[0]).to_digit(16)?;
-        let low = char::from(pair[1]).to_digit(16)?;
-        *byte = u8::try_from(high * 16 + low).ok()?;
-    }
-    Some(digest)
 }
 
 fn plain_absolute(text: &str) -> Option<PathBuf> {

@@ -131,7 +131,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("valid_until = 2027-06-30", "valid_until = 10:00:00", "no date"),
     ("Europe/Helsinki", "Europe/Atlantis", "time zone is unknown"),
     ("id = \"maija\"", "id = \"Maija M\"", "no id"),
-    ("uri = \"spiffe://spe.example.fi/person/maija\"", "uri = \"https://maija\"", "identifies nobody"),
+    ("uri = \"spiffe://spe.example.fi/person/maija\"", "uri = \"https://maija\"", "does not identify one person"),
     ("uri = \"spiffe://spe.example.fi/person/maija\"", "common_name = \"maija\"", "unknown field `common_name`"),
     ("\"443/tcp\"", "\"443\"", "no port"),
     ("\"443/tcp\"", "\"0/tcp\"", "no port"),

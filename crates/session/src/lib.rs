@@ -1,1 +1,153 @@
 //! One session as a state machine: events in, effects out.
+//!
+//! ```text
+//! Opening ──receipt──▶ Launching ──launched──▶ Open ──▶ Closing ──▶ Closed
+//!    └──────── audit failed, cell failed, holder left ────────▲
+//! ```
+//!
+//! One file a state; a transition consumes the state, so none can be left and used again. [`Launching`](launching::Launching) is made from
+//! a [`Receipt`] alone: nothing of a session exists before its opening entry is durable. The machine never reads a clock, a
+//! socket or a file, and never waits: whoever drives it does.
+
+mod closing;
+mod facts;
+mod filter;
+mod launching;
+mod open;
+mod opening;
+mod recording;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sulku_audit::{CloseReason, Draft, Receipt};
+use sulku_protocol::{Ask, Signal, Tell};
+
+pub use facts::{Asked, Facts};
+pub use filter::{Filter, Removed};
+
+/// What a session is told.
+#[derive(Debug)]
+pub enum Event {
+    /// The ledger has kept the oldest [`Effect::Append`] or [`Effect::Record`] that it has not yet answered for this session.
+    Kept(Receipt),
+    /// The ledger refused or is gone: nothing more can be kept.
+    AuditFailed,
+    /// The warden built the cell.
+    Launched,
+    /// The warden did not build the cell.
+    LaunchRefused,
+    /// The warden is gone, and the cell with it.
+    WardenLost,
+    /// The shell or the command ended with this status.
+    Exited(i32),
+    /// The cell and all that belonged to it are gone.
+    Reaped,
+    /// The terminal showed these bytes; never more than [`Session::output_room`].
+    Output(Vec<u8>),
+    /// The terminal has nothing more to show, and what ran in it has ended.
+    OutputEnded,
+    /// A frame from the holder's client.
+    Asked(Ask),
+    /// The holder's connection ended.
+    PeerGone,
+    /// The holder's client broke the protocol.
+    PeerBroke,
+    /// An end that comes from outside the session.
+    EndNow(CloseReason),
+    /// Time has passed.
+    Tick,
+}
+
+/// What a session wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask the ledger to keep this; answer with [`Event::Kept`] or [`Event::AuditFailed`], in order.
+    Append(Draft),
+    /// The same, with the recording's chunk.
+    Record(Draft, Vec<u8>),
+    /// Order the cell. Needs a receipt, and there is no other way to this effect.
+    Launch(Receipt),
+    /// Write to the terminal as if typed.
+    Type(Vec<u8>),
+    /// Give the terminal this size, in columns and rows.
+    Resize(u16, u16),
+    /// Order the signal for what runs in the foreground.
+    Signal(Signal),
+    /// Send the holder's client this.
+    Send(Tell),
+    /// Order the cell's end.
+    EndCell(CloseReason),
+    /// Close the holder's connection once all that was sent has left.
+    HangUp,
+}
+
+/// The time, as whoever drives the session sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The civil time, by which permits end.
+    pub wall: Timestamp,
+    /// Time since the session began, on a clock that never jumps.
+    pub elapsed: Duration,
+}
+
+/// A session, from admission to close.
+#[derive(Debug)]
+#[must_use = "a session that is dropped has no closing entry"]
+pub enum Session {
+    /// The opening entry is on its way to the ledger.
+    Opening(opening::Opening),
+    /// The cell is being built.
+    Launching(launching::Launching),
+    /// The holder works.
+    Open(Box<open::Open>),
+    /// The cell is being reaped and the closing entry kept.
+    Closing(closing::Closing),
+    /// Nothing is left, for this reason.
+    Closed(CloseReason),
+}
+
+impl Session {
+    /// Begins a session: asks the ledger to keep its opening entry. `entry` is that entry's event, made by [`Facts::opening`].
+    pub fn begin(facts: Facts, effects: &mut Vec<Effect>) -> Self {
+        Self::Opening(opening::Opening::new(facts, effects))
+    }
+
+    /// Takes one step.
+    pub fn step(self, event: Event, now: Now, effects: &mut Vec<Effect>) -> Self {
+        match self {
+            Self::Opening(state) => state.step(event, now, effects),
+            Self::Launching(state) => state.step(event, now, effects),
+            Self::Open(state) => state.step(event, now, effects),
+            Self::Closing(state) => state.step(event, now, effects),
+            Self::Closed(reason) => Self::Closed(reason),
+        }
+    }
+
+    /// How many bytes of the terminal's output may be read now. Zero stops the reading, and the kernel then stops the writer.
+    #[must_use]
+    pub fn output_room(&self) -> usize {
+        match self {
+            Self::Open(state) => state.output_room(),
+            _ => 0,
+        }
+    }
+
+    /// Whether what ran in the terminal has ended, so that an empty terminal is an ended one.
+    #[must_use]
+    pub fn drains(&self) -> bool {
+        matches!(self, Self::Open(state) if state.drains())
+    }
+
+    /// What an operator is told of it: seconds since the holder last typed, and bytes shown. `None` unless it is open.
+    #[must_use]
+    pub fn activity(&self, now: Now) -> Option<(u64, u64)> {
+        match self {
+            Self::Open(state) => Some(state.activity(now)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

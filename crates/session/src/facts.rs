@@ -1,0 +1,115 @@
+//! What is true of a session from its beginning to its end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sulku_audit::{Draft, Event};
+use sulku_permit::{Admission, HolderId, Permit, PermitId, SessionId};
+use sulku_plan::Plan;
+
+/// What the holder asked for, and how she came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Where she is.
+    pub from: IpAddr,
+    /// `tls` or `quic`.
+    pub transport: &'static str,
+    /// Her client's name and version.
+    pub client: String,
+    /// The command, if not a shell.
+    pub command: Option<Vec<String>>,
+    /// The terminal's kind.
+    pub term: String,
+    /// The terminal's columns and rows.
+    pub size: (u16, u16),
+}
+
+/// What is true of a session from its beginning to its end. Made from an [`Admission`], which it uses up.
+#[derive(Debug)]
+pub struct Facts {
+    id: SessionId,
+    permit: Arc<Permit>,
+    holder: HolderId,
+    identity: String,
+    at: String,
+    ends: Timestamp,
+    plan: String,
+    rung: String,
+    asked: Asked,
+}
+
+impl Facts {
+    /// The facts of the session that this admission opens, in a cell of this plan on this rung.
+    #[must_use]
+    pub fn new(id: SessionId, admission: Admission, plan: &Plan, rung: &str, asked: Asked) -> Self {
+        let holder = admission.holder();
+        Self {
+            id,
+            holder: holder.id.clone(),
+            identity: holder.identity.to_string(),
+            at: holder.at.to_string(),
+            ends: admission.ends(),
+            plan: plan.digest().to_string(),
+            rung: rung.to_owned(),
+            permit: Arc::clone(admission.permit()),
+            asked,
+        }
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The permit.
+    #[must_use]
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The permit's id.
+    #[must_use]
+    pub fn permit_id(&self) -> &PermitId {
+        &self.permit.id
+    }
+
+    /// The holder.
+    #[must_use]
+    pub fn holder(&self) -> &HolderId {
+        &self.holder
+    }
+
+    /// When the session ends at the latest.
+    #[must_use]
+    pub fn ends(&self) -> Timestamp {
+        self.ends
+    }
+
+    /// What the holder asked for.
+    #[must_use]
+    pub fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// Something that happened in this session, ready for the ledger.
+    pub(crate) fn draft(&self, event: Event) -> Draft {
+        Draft { permit: Some(self.permit.id.clone()), session: Some(self.id), person: Some(self.holder.clone()), event }
+    }
+
+    /// The opening entry.
+    pub(crate) fn opening(&self) -> Draft {
+        self.draft(Event::SessionOpened {
+            from: self.asked.from,
+            transport: self.asked.transport.to_owned(),
+            identity: self.identity.clone(),
+            at: self.at.clone(),
+            command: self.asked.command.clone(),
+            ends: self.ends,
+            plan: self.plan.clone(),
+            rung: self.rung.clone(),
+            client: self.asked.client.clone(),
+        })
+    }
+}

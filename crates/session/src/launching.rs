@@ -1,0 +1,44 @@
+//! The opening entry is durable; the warden builds the cell.
+
+use sulku_audit::{CloseReason, Receipt};
+use sulku_protocol::Ask;
+
+use crate::closing::Closing;
+use crate::open::Open;
+use crate::{Effect, Event, Facts, Now, Session};
+
+/// Waits for the warden. Made from a receipt alone.
+#[derive(Debug)]
+pub struct Launching {
+    facts: Facts,
+    /// Why the session is to close as soon as the warden has answered: an order that was given can't be taken back.
+    leaving: Option<CloseReason>,
+}
+
+impl Launching {
+    pub(crate) fn new(facts: Facts, receipt: Receipt, effects: &mut Vec<Effect>) -> Self {
+        effects.push(Effect::Launch(receipt));
+        Self { facts, leaving: None }
+    }
+
+    pub(crate) fn step(self, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
+        match event {
+            Event::Launched => match self.leaving {
+                Some(reason) => Closing::with_cell(self.facts, reason, now, effects),
+                None => Session::Open(Box::new(Open::new(self.facts, now, effects))),
+            },
+            Event::LaunchRefused => Closing::without_cell(self.facts, CloseReason::CellFailed, now, effects),
+            Event::WardenLost => Closing::without_cell(self.facts, CloseReason::WardenLost, now, effects),
+            Event::AuditFailed => self.leave(CloseReason::AuditFailed),
+            Event::PeerGone | Event::Asked(Ask::Leave) => self.leave(CloseReason::HolderLeft),
+            Event::PeerBroke | Event::Asked(_) => self.leave(CloseReason::ProtocolError),
+            Event::EndNow(reason) => self.leave(reason),
+            Event::Kept(_) | Event::Tick | Event::Exited(_) | Event::Reaped | Event::Output(_) | Event::OutputEnded => Session::Launching(self),
+        }
+    }
+
+    fn leave(mut self, reason: CloseReason) -> Session {
+        self.leaving.get_or_insert(reason);
+        Session::Launching(self)
+    }
+}
