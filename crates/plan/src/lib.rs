@@ -4,6 +4,14 @@
 //! opening entry; the warden makes the same plan from its own copy of the permit and refuses to build another. This crate
 //! renders and encodes; it never touches the kernel, files or the clock.
 
+pub mod filesystem;
 pub mod order;
+mod plan;
+mod render;
+pub mod syscalls;
 
 pub use order::{Order, Report};
+pub use plan::{Allowed, Limits, Plan, PlanDigest};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! A cell's file system: what is mounted where, and what Landlock leaves open of it.
+//!
+//! The cell's root is empty memory. Of the host it shows `/usr` and a few harmless entries of `/etc`, all read-only; the permit's
+//! datasets, read-only; the workspace's folder; nothing else. Nothing here is host-specific: what the host lacks is left out by the
+//! warden, and the plan stays the same text.
+
+use std::path::PathBuf;
+
+use sulku_permit::{HolderId, Permit};
+
+/// The user id that a cell's only user has inside.
+pub const CELL_UID: u32 = 1000;
+/// Where the workspace's folder is inside; also the holder's home.
+pub const WORKSPACE: &str = "/workspace";
+/// Where a cell looks for programmes.
+pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Room for the files that the plan makes.
+const ROOT_BYTES: u64 = 4 << 20;
+/// Stands for the holder's id in a made file.
+const PERSON: &str = "{person}";
+
+/// One step in making the file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mount {
+    /// Empty memory.
+    Memory {
+        /// Where.
+        path: &'static str,
+        /// Its most bytes; they count as the cell's memory.
+        bytes: u64,
+        /// Whether what is written there may be run.
+        programmes: Programmes,
+    },
+    /// As the host has it, read-only: a symlink is copied, a folder or file is bound, what is absent is left out.
+    Host {
+        /// Where, on the host and in the cell.
+        path: &'static str,
+    },
+    /// A read-only file made for the cell.
+    Made {
+        /// Where.
+        path: &'static str,
+        /// What stands in it, with `{person}` for the holder's id.
+        text: String,
+    },
+    /// The permit's data, read-only, no programmes.
+    Dataset {
+        /// The folder on the host.
+        source: PathBuf,
+        /// Where the cell sees it.
+        path: PathBuf,
+    },
+    /// The workspace's own folder, which outlives the cell.
+    Workspace,
+    /// The cell's own processes; no other's are visible, and nothing of the kernel's.
+    Processes,
+    /// The cell's own terminals.
+    Terminals,
+    /// A character device that is harmless in anybody's hands.
+    Device {
+        /// Where.
+        path: &'static str,
+        /// Its major and minor number.
+        number: (u32, u32),
+    },
+    /// A symlink.
+    Link {
+        /// Where.
+        path: &'static str,
+        /// To where.
+        target: &'static str,
+    },
+}
+
+/// Whether files may be run as programmes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Programmes {
+    /// They may: package builds run what they have just made.
+    Run,
+    /// They may not.
+    Refused,
+}
+
+/// What Landlock leaves open below a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LandlockRule {
+    /// The path inside the cell.
+    pub path: &'static str,
+    /// What may be done there.
+    pub access: Access,
+}
+
+/// What may be done below a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Access {
+    /// List folders.
+    List,
+    /// List folders, read files.
+    Read,
+    /// List folders, read files, run them.
+    Run,
+    /// All but making devices and controlling them.
+    Write,
+    /// Read, write and control devices.
+    Device,
+}
+
+impl Mount {
+    /// The text of a made file for this person.
+    #[must_use]
+    pub fn text_for(text: &str, person: &HolderId) -> String {
+        text.replace(PERSON, person.as_str())
+    }
+}
+
+/// Harmless entries of `/etc` that programmes expect: how to find libraries, the time zone, certificates of public authorities,
+/// settings of languages.
+const HOST_ETC: &[&str] = &[
+    "/etc/alternatives",
+    "/etc/bash_completion.d",
+    "/etc/fonts",
+    "/etc/inputrc",
+    "/etc/java-17-openjdk",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/locale.alias",
+    "/etc/localtime",
+    "/etc/magic",
+    "/etc/mime.types",
+    "/etc/os-release",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/protocols",
+    "/etc/python3",
+    "/etc/R",
+    "/etc/services",
+    "/etc/ssl/certs",
+    "/etc/terminfo",
+    "/etc/timezone",
+];
+
+const PASSWD: &str = "{person}:x:1000:1000::/workspace:/bin/bash\nnobody:x:65534:65534:outside the cell:/nonexistent:/usr/sbin/nologin\n";
+const GROUP: &str = "{person}:x:1000:\nnogroup:x:65534:\n";
+const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nprotocols: files\nservices: files\n";
+const RESOLV: &str = "# This cell has no resolver: reach destinations by the addresses that the permit lists.\n";
+const PROFILE: &str = "\
+# Made for this cell. ~/.bash_profile and ~/.bashrc are yours.
+if [ \"${PS1-}\" ] && [ \"${BASH-}\" ]; then
+  PS1='\\u@\\h:\\w\\$ '
+  [ -r ~/.bashrc ] && [ ! -e ~/.bash_profile ] && . ~/.bashrc
+fi
+umask 027
+";
+
+pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
+    let workspace = &permit.workspace.name;
+    // Half of the cell's memory may be files, so that a full /tmp alone can't end the cell's processes.
+    let half_bytes = permit.resources.memory_bytes / 2;
+    let made = |path, text: String| Mount::Made { path, text };
+    let mut mounts = vec![Mount::Memory {
+        path: "/",
+        bytes: ROOT_BYTES,
+        programmes: Programmes::Run,
+    }];
+    mounts.extend(["/usr", "/bin", "/lib", "/lib64", "/sbin"].map(|path| Mount::Host { path }));
+    mounts.extend(HOST_ETC.iter().map(|path| Mount::Host { path }));
+    mounts.extend([
+        made("/etc/passwd", PASSWD.to_owned()),
+        made("/etc/group", GROUP.to_owned()),
+        made("/etc/hosts", format!("127.0.0.1 localhost {workspace}\n")),
+        made("/etc/hostname", format!("{workspace}\n")),
+        made("/etc/nsswitch.conf", NSSWITCH.to_owned()),
+        made("/etc/resolv.conf", RESOLV.to_owned()),
+        made("/etc/profile", PROFILE.to_owned()),
+        Mount::Memory {
+            path: "/dev",
+            bytes: 64 << 10,
+            programmes: Programmes::Refused,
+        },
+        Mount::Device {
+            path: "/dev/null",
+            number: (1, 3),
+        },
+        Mount::Device {
+            path: "/dev/zero",
+            number: (1, 5),
+        },
+        Mount::Device {
+            path: "/dev/full",
+            number: (1, 7),
+        },
+        Mount::Device {
+            path: "/dev/random",
+            number: (1, 8),
+        },
+        Mount::Device {
+            path: "/dev/urandom",
+            number: (1, 9),
+        },
+        Mount::Device {
+            path: "/dev/tty",
+            number: (5, 0),
+        },
+        Mount::Link {
+            path: "/dev/ptmx",
+            target: "pts/ptmx",
+        },
+        Mount::Link {
+            path: "/dev/fd",
+            target: "/proc/self/fd",
+        },
+        Mount::Link {
+            path: "/dev/stdin",
+            target: "/proc/self/fd/0",
+        },
+        Mount::Link {
+            path: "/dev/stdout",
+            target: "/proc/self/fd/1",
+        },
+        Mount::Link {
+            path: "/dev/stderr",
+            target: "/proc/self/fd/2",
+        },
+        Mount::Terminals,
+        Mount::Memory {
+            path: "/dev/shm",
+            bytes: half_bytes,
+            programmes: Programmes::Refused,
+        },
+        Mount::Memory {
+            path: "/tmp",
+            bytes: half_bytes,
+            programmes: Programmes::Run,
+        },
+        Mount::Processes,
+    ]);
+    mounts.extend(permit.datasets.iter().map(|data| Mount::Dataset {
+        source: data.path.clone(),
+        path: data.mounted_at.clone(),
+    }));
+    mounts.push(Mount::Workspace);
+    mounts
+}
+
+pub(crate) fn landlock() -> Vec<LandlockRule> {
+    use Access::{Device, List, Read, Run, Write};
+    let rules = [
+        ("/", List),
+        ("/usr", Run),
+        ("/bin", Run),
+        ("/lib", Run),
+        ("/lib64", Run),
+        ("/sbin", Run),
+        ("/etc", Read),
+        ("/proc", Read),
+        ("/data", Read),
+        (WORKSPACE, Write),
+        ("/tmp", Write),
+        ("/dev/shm", Write),
+        ("/dev/pts", Device),
+        ("/dev/null", Device),
+        ("/dev/zero", Device),
+        ("/dev/full", Device),
+        ("/dev/random", Device),
+        ("/dev/urandom", Device),
+        ("/dev/tty", Device),
+    ];
+    rules.map(|(path, access)| LandlockRule { path, access }).to_vec()
+}

@@ -1,0 +1,112 @@
+//! A plan as text: what an auditor reads and what the digest is taken of. One fact a line, in a fixed order.
+
+use std::fmt::{self, Write as _};
+
+use crate::filesystem::{Access, LandlockRule, Mount, Programmes};
+use crate::plan::{Allowed, Limits, Plan};
+use crate::syscalls::{Answer, DENIED, Denied, Test};
+
+/// The version of this rendering; another version gives other digests, so gateway and warden must agree.
+const RENDERING: u32 = 1;
+
+impl Plan {
+    /// The plan as text, the same for the same permit everywhere.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(8 << 10);
+        self.write(&mut text).expect("writing to a String does not fail");
+        text
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        writeln!(text, "plan {RENDERING}\npermit {}\nworkspace {}\n", self.permit(), self.workspace())?;
+        self.mounts().iter().try_for_each(|mount| write_mount(text, mount))?;
+        text.push('\n');
+        for LandlockRule { path, access } in self.landlock() {
+            writeln!(text, "landlock {} {path}", access_name(*access))?;
+        }
+        text.push_str("landlock nothing else; no signals and no abstract sockets beyond the cell\n\n");
+        for Allowed { to, port, at } in self.destinations() {
+            // Gateway and warden keep their copies in different folders; the plan is the same.
+            let file = at.file.rsplit('/').next().unwrap_or_default();
+            writeln!(text, "egress {to} {port} by {file}:{}", at.line)?;
+        }
+        text.push_str("egress nothing else\n\n");
+        DENIED.iter().try_for_each(|denied| write_denied(text, denied))?;
+        text.push_str("call of a foreign architecture: killed\n\n");
+        let Limits {
+            memory_bytes,
+            processes,
+            cpu_percent,
+            open_files,
+            locked_bytes,
+            core_bytes,
+        } = self.limits();
+        writeln!(
+            text,
+            "limit memory {memory_bytes} bytes\nlimit processes {processes}\nlimit cpu {cpu_percent} hundredths of a processor"
+        )?;
+        writeln!(
+            text,
+            "limit open files {open_files} a process\nlimit locked memory {locked_bytes} bytes a process\nlimit core dump {core_bytes} bytes"
+        )
+    }
+}
+
+fn write_mount(text: &mut String, mount: &Mount) -> fmt::Result {
+    match mount {
+        Mount::Memory { path, bytes, programmes } => {
+            let programmes = if *programmes == Programmes::Run { "" } else { ", no programmes" };
+            writeln!(text, "mount memory {path} {bytes} bytes{programmes}")
+        }
+        Mount::Host { path } => writeln!(text, "mount host {path} read-only"),
+        Mount::Made { path, text: content } => writeln!(text, "mount made {path} {content:?}"),
+        Mount::Dataset { source, path } => {
+            writeln!(
+                text,
+                "mount data {:?} from {:?} read-only, no programmes",
+                path.display().to_string(),
+                source.display().to_string()
+            )
+        }
+        Mount::Workspace => writeln!(text, "mount workspace {}", crate::filesystem::WORKSPACE),
+        Mount::Processes => writeln!(text, "mount processes /proc of the cell alone"),
+        Mount::Terminals => writeln!(text, "mount terminals /dev/pts of the cell alone"),
+        Mount::Device {
+            path,
+            number: (major, minor),
+        } => writeln!(text, "mount device {path} {major}:{minor}"),
+        Mount::Link { path, target } => writeln!(text, "mount link {path} to {target}"),
+    }
+}
+
+const fn access_name(access: Access) -> &'static str {
+    match access {
+        Access::List => "list",
+        Access::Read => "read",
+        Access::Run => "run",
+        Access::Write => "write",
+        Access::Device => "device",
+    }
+}
+
+fn write_denied(text: &mut String, denied: &Denied) -> fmt::Result {
+    let Denied { calls, when, answer, why } = denied;
+    let answer = match answer {
+        Answer::Eperm => "EPERM",
+        Answer::Enosys => "ENOSYS",
+    };
+    write!(text, "call {}", calls.join(" "))?;
+    for (index, all) in when.iter().enumerate() {
+        text.push_str(if index == 0 { " when " } else { " or " });
+        for (index, test) in all.iter().enumerate() {
+            text.push_str(if index == 0 { "" } else { " and " });
+            match test {
+                Test::Is(argument, value) => write!(text, "arg{argument} = {value:#x}")?,
+                Test::IsNot(argument, value) => write!(text, "arg{argument} != {value:#x}")?,
+                Test::Bits(argument, mask, value) => write!(text, "arg{argument} & {mask:#x} = {value:#x}")?,
+            }
+        }
+    }
+    writeln!(text, ": {answer}; {why}")
+}

@@ -1,0 +1,126 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use sulku_permit::{Permit, Protocol, parse};
+
+use crate::Plan;
+use crate::filesystem::Mount;
+
+const GOOD: &str = include_str!("../../permit/tests/good.toml");
+
+fn permit(file: &str, text: &str) -> Permit {
+    parse(file, text).expect("a good permit")
+}
+
+/// What an auditor reads changes only on purpose: a change here changes every digest and needs a new rendering version.
+#[test]
+fn a_plan_reads_as_the_reviewed_text() {
+    let rendered = Plan::of(&permit("good.toml", GOOD)).render();
+    let reviewed = include_str!("../tests/good.plan.txt");
+    for (index, (is, should)) in rendered.lines().zip(reviewed.lines()).enumerate() {
+        assert_eq!(is, should, "line {}", index + 1);
+    }
+    assert_eq!(
+        rendered, reviewed,
+        "print Plan::render of good.toml, review it, and put it into tests/good.plan.txt"
+    );
+}
+
+#[test]
+fn the_same_permit_gives_the_same_digest_wherever_its_file_lies() {
+    let here = Plan::of(&permit("/etc/sulku/permits/good.toml", GOOD)).digest();
+    let there = Plan::of(&permit("policies/good.toml", GOOD)).digest();
+    assert_eq!(here, there);
+    assert_eq!(here.to_string().len(), 64);
+}
+
+#[test]
+fn a_permit_that_grants_something_else_gives_another_digest() {
+    let digest = |text: &str| Plan::of(&permit("good.toml", text)).digest();
+    for (from, to) in [
+        ("443/tcp", "443/udp"),
+        ("10.20.30.40", "10.20.30.41"),
+        ("processes = 256", "processes = 257"),
+        ("/srv/datasets/hilmo", "/srv/x"),
+    ] {
+        let changed = GOOD.replace(from, to);
+        assert_ne!(changed, GOOD);
+        assert_ne!(digest(&changed), digest(GOOD), "{from} -> {to}");
+    }
+}
+
+/// Nothing of the host is writable, and only the host's own entries and the permit's datasets are shown.
+#[test]
+fn a_plan_shows_no_more_of_the_host_than_usr_harmless_settings_and_the_permits_data() {
+    let plan = Plan::of(&permit("good.toml", GOOD));
+    for mount in plan.mounts() {
+        match mount {
+            Mount::Host { path } => {
+                assert!(
+                    path.starts_with("/etc/") || ["/usr", "/bin", "/lib", "/lib64", "/sbin"].contains(path),
+                    "{path}"
+                );
+                for secret in ["shadow", "ssh", "sudo", "private", "krb5", "machine-id", "sulku"] {
+                    assert!(!path.contains(secret), "{path}");
+                }
+            }
+            Mount::Dataset { source, path } => assert_eq!(
+                (source.as_path(), path.as_path()),
+                ("/srv/datasets/hilmo".as_ref(), "/data/hilmo".as_ref())
+            ),
+            Mount::Memory { .. }
+            | Mount::Made { .. }
+            | Mount::Workspace
+            | Mount::Processes
+            | Mount::Terminals
+            | Mount::Device { .. }
+            | Mount::Link { .. } => {}
+        }
+    }
+}
+
+fn with_egress(lines: &[(u8, u8, u16, bool)]) -> String {
+    let start = GOOD.find("[[egress]]").expect("the sample has egress");
+    let end = GOOD.find("[session]").expect("the sample has sessions");
+    let tables: String = lines
+        .iter()
+        .map(|(host, length, port, tcp)| {
+            let protocol = if *tcp { "tcp" } else { "udp" };
+            let network: ipnet::IpNet = format!("10.77.{host}.0/{length}").parse().expect("a network");
+            format!(
+                "[[egress]]\nname = \"n\"\nto = \"{}\"\nports = [\"{port}/{protocol}\"]\nreason = \"r\"\n",
+                network.trunc()
+            )
+        })
+        .collect();
+    format!("{}{tables}{}", &GOOD[..start], &GOOD[end..])
+}
+
+#[test]
+fn a_permit_without_egress_gives_a_plan_without_destinations() {
+    let plan = Plan::of(&permit("p.toml", &with_egress(&[])));
+    assert!(plan.destinations().is_empty());
+    assert!(
+        plan.render()
+            .lines()
+            .filter(|line| line.starts_with("egress"))
+            .eq(["egress nothing else"])
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_plan_has_a_destination_that_its_permit_lacks(lines in prop::collection::vec((any::<u8>(), 17_u8..=32, 1_u16.., any::<bool>()), 0..12)) {
+        let permit = permit("p.toml", &with_egress(&lines));
+        let plan = Plan::of(&permit);
+        let granted: BTreeSet<_> = permit.egress.iter().flat_map(|to| to.ports.iter().map(|port| (to.to, *port, to.at.line))).collect();
+        let planned: BTreeSet<_> = plan.destinations().iter().map(|allowed| (allowed.to, allowed.port, allowed.at.line)).collect();
+        prop_assert_eq!(&granted, &planned);
+        let rendered = plan.render();
+        for (_, port, line) in granted {
+            let protocol = if port.protocol == Protocol::Tcp { "tcp" } else { "udp" };
+            let tail = format!(" {}/{protocol} by p.toml:{line}", port.number);
+            prop_assert!(rendered.lines().any(|text| text.starts_with("egress ") && text.ends_with(&tail)));
+        }
+    }
+}
