@@ -1,0 +1,90 @@
+//! A look at the machine for anything that a stage left behind.
+
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::command::tool;
+
+/// Something that should be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its kind, such as `process`.
+    pub kind: &'static str,
+    /// Which one.
+    pub what: String,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.what)
+    }
+}
+
+/// All that is left of an instance: processes, network namespaces, interfaces, control groups, mounts, its folder.
+pub(crate) fn look(instance: &str, folder: &Path, uids: &Range<u32>) -> Vec<Leftover> {
+    let leftover = |kind| move |what: String| Leftover { kind, what };
+    let mut found: Vec<Leftover> = processes(folder, uids).into_iter().map(leftover("process")).collect();
+    found.extend(names_in("/run/netns", instance, 1).into_iter().map(leftover("network namespace")));
+    found.extend(names_in("/sys/class/net", instance, 1).into_iter().map(leftover("interface")));
+    found.extend(names_in("/sys/fs/cgroup", instance, 4).into_iter().map(leftover("control group")));
+    found.extend(mounts(folder).into_iter().map(leftover("mount")));
+    found.extend(tables(instance).into_iter().map(leftover("nftables table")));
+    found.extend(folder.exists().then(|| folder.display().to_string()).map(leftover("folder")));
+    found
+}
+
+/// The processes that run under one of the instance's user ids, or that name its folder on their command line.
+pub(crate) fn processes(folder: &Path, uids: &Range<u32>) -> Vec<String> {
+    let folder = folder.to_string_lossy();
+    let numbered = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
+    let found = numbered.filter_map(|entry| {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let uid: u32 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:"))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
+        let command = fs::read(entry.path().join("cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let dead = status.lines().any(|line| line.starts_with("State:") && line.contains('Z'));
+        let ours = uids.contains(&uid) || (command.contains(&*folder) && pid != std::process::id().to_string());
+        (ours && !dead).then(|| format!("{pid} (uid {uid}): {command}"))
+    });
+    found.collect()
+}
+
+fn names_in(folder: &str, part: &str, depth: u32) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path().display().to_string();
+        if entry.file_name().to_string_lossy().contains(part) {
+            found.push(path);
+        } else if depth > 1 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(names_in(&path, part, depth - 1));
+        }
+    }
+    found
+}
+
+fn mounts(folder: &Path) -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table
+        .lines()
+        .filter(|line| line.contains(&*folder.to_string_lossy()))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn tables(instance: &str) -> Vec<String> {
+    let tables = tool("nft", "nftables", &["list", "tables"]).unwrap_or_default();
+    tables.lines().filter(|line| line.contains(instance)).map(str::to_owned).collect()
+}

@@ -1,0 +1,98 @@
+//! The permits of `policies/permits`, with this machine's folders and this day's dates filled in.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::authority::Person;
+use crate::error::StageError;
+
+/// The permit that Maija holds.
+pub const STATINS: &str = "DEMO/1/2026";
+/// The permit that Bo holds.
+pub const ASTHMA: &str = "DEMO/2/2026";
+
+const STATINS_TEXT: &str = include_str!("../../../policies/permits/statins-and-dementia.toml");
+const ASTHMA_TEXT: &str = include_str!("../../../policies/permits/asthma-and-air.toml");
+const DATASETS: &str = "/srv/sulku/datasets";
+
+/// A permit's file, as it will lie in the folder of permits.
+#[derive(Debug, Clone)]
+pub struct PermitFile {
+    /// Its name without folder.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl PermitFile {
+    /// The permit of the statin study.
+    pub(crate) fn statins(folder: &Path) -> Result<Self, StageError> {
+        fill("statins-and-dementia.toml", STATINS_TEXT, folder, None)
+    }
+
+    /// The permit of the asthma study, which may end early.
+    pub(crate) fn asthma(folder: &Path, ends: Option<Timestamp>) -> Result<Self, StageError> {
+        fill("asthma-and-air.toml", ASTHMA_TEXT, folder, ends)
+    }
+
+    /// A permit without data and without destinations, for one person; `session` and what else is in `tables` is TOML.
+    #[must_use]
+    pub fn bare(id: &str, workspace: &str, holder: Person, tables: &str) -> Self {
+        let text = format!(
+            "schema = 1\n\n[permit]\nid = \"{id}\"\ntitle = \"A permit for one test\"\npurpose = \"testing\"\nissuer = \"the tests\"\n\
+             valid_from = 2026-01-01\nvalid_until = 2090-12-31\ntime_zone = \"Europe/Helsinki\"\n\n\
+             [[holder]]\nid = \"{name}\"\nname = \"{person}\"\ncertificate = {{ uri = \"{uri}\" }}\n\n[workspace]\nname = \"{workspace}\"\n\n{tables}\n",
+            name = holder.name(),
+            person = full_name(holder),
+            uri = holder.uri(),
+        );
+        Self {
+            name: format!("{workspace}.toml"),
+            text,
+        }
+    }
+
+    /// The same with another line in place of one that it has.
+    ///
+    /// # Errors
+    /// It has no such line.
+    pub fn with(mut self, line: &str, instead: &str) -> Result<Self, StageError> {
+        if !self.text.lines().any(|known| known == line) {
+            return Err(StageError::Unexpected {
+                what: format!("{} has no line {line:?}", self.name),
+            });
+        }
+        self.text = self.text.replace(line, instead);
+        Ok(self)
+    }
+}
+
+/// A person has one name in all permits.
+fn full_name(person: Person) -> &'static str {
+    match person {
+        Person::Maija | Person::Stranger | Person::Expired | Person::Revoked => "Maija Meikäläinen",
+        Person::Bo => "Bo Bergström",
+        Person::Onni => "Onni Operaattori",
+        Person::Unlisted => "Nobody Here",
+    }
+}
+
+fn fill(name: &'static str, text: &str, folder: &Path, ends: Option<Timestamp>) -> Result<PermitFile, StageError> {
+    let datasets = folder.join("datasets").display().to_string();
+    let mut text = replaced(name, text, DATASETS, &datasets)?;
+    if let Some(ends) = ends {
+        let line = "valid_until = 2030-12-31";
+        // A permit's date and time is written to the second.
+        text = replaced(name, &text, line, &format!("valid_until = {}", ends.strftime("%Y-%m-%dT%H:%M:%SZ")))?;
+    }
+    Ok(PermitFile { name: name.to_owned(), text })
+}
+
+fn replaced(file: &'static str, text: &str, from: &str, to: &str) -> Result<String, StageError> {
+    if text.contains(from) {
+        Ok(text.replace(from, to))
+    } else {
+        Err(StageError::PermitLine { file, line: from.to_owned() })
+    }
+}

@@ -1,0 +1,552 @@
+//! The stage itself: everything put up in order, and taken down in the reverse.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::authority::{Authority, Person, SERVER_NAME};
+use crate::command::{Finished, Interrupt, Running, run};
+use crate::daemon::{Daemon, Process, listens_at, listens_on};
+use crate::error::StageError;
+use crate::host::Host;
+use crate::leftover::{self, Leftover};
+use crate::permits::PermitFile;
+use crate::register;
+
+/// A daemon that takes longer to start is broken, also on a busy machine.
+const READY_TIME: Duration = Duration::from_secs(20);
+/// A daemon that takes longer to stop in order is killed.
+const STOP_TIME: Duration = Duration::from_secs(15);
+/// The kernel takes a moment to take down a namespace after its last process.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// A command of ours that is not a session.
+const COMMAND_TIME: Duration = Duration::from_secs(30);
+/// Where the mirror is, as the permit of the statin study says.
+const MIRROR: Ipv4Addr = Ipv4Addr::new(10, 20, 30, 40);
+/// The host that the permit of the statin study does not list, and that of the asthma study does.
+const FORBIDDEN: Ipv4Addr = Ipv4Addr::new(10, 20, 50, 60);
+/// User ids of an instance: ledger, gateway, then the cells.
+const UIDS_EACH: u32 = 4_096;
+/// The first of all of them: far above what systems hand out, below what some take for negative.
+const UID_FIRST: u32 = 700_000_000;
+
+/// What a stage is to be like.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Ends the asthma study's permit this long after the stage has begun to rise.
+    pub asthma_ends_after: Option<Duration>,
+    /// Permits beyond those of `policies/`.
+    pub permits: Vec<PermitFile>,
+    /// Lines for the gateway's `[limits]`.
+    pub limits: String,
+    /// How long the warden keeps the cells of a gateway that is gone.
+    pub gateway_lost_grace_s: u32,
+    /// Rows of each register.
+    pub rows: u32,
+    /// Who may interrupt.
+    pub interrupt: Interrupt,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            asthma_ends_after: None,
+            permits: Vec::new(),
+            limits: String::new(),
+            gateway_lost_grace_s: 30,
+            rows: register::REGISTER_ROWS,
+            interrupt: Interrupt::never(),
+        }
+    }
+}
+
+/// An environment that runs. Dropping it takes everything down.
+#[derive(Debug)]
+pub struct Stage {
+    // Dropped in this order: the daemons, then the hosts, then the folder.
+    processes: BTreeMap<Daemon, Process>,
+    hosts: Option<Hosts>,
+    folder: Option<TempDir>,
+    root: PathBuf,
+    instance: String,
+    uids: Range<u32>,
+    port: u16,
+    programs: PathBuf,
+    authority: Authority,
+    interrupt: Interrupt,
+}
+
+#[derive(Debug)]
+struct Hosts {
+    mirror: Host,
+    forbidden: Host,
+}
+
+impl Stage {
+    /// Raises everything and waits until it is ready.
+    ///
+    /// # Errors
+    /// What is missing on this machine, or what a daemon said when it did not start.
+    pub fn raise(options: &Options) -> Result<Self, StageError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(StageError::NotRoot);
+        }
+        let (instance, uids) = identity();
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("sulku-{instance}-"))
+            .tempdir()
+            .map_err(StageError::system("making the stage's folder"))?;
+        let root = folder.path().to_owned();
+        open_for_all(&root)?;
+        let mut stage = Self {
+            processes: BTreeMap::new(),
+            hosts: None,
+            programs: programs()?,
+            authority: Authority::make(&root.join("authority"))?,
+            folder: Some(folder),
+            root,
+            instance,
+            uids,
+            port: free_port()?,
+            interrupt: options.interrupt.clone(),
+        };
+        stage.furnish(options)?;
+        let host = |name: &str, address| Host::raise(&format!("sulku-{}-{name}", stage.instance), address);
+        stage.hosts = Some(Hosts {
+            mirror: host("mirror", MIRROR)?,
+            forbidden: host("other", FORBIDDEN)?,
+        });
+        for daemon in Daemon::ALL {
+            stage.start(*daemon)?;
+        }
+        Ok(stage)
+    }
+
+    /// Writes every file: registers, permits, keys, configurations, profiles.
+    fn furnish(&self, options: &Options) -> Result<(), StageError> {
+        for folder in ["permits", "datasets", "workspaces", "config", "profiles", "log", "run", "ledger"] {
+            let path = self.root.join(folder);
+            fs::create_dir(&path).map_err(StageError::file("making a folder", &path))?;
+            open_for_all(&path)?;
+        }
+        for folder in ["run", "ledger"] {
+            let path = self.root.join(folder);
+            std::os::unix::fs::chown(&path, Some(self.ledger_uid()), Some(self.ledger_uid())).map_err(StageError::file("giving away", path))?;
+        }
+        register::write(&self.root.join("datasets/care-register"), 1, options.rows)?;
+        register::write(&self.root.join("datasets/asthma-register"), 2, options.rows)?;
+        let ends = options.asthma_ends_after.map(|after| Timestamp::now() + after);
+        let permits = [PermitFile::statins(&self.root)?, PermitFile::asthma(&self.root, ends)?];
+        for permit in permits.iter().chain(&options.permits) {
+            self.write(&format!("permits/{}", permit.name), &permit.text)?;
+        }
+        self.made_by_sulku(&["audit", "keygen", "--origin", &self.origin(), "--out", &self.shown("config/ledger.key")])?;
+        let key = self.root.join("config/ledger.key");
+        std::os::unix::fs::chown(&key, Some(self.ledger_uid()), Some(self.ledger_uid())).map_err(StageError::file("giving away", key))?;
+        self.write("config/ledger.toml", &self.ledger_config())?;
+        self.write("config/warden.toml", &self.warden_config(options))?;
+        self.write("config/gateway.toml", &self.gateway_config(options))?;
+        for person in Person::ALL {
+            let (certificate, key) = self.authority.files_of(person.name());
+            let profile = format!(
+                "gateway = \"127.0.0.1:{}\"\nserver_name = \"{SERVER_NAME}\"\nauthority = {:?}\ncertificate = {certificate:?}\nprivate_key = {key:?}\n",
+                self.port,
+                self.authority.certificate(),
+            );
+            self.write(&format!("profiles/{}.toml", person.name()), &profile)?;
+        }
+        Ok(())
+    }
+
+    fn ledger_config(&self) -> String {
+        format!(
+            "origin = {:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {:?}\nrun_as = {{ uid = {uid}, gid = {uid} }}\n\
+             gateway_uid = {}\nwarden_uid = 0\nauditor_uids = [0]\n",
+            self.origin(),
+            self.ledger_dir(),
+            self.ledger_socket(),
+            self.root.join("config/ledger.key"),
+            self.gateway_uid(),
+            uid = self.ledger_uid(),
+        )
+    }
+
+    fn warden_config(&self, options: &Options) -> String {
+        let uplink = |name: &str, host: Ipv4Addr, link: [u8; 2]| {
+            let [a, b] = link;
+            format!(
+                "\n[[uplink]]\nname = {name:?}\npeer_namespace = \"/run/netns/sulku-{}-{name}\"\nrouter_address = \"10.20.{a}.{b}/24\"\npeer_address = \"{host}/24\"\n",
+                self.instance,
+            )
+        };
+        format!(
+            "instance = {:?}\nsocket = {:?}\ngateway_uid = {}\nledger_socket = {:?}\nledger_origin = {:?}\nledger_key = {:?}\npermits = {:?}\nworkspaces = {:?}\n\
+             cell_network = \"10.210.0.0/16\"\ncell_uid_base = {}\ngateway_lost_grace_s = {}\npool = 4\n{}{}",
+            self.instance,
+            self.warden_socket(),
+            self.gateway_uid(),
+            self.ledger_socket(),
+            self.origin(),
+            self.ledger_key(),
+            self.root.join("permits"),
+            self.root.join("workspaces"),
+            self.uids.start + 16,
+            options.gateway_lost_grace_s,
+            uplink("mirror", MIRROR, [30, 1]),
+            uplink("other", FORBIDDEN, [50, 1]),
+        )
+    }
+
+    fn gateway_config(&self, options: &Options) -> String {
+        let (certificate, key) = self.authority.files_of("gateway");
+        format!(
+            "listen = \"127.0.0.1:{}\"\ncertificate = {certificate:?}\nprivate_key = {key:?}\npermits = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
+             run_as = {{ uid = {uid}, gid = {uid} }}\n\n[[issuer]]\nname = \"demo\"\ncertificate = {:?}\ncrl = {:?}\n\n\
+             [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n\n[limits]\n{}\n",
+            self.port,
+            self.root.join("permits"),
+            self.ledger_socket(),
+            self.warden_socket(),
+            self.authority.certificate(),
+            self.authority.revoked(),
+            Person::Onni.uri(),
+            options.limits,
+            uid = self.gateway_uid(),
+        )
+    }
+
+    /// Starts a daemon that does not run, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not start, or is not ready in time.
+    pub fn start(&mut self, daemon: Daemon) -> Result<(), StageError> {
+        let (program, _) = daemon.program();
+        let config = self.root.join(format!("config/{}.toml", daemon.name()));
+        let log = self.root.join(format!("log/{}.log", daemon.name()));
+        let process = Process::start(daemon, &self.programs.join(program), &config, log)?;
+        let process = self.processes.entry(daemon).insert_entry(process).into_mut();
+        let (ledger, warden, port) = (self.root.join("run/ledger.sock"), self.root.join("run/warden.sock"), self.port);
+        process.await_ready(READY_TIME, &self.interrupt, || match daemon {
+            Daemon::Ledger => listens_at(&ledger),
+            Daemon::Warden => listens_at(&warden),
+            Daemon::Gateway => listens_on(port),
+        })
+    }
+
+    /// Sends a daemon a signal and waits for its end. `None`: it did not end in time and was killed.
+    pub fn kill(&mut self, daemon: Daemon, signal: Signal) -> Option<ExitStatus> {
+        self.processes.remove(&daemon).and_then(|mut process| process.end(signal, STOP_TIME))
+    }
+
+    /// How a daemon ended by itself, if it has.
+    pub fn ended(&mut self, daemon: Daemon) -> Option<ExitStatus> {
+        self.processes.get_mut(&daemon).and_then(Process::ended)
+    }
+
+    /// A daemon's process id, while it runs.
+    #[must_use]
+    pub fn pid(&self, daemon: Daemon) -> Option<u32> {
+        self.processes.get(&daemon).map(Process::pid)
+    }
+
+    /// The end of a daemon's log.
+    #[must_use]
+    pub fn log(&self, daemon: Daemon) -> String {
+        fs::read_to_string(self.root.join(format!("log/{}.log", daemon.name()))).unwrap_or_default()
+    }
+
+    /// `sulku` with these arguments, as a person at this machine would run it.
+    #[must_use]
+    pub fn sulku(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("sulku"));
+        command
+            .args(args)
+            .env_remove("SULKU_PROFILE")
+            .env("LC_ALL", "C.UTF-8")
+            .env("NO_COLOR", "1");
+        command
+    }
+
+    /// `sulku connect` as somebody; more arguments may follow.
+    #[must_use]
+    pub fn client(&self, person: Person, permit: Option<&str>) -> Command {
+        let mut command = self.sulku(&["connect"]);
+        command.args(permit).arg("--profile").arg(self.profile(person));
+        command
+    }
+
+    /// Runs `sulku connect` to its end: somebody runs one command in her workspace.
+    ///
+    /// # Errors
+    /// The stage's own; how the command went is in what is returned.
+    pub fn connect(&self, person: Person, args: &[&str]) -> Result<Finished, StageError> {
+        let mut command = self.client(person, None);
+        command.args(args);
+        run(command, COMMAND_TIME, &self.interrupt)
+    }
+
+    /// Starts `sulku connect` and leaves it running.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn connected(&self, person: Person, args: &[&str]) -> Result<Running, StageError> {
+        let mut command = self.client(person, None);
+        command.args(args);
+        Running::start(command, &self.interrupt)
+    }
+
+    /// Runs `sulku` to its end without input.
+    ///
+    /// # Errors
+    /// The stage's own; how it went is in what is returned.
+    pub fn run(&self, args: &[&str]) -> Result<Finished, StageError> {
+        run(self.sulku(args), COMMAND_TIME, &self.interrupt)
+    }
+
+    /// Runs any program to its end without input.
+    ///
+    /// # Errors
+    /// The stage's own; how it went is in what is returned.
+    pub fn run_command(&self, command: Command) -> Result<Finished, StageError> {
+        run(command, COMMAND_TIME, &self.interrupt)
+    }
+
+    /// The ledger's entries that pass these filters of `sulku audit list`, read as an auditor does.
+    ///
+    /// # Errors
+    /// The ledger can't be read.
+    pub fn entries(&self, filters: &[&str]) -> Result<Vec<Value>, StageError> {
+        let mut args = vec!["audit", "list", "--json"];
+        let (socket, key) = (self.shown("run/ledger.sock"), self.shown("config/ledger.key.pub"));
+        args.extend(["--ledger", &socket, "--key", &key]);
+        args.extend(filters);
+        let listed = self.made_by_sulku(&args)?;
+        let lines = listed.lines().filter(|line| !line.trim().is_empty());
+        lines
+            .map(|line| {
+                serde_json::from_str(line).map_err(|error| StageError::Unexpected {
+                    what: format!("no entry: {error}: {line}"),
+                })
+            })
+            .collect()
+    }
+
+    /// Waits for an entry that passes the filters and that `wanted` wants.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub fn entry(&self, filters: &[&str], within: Duration, wanted: impl Fn(&Value) -> bool) -> Result<Value, StageError> {
+        let what = format!("an entry in the ledger with {}", filters.join(" "));
+        self.interrupt.until(&what, within, || {
+            let found = self.entries(filters)?.into_iter().find(&wanted);
+            if found.is_none() {
+                std::thread::sleep(Duration::from_millis(150));
+            }
+            Ok(found)
+        })
+    }
+
+    fn made_by_sulku(&self, args: &[&str]) -> Result<String, StageError> {
+        let finished = self.run(args)?;
+        if finished.status.success() {
+            return Ok(finished.out);
+        }
+        Err(StageError::ProgramFailed {
+            command: format!("sulku {}", args.join(" ")),
+            said: finished.gist(),
+        })
+    }
+
+    /// The host that the statin study's permit lists.
+    #[must_use]
+    pub fn mirror(&self) -> &Host {
+        &self.hosts().mirror
+    }
+
+    /// The host that it does not list.
+    #[must_use]
+    pub fn forbidden(&self) -> &Host {
+        &self.hosts().forbidden
+    }
+
+    fn hosts(&self) -> &Hosts {
+        self.hosts
+            .as_ref()
+            .expect("the hosts are taken down by close alone, which takes the stage")
+    }
+
+    /// The stage's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.root
+    }
+
+    /// The ledger's folder.
+    #[must_use]
+    pub fn ledger_dir(&self) -> PathBuf {
+        self.root.join("ledger")
+    }
+
+    /// The socket that auditors read from.
+    #[must_use]
+    pub fn ledger_socket(&self) -> PathBuf {
+        self.root.join("run/ledger.sock")
+    }
+
+    /// The key that the ledger's checkpoints are verified with.
+    #[must_use]
+    pub fn ledger_key(&self) -> PathBuf {
+        self.root.join("config/ledger.key.pub")
+    }
+
+    /// The socket that the warden takes orders on.
+    #[must_use]
+    pub fn warden_socket(&self) -> PathBuf {
+        self.root.join("run/warden.sock")
+    }
+
+    /// Somebody's profile.
+    #[must_use]
+    pub fn profile(&self, person: Person) -> PathBuf {
+        self.root.join(format!("profiles/{}.toml", person.name()))
+    }
+
+    /// The certificates and keys.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The gateway's port on 127.0.0.1, TCP and UDP.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What all names of this stage on this machine have in common.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Where the programs are.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// The processes in cells, as the host sees them.
+    #[must_use]
+    pub fn cell_processes(&self) -> Vec<String> {
+        leftover::processes(Path::new("/nonexistent"), &(self.uids.start + 16..self.uids.end))
+    }
+
+    /// Takes everything down and tells what is left.
+    #[must_use]
+    pub fn close(mut self) -> Vec<Leftover> {
+        self.take_down();
+        let root = self.root.clone();
+        let look = || leftover::look(&self.instance, &root, &self.uids);
+        crate::command::poll(SETTLE_TIME, || look().is_empty().then_some(()));
+        look()
+    }
+
+    fn take_down(&mut self) {
+        for daemon in Daemon::ALL.iter().rev() {
+            if let Some(mut process) = self.processes.remove(daemon) {
+                process.end(Signal::TERM, STOP_TIME);
+            }
+        }
+        self.hosts = None;
+        self.folder = None;
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), StageError> {
+        let path = self.root.join(name);
+        fs::write(&path, text).map_err(StageError::file("writing", path))
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.root.join(name).display().to_string()
+    }
+
+    fn origin(&self) -> String {
+        format!("ledger.demo.sulku.example/{}", self.instance)
+    }
+
+    fn ledger_uid(&self) -> u32 {
+        self.uids.start
+    }
+
+    fn gateway_uid(&self) -> u32 {
+        self.uids.start + 1
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (daemon, process) in &self.processes {
+                eprintln!("--- the {}'s log ---\n{}", daemon.name(), process.log_end());
+            }
+        }
+        self.take_down();
+    }
+}
+
+/// A name and a range of user ids that no other stage on this machine has: both come from this process's id and a count in it.
+fn identity() -> (String, Range<u32>) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    /// Stages that one process may raise; their ranges must not meet those of the next process.
+    const STAGES_EACH: u32 = 8;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let pid = std::process::id();
+    let letter = char::from(b'a' + u8::try_from(count % 26).unwrap_or(0));
+    let start = UID_FIRST + (pid % 32_768 * STAGES_EACH + count % STAGES_EACH) * UIDS_EACH;
+    (format!("s{pid}{letter}"), start..start + UIDS_EACH)
+}
+
+/// The daemons' own users have to get through.
+fn open_for_all(folder: &Path) -> Result<(), StageError> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(StageError::file("opening a folder for the daemons", folder))
+}
+
+/// A port that is free for TCP and UDP. It is free again when this returns; nothing on a quiet machine takes it at once.
+fn free_port() -> Result<u16, StageError> {
+    for _ in 0..32 {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(StageError::system("looking for a free port"))?;
+        let port = tcp.local_addr().map_err(StageError::system("looking for a free port"))?.port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(StageError::Unexpected {
+        what: "no port is free for TCP and UDP".to_owned(),
+    })
+}
+
+/// The programs lie beside this one; a test lies in a folder below them.
+fn programs() -> Result<PathBuf, StageError> {
+    let own = std::env::current_exe().map_err(StageError::system("finding the own program"))?;
+    let all = |folder: &&Path| ["sulku", "sulkud", "sulku-warden"].iter().all(|name| folder.join(name).is_file());
+    own.ancestors()
+        .skip(1)
+        .take(2)
+        .find(all)
+        .map(Path::to_owned)
+        .ok_or_else(|| StageError::ProgramMissing {
+            program: "one of sulku, sulkud, sulku-warden".to_owned(),
+            install: format!("build all of them (cargo build --workspace); looked beside {}", own.display()),
+        })
+}
