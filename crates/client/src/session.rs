@@ -1,0 +1,194 @@
+//! An open session: a keyboard and a screen that do not wait for each other.
+//!
+//! What is typed goes through a short channel and what controls the session through another that is emptied first, so that a
+//! signal overtakes a long paste. Output is paced by credit: it counts as shown when the caller says so, and no more than the
+//! credit is ever on its way.
+
+use std::time::Duration;
+
+use sulku_protocol::{Ask, ClosedFrame, Signal, Tell, WelcomeFrame};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::dial::Carrier;
+use crate::error::SessionError;
+use crate::link::{Farewell, Incoming, Link, Outgoing};
+
+/// What is typed or pasted travels in pieces of at most this, so that a signal never waits behind a long frame.
+const INPUT_FRAME_BYTES_MAX: usize = 4 * 1024;
+/// Pieces of input that wait for the network; more make the caller wait.
+const INPUT_FRAMES_MAX: usize = 8;
+/// Resizes, signals and reports that wait for the network; more make the caller wait.
+const CONTROL_FRAMES_MAX: usize = 16;
+/// After this long without output, what was shown is reported even if it is little.
+const REPORT_PAUSE: Duration = Duration::from_millis(20);
+/// Shown output is reported when it reaches this part of the credit: often enough that the gateway never runs dry.
+const REPORTS_PER_CREDIT: u32 = 4;
+
+/// An open session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Session {
+    /// What the gateway says of it.
+    pub welcome: WelcomeFrame,
+    /// What it runs over.
+    pub carrier: Carrier,
+    /// The end that the holder types at.
+    pub keyboard: Keyboard,
+    /// The end that she looks at.
+    pub screen: Screen,
+}
+
+impl Session {
+    pub(crate) fn new(welcome: WelcomeFrame, link: Link) -> Self {
+        let Link { carrier, incoming, outgoing, farewell } = link;
+        let (control, controls) = mpsc::channel(CONTROL_FRAMES_MAX);
+        let (input, inputs) = mpsc::channel(INPUT_FRAMES_MAX);
+        let mut sender = JoinSet::new();
+        sender.spawn(send_all(outgoing, controls, inputs));
+        let report_at_bytes = (welcome.credit / REPORTS_PER_CREDIT).max(1);
+        let screen = Screen { incoming, control: control.clone(), unreported_bytes: 0, report_at_bytes, farewell, sender };
+        Self { welcome, carrier, keyboard: Keyboard { input, control }, screen }
+    }
+}
+
+/// The session is over; the screen says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session is over")]
+pub struct Over;
+
+/// The end of a session that the holder types at. Each method waits while the network is slow.
+#[derive(Debug, Clone)]
+pub struct Keyboard {
+    input: mpsc::Sender<Vec<u8>>,
+    control: mpsc::Sender<Ask>,
+}
+
+impl Keyboard {
+    /// Types these bytes.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub async fn input(&self, bytes: &[u8]) -> Result<(), Over> {
+        for piece in bytes.chunks(INPUT_FRAME_BYTES_MAX) {
+            self.input.send(piece.to_vec()).await.map_err(|_| Over)?;
+        }
+        Ok(())
+    }
+
+    /// The terminal has another size now.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub async fn resize(&self, columns: u16, rows: u16) -> Result<(), Over> {
+        self.control(Ask::Resize { columns: columns.max(1), rows: rows.max(1) }).await
+    }
+
+    /// Sends a signal to what runs in the foreground; overtakes input that waits.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub async fn signal(&self, signal: Signal) -> Result<(), Over> {
+        self.control(Ask::Signal(signal)).await
+    }
+
+    /// Asks the gateway to close the session; overtakes input that waits. The screen shows when it has.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub async fn leave(&self) -> Result<(), Over> {
+        self.control(Ask::Leave).await
+    }
+
+    async fn control(&self, ask: Ask) -> Result<(), Over> {
+        self.control.send(ask).await.map_err(|_| Over)
+    }
+}
+
+/// What a screen is told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To be shown. Report it with [`Screen::shown`] once it is.
+    Output(Vec<u8>),
+    /// The session is closed; nothing follows.
+    Closed(ClosedFrame),
+}
+
+/// The end of a session that the holder looks at.
+pub struct Screen {
+    incoming: Incoming,
+    control: mpsc::Sender<Ask>,
+    unreported_bytes: u32,
+    report_at_bytes: u32,
+    farewell: Farewell,
+    sender: JoinSet<()>,
+}
+
+impl Screen {
+    /// What comes next. Nothing is lost when this is dropped before it is ready.
+    ///
+    /// # Errors
+    /// The session ended without being closed, or the gateway broke the protocol.
+    pub async fn next(&mut self) -> Result<Event, SessionError> {
+        let tell = loop {
+            let pause = async { if self.unreported_bytes > 0 { sleep(REPORT_PAUSE).await } else { std::future::pending().await } };
+            tokio::select! {
+                biased;
+                tell = self.incoming.next() => break tell,
+                () = pause => self.report(),
+            }
+        };
+        match tell.map_err(crate::ending::Ending::within_session)? {
+            Tell::Output(bytes) => Ok(Event::Output(bytes)),
+            Tell::Closed(closed) => Ok(Event::Closed(closed)),
+            Tell::Welcome(_) | Tell::Refused(_) | Tell::Sessions(_) | Tell::Done => Err(SessionError::OutOfPhase),
+        }
+    }
+
+    /// This many more bytes of output have been shown.
+    pub fn shown(&mut self, bytes: usize) {
+        self.unreported_bytes = self.unreported_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.unreported_bytes >= self.report_at_bytes {
+            self.report();
+        }
+    }
+
+    /// Leaves the connection, without waiting for the gateway.
+    pub async fn close(self) {
+        drop(self.sender);
+        self.farewell.say().await;
+    }
+
+    /// Never waits, or a gateway that does not read could stop our reading too. What finds no room is reported later, together.
+    fn report(&mut self) {
+        if self.control.try_send(Ask::Shown(self.unreported_bytes)).is_ok() {
+            self.unreported_bytes = 0;
+        }
+    }
+}
+
+impl std::fmt::Debug for Screen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Screen").field("unreported_bytes", &self.unreported_bytes).finish_non_exhaustive()
+    }
+}
+
+/// Sends what is typed and what controls, the latter first. Runs until the session is left or the screen is dropped.
+async fn send_all(mut outgoing: Outgoing, mut controls: mpsc::Receiver<Ask>, mut inputs: mpsc::Receiver<Vec<u8>>) {
+    loop {
+        let ask = tokio::select! {
+            biased;
+            Some(ask) = controls.recv() => ask,
+            Some(bytes) = inputs.recv() => Ask::Input(bytes),
+            else => break,
+        };
+        if outgoing.send(&ask).await.is_err() || ask == Ask::Leave {
+            break;
+        }
+    }
+    // The writer stays until the screen is dropped: its end would cut the gateway short before it has said why it closes.
+    drop((controls, inputs));
+    std::future::pending::<()>().await;
+    drop(outgoing);
+}
