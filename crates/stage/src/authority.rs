@@ -43,15 +43,7 @@ pub enum Person {
 
 impl Person {
     /// Everybody.
-    pub const ALL: &[Self] = &[
-        Self::Maija,
-        Self::Bo,
-        Self::Onni,
-        Self::Unlisted,
-        Self::Stranger,
-        Self::Expired,
-        Self::Revoked,
-    ];
+    pub const ALL: &[Self] = &[Self::Maija, Self::Bo, Self::Onni, Self::Unlisted, Self::Stranger, Self::Expired, Self::Revoked];
 
     /// The name of her files.
     #[must_use]
@@ -98,10 +90,7 @@ impl Authority {
         authority.write("authority.pem", issuer.pem.as_bytes())?;
 
         let mut server = leaf("gateway", now - LEEWAY, now + LIFE, ExtendedKeyUsagePurpose::ServerAuth);
-        server.subject_alt_names = vec![
-            SanType::DnsName(SERVER_NAME.try_into()?),
-            SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
-        ];
+        server.subject_alt_names = vec![SanType::DnsName(SERVER_NAME.try_into()?), SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into())];
         authority.issue("gateway", server, &issuer)?;
 
         for person in Person::ALL {
@@ -164,10 +153,7 @@ fn issuer(name: &str, now: OffsetDateTime) -> Result<Signer, StageError> {
     (params.not_before, params.not_after) = (now - LIFE - LEEWAY, now + LIFE);
     let key = KeyPair::generate()?;
     let pem = params.self_signed(&key)?.pem();
-    Ok(Signer {
-        pem,
-        issuer: Issuer::new(params, key),
-    })
+    Ok(Signer { pem, issuer: Issuer::new(params, key) })
 }
 
 /// Of the same name: an authority is its key, not its name.

@@ -45,11 +45,7 @@ impl Interrupt {
     /// # Errors
     /// [`StageError::Interrupted`].
     pub fn check(&self) -> Result<(), StageError> {
-        if self.0.load(Ordering::Relaxed) {
-            Err(StageError::Interrupted)
-        } else {
-            Ok(())
-        }
+        if self.0.load(Ordering::Relaxed) { Err(StageError::Interrupted) } else { Ok(()) }
     }
 
     /// Waits until `look` finds something.
@@ -64,10 +60,7 @@ impl Interrupt {
                 return Ok(found);
             }
             if begun.elapsed() >= within {
-                return Err(StageError::TooLate {
-                    what: what.to_owned(),
-                    waited: within,
-                });
+                return Err(StageError::TooLate { what: what.to_owned(), waited: within });
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -88,10 +81,7 @@ pub fn find_in(program: &str, package: &str) -> Result<PathBuf, StageError> {
         .iter()
         .map(|folder| PathBuf::from(folder).join(program))
         .find(|path| path.exists())
-        .ok_or_else(|| StageError::ProgramMissing {
-            program: program.to_owned(),
-            install: format!("apt-get install {package}"),
-        })
+        .ok_or_else(|| StageError::ProgramMissing { program: program.to_owned(), install: format!("apt-get install {package}") })
 }
 
 /// A program that has ended.
@@ -184,17 +174,8 @@ impl Running {
             .map_err(StageError::file("starting a program", command.get_program()))?;
         let out = child.stdout.take().map(Pipe::read);
         let err = child.stderr.take().map(Pipe::read);
-        let (Some(out), Some(err)) = (out, err) else {
-            unreachable!("both streams were asked for as pipes")
-        };
-        Ok(Self {
-            child,
-            shown,
-            begun,
-            out,
-            err,
-            interrupt: interrupt.clone(),
-        })
+        let (Some(out), Some(err)) = (out, err) else { unreachable!("both streams were asked for as pipes") };
+        Ok(Self { child, shown, begun, out, err, interrupt: interrupt.clone() })
     }
 
     /// Its process id.
@@ -232,10 +213,7 @@ impl Running {
     /// It no longer reads.
     pub fn type_line(&mut self, line: &str) -> Result<(), StageError> {
         let Some(input) = self.child.stdin.as_mut() else { return Ok(()) };
-        input
-            .write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| input.flush())
-            .map_err(StageError::system("typing a line"))
+        input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush()).map_err(StageError::system("typing a line"))
     }
 
     /// Waits until it has written this.
@@ -251,15 +229,11 @@ impl Running {
             }
             match self.child.try_wait() {
                 // What it wrote last may still be on its way to us.
-                Ok(Some(_)) if !self.out.whole().contains(text) => Err(StageError::ProgramFailed {
-                    command: self.shown.clone(),
-                    said: self.err.whole(),
-                }),
+                Ok(Some(_)) if !self.out.whole().contains(text) => {
+                    Err(StageError::ProgramFailed { command: self.shown.clone(), said: self.err.whole() })
+                }
                 Ok(_) => Ok(None),
-                Err(source) => Err(StageError::System {
-                    what: "waiting for a program",
-                    source,
-                }),
+                Err(source) => Err(StageError::System { what: "waiting for a program", source }),
             }
         })
     }
@@ -276,16 +250,9 @@ impl Running {
     pub fn finish(mut self, within: Duration) -> Result<Finished, StageError> {
         let interrupt = self.interrupt.clone();
         let what = format!("the end of {}", self.shown);
-        let status = interrupt.until(&what, within, || {
-            self.child.try_wait().map_err(StageError::system("waiting for a program"))
-        });
+        let status = interrupt.until(&what, within, || self.child.try_wait().map_err(StageError::system("waiting for a program")));
         match status {
-            Ok(status) => Ok(Finished {
-                status,
-                took: self.begun.elapsed(),
-                out: self.out.whole(),
-                err: self.err.whole(),
-            }),
+            Ok(status) => Ok(Finished { status, took: self.begun.elapsed(), out: self.out.whole(), err: self.err.whole() }),
             Err(StageError::TooLate { what, waited }) => {
                 let what = format!("{what}; so far it wrote {:?} and {:?}", tail(&self.out(), 400), tail(&self.err(), 400));
                 Err(StageError::TooLate { what, waited })
@@ -322,21 +289,10 @@ pub(crate) fn run(command: Command, within: Duration, interrupt: &Interrupt) -> 
 pub(crate) fn tool(program: &str, package: &str, args: &[&str]) -> Result<String, StageError> {
     const TOOL_TIME: Duration = Duration::from_secs(20);
     let mut command = Command::new(find_in(program, package)?);
-    command
-        .args(args)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C.UTF-8");
+    command.args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
     let shown = shown(&command);
     let finished = run(command, TOOL_TIME, &Interrupt::never())?;
-    if finished.status.success() {
-        Ok(finished.out)
-    } else {
-        Err(StageError::ProgramFailed {
-            command: shown,
-            said: finished.err,
-        })
-    }
+    if finished.status.success() { Ok(finished.out) } else { Err(StageError::ProgramFailed { command: shown, said: finished.err }) }
 }
 
 pub(crate) fn send(pid: u32, signal: Signal) {
@@ -347,14 +303,8 @@ pub(crate) fn send(pid: u32, signal: Signal) {
 }
 
 pub(crate) fn shown(command: &Command) -> String {
-    let name = std::path::Path::new(command.get_program())
-        .file_name()
-        .unwrap_or_else(|| command.get_program());
-    std::iter::once(name)
-        .chain(command.get_args())
-        .map(OsStr::to_string_lossy)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let name = std::path::Path::new(command.get_program()).file_name().unwrap_or_else(|| command.get_program());
+    std::iter::once(name).chain(command.get_args()).map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn tail(text: &str, bytes: usize) -> &str {

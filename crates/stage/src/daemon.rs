@@ -61,9 +61,7 @@ impl Process {
     /// Starts it in a process group of its own, its words in a file.
     pub(crate) fn start(daemon: Daemon, program: &Path, config: &Path, log: PathBuf) -> Result<Self, StageError> {
         let open = || fs::OpenOptions::new().create(true).append(true).open(&log);
-        let (out, err) = open()
-            .and_then(|out| Ok((out.try_clone()?, out)))
-            .map_err(StageError::file("opening a log", &log))?;
+        let (out, err) = open().and_then(|out| Ok((out.try_clone()?, out))).map_err(StageError::file("opening a log", &log))?;
         let child = Command::new(program)
             .arg(daemon.program().1)
             .arg("--config")
@@ -95,19 +93,11 @@ impl Process {
     pub(crate) fn await_ready(&mut self, within: Duration, interrupt: &Interrupt, ready: impl Fn() -> bool) -> Result<(), StageError> {
         let daemon = self.daemon.name();
         let waited = interrupt.until(daemon, within, || match self.ended() {
-            Some(status) => Err(StageError::Ended {
-                daemon,
-                status,
-                log: self.log_end(),
-            }),
+            Some(status) => Err(StageError::Ended { daemon, status, log: self.log_end() }),
             None => Ok(ready().then_some(())),
         });
         match waited {
-            Err(StageError::TooLate { waited, .. }) => Err(StageError::NotReady {
-                daemon,
-                waited,
-                log: self.log_end(),
-            }),
+            Err(StageError::TooLate { waited, .. }) => Err(StageError::NotReady { daemon, waited, log: self.log_end() }),
             other => other,
         }
     }
@@ -147,10 +137,7 @@ pub(crate) fn listens_at(socket: &Path) -> bool {
     const ACCEPTS: &str = "00010000";
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     let path = socket.to_string_lossy();
-    table
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .any(|line| line.get(3) == Some(&ACCEPTS) && line.get(7) == Some(&&*path))
+    table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|line| line.get(3) == Some(&ACCEPTS) && line.get(7) == Some(&&*path))
 }
 
 /// Whether somebody listens on this port of 127.0.0.1, over TCP and over UDP.

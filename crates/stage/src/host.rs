@@ -55,13 +55,7 @@ impl Host {
     /// Makes the namespace and starts to serve and to watch in it. Its interface comes later, from the warden.
     pub(crate) fn raise(namespace: &str, address: Ipv4Addr) -> Result<Self, StageError> {
         tool("ip", "iproute2", &["netns", "add", namespace])?;
-        let mut host = Self {
-            namespace: namespace.to_owned(),
-            address,
-            arrivals: Arc::default(),
-            ended: Arc::default(),
-            threads: Vec::new(),
-        };
+        let mut host = Self { namespace: namespace.to_owned(), address, arrivals: Arc::default(), ended: Arc::default(), threads: Vec::new() };
         tool("ip", "iproute2", &["-n", namespace, "link", "set", "lo", "up"])?;
         let (listener, witness) = host.sockets()?;
         let (ended, arrivals) = (Arc::clone(&host.ended), Arc::clone(&host.arrivals));
@@ -101,21 +95,14 @@ impl Host {
         let (send, made) = mpsc::channel();
         let inside = move || {
             let namespace = File::open(&path).map_err(StageError::file("opening a network namespace", &path))?;
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network)).map_err(|source| {
-                StageError::System {
-                    what: "entering a network namespace",
-                    source: source.into(),
-                }
-            })?;
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))
+                .map_err(|source| StageError::System { what: "entering a network namespace", source: source.into() })?;
             let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).map_err(StageError::system("listening for web requests"))?;
             listener.set_nonblocking(true).map_err(StageError::system("listening for web requests"))?;
             Ok((listener, witness()?))
         };
         std::thread::spawn(move || drop(send.send(inside())));
-        made.recv().map_err(|source| StageError::System {
-            what: "making a host's sockets",
-            source: std::io::Error::other(source),
-        })?
+        made.recv().map_err(|source| StageError::System { what: "making a host's sockets", source: std::io::Error::other(source) })?
     }
 }
 
@@ -131,10 +118,7 @@ impl Drop for Host {
 }
 
 fn witness() -> Result<rustix::fd::OwnedFd, StageError> {
-    let refused = |source: rustix::io::Errno| StageError::System {
-        what: "opening a packet socket for the witness",
-        source: source.into(),
-    };
+    let refused = |source: rustix::io::Errno| StageError::System { what: "opening a packet socket for the witness", source: source.into() };
     let protocol = NonZeroU32::new(IPV4).map(Protocol::from_raw);
     let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, SocketFlags::CLOEXEC, protocol).map_err(refused)?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(LOOK_INTERVAL)).map_err(refused)?;
@@ -199,11 +183,7 @@ fn answer(mut connection: TcpStream, ended: &AtomicBool) -> std::io::Result<()> 
         return Ok(());
     }
     let page = "Package: survival\nVersion: 3.8-3\nPackage: data.table\nVersion: 1.17.8\n";
-    write!(
-        connection,
-        "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{page}",
-        page.len()
-    )
+    write!(connection, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{page}", page.len())
 }
 
 #[cfg(test)]
@@ -219,14 +199,7 @@ mod tests {
         packet[16..20].copy_from_slice(&[10, 0, 0, 2]);
         packet[22..24].copy_from_slice(&443_u16.to_be_bytes());
         let to = Ipv4Addr::new(10, 0, 0, 2);
-        assert_eq!(
-            arrival(&packet, to),
-            Some(Arrival {
-                protocol: 6,
-                from: Ipv4Addr::new(10, 0, 0, 1),
-                port: 443
-            })
-        );
+        assert_eq!(arrival(&packet, to), Some(Arrival { protocol: 6, from: Ipv4Addr::new(10, 0, 0, 1), port: 443 }));
         assert_eq!(arrival(&packet, Ipv4Addr::new(10, 0, 0, 3)), None);
         assert_eq!(arrival(&packet[..15], to), None, "a torn packet");
     }

@@ -38,21 +38,12 @@ pub(crate) fn look(instance: &str, folder: &Path, uids: &Range<u32>) -> Vec<Left
 /// The processes that run under one of the instance's user ids, or that name its folder on their command line.
 pub(crate) fn processes(folder: &Path, uids: &Range<u32>) -> Vec<String> {
     let folder = folder.to_string_lossy();
-    let numbered = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
+    let numbered =
+        fs::read_dir("/proc").into_iter().flatten().flatten().filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
     let found = numbered.filter_map(|entry| {
         let pid = entry.file_name().to_string_lossy().into_owned();
         let status = fs::read_to_string(entry.path().join("status")).ok()?;
-        let uid: u32 = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:"))?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()?;
+        let uid: u32 = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()?;
         let command = fs::read(entry.path().join("cmdline")).ok()?;
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         let dead = status.lines().any(|line| line.starts_with("State:") && line.contains('Z'));
@@ -77,11 +68,7 @@ fn names_in(folder: &str, part: &str, depth: u32) -> Vec<String> {
 
 fn mounts(folder: &Path) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table
-        .lines()
-        .filter(|line| line.contains(&*folder.to_string_lossy()))
-        .map(str::to_owned)
-        .collect()
+    table.lines().filter(|line| line.contains(&*folder.to_string_lossy())).map(str::to_owned).collect()
 }
 
 fn tables(instance: &str) -> Vec<String> {

@@ -9,6 +9,7 @@
 mod authority;
 mod command;
 mod daemon;
+mod entry;
 mod error;
 mod host;
 mod leftover;
@@ -20,6 +21,7 @@ mod tamper;
 pub use authority::{Authority, Person};
 pub use command::{Finished, Interrupt, Running, find_in, poll};
 pub use daemon::Daemon;
+pub use entry::Entry;
 pub use error::StageError;
 pub use host::{Arrival, Host};
 pub use leftover::Leftover;

@@ -47,10 +47,7 @@ impl PermitFile {
             person = full_name(holder),
             uri = holder.uri(),
         );
-        Self {
-            name: format!("{workspace}.toml"),
-            text,
-        }
+        Self { name: format!("{workspace}.toml"), text }
     }
 
     /// The same with another line in place of one that it has.
@@ -59,9 +56,7 @@ impl PermitFile {
     /// It has no such line.
     pub fn with(mut self, line: &str, instead: &str) -> Result<Self, StageError> {
         if !self.text.lines().any(|known| known == line) {
-            return Err(StageError::Unexpected {
-                what: format!("{} has no line {line:?}", self.name),
-            });
+            return Err(StageError::Unexpected { what: format!("{} has no line {line:?}", self.name) });
         }
         self.text = self.text.replace(line, instead);
         Ok(self)
@@ -90,9 +85,5 @@ fn fill(name: &'static str, text: &str, folder: &Path, ends: Option<Timestamp>) 
 }
 
 fn replaced(file: &'static str, text: &str, from: &str, to: &str) -> Result<String, StageError> {
-    if text.contains(from) {
-        Ok(text.replace(from, to))
-    } else {
-        Err(StageError::PermitLine { file, line: from.to_owned() })
-    }
+    if text.contains(from) { Ok(text.replace(from, to)) } else { Err(StageError::PermitLine { file, line: from.to_owned() }) }
 }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::error::StageError;
@@ -48,7 +49,10 @@ pub(crate) fn write(folder: &Path, seed: u64, rows: u32) -> Result<(), StageErro
     fs::create_dir_all(folder).map_err(StageError::file("making a folder", folder))?;
     let path = folder.join(FILE);
     let file = fs::File::create_new(&path).map_err(StageError::file("making a register", &path))?;
-    rows_of(seed, rows, &mut BufWriter::new(file)).map_err(StageError::file("writing a register", path))
+    rows_of(seed, rows, &mut BufWriter::new(file)).map_err(StageError::file("writing a register", &path))?;
+    // Whatever this process's umask: the cell's user reads it as anybody.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(StageError::file("opening a register for the cells", &path))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(StageError::file("opening a register for the cells", folder))
 }
 
 fn rows_of(seed: u64, rows: u32, out: &mut impl Write) -> std::io::Result<()> {
@@ -71,11 +75,7 @@ fn rows_of(seed: u64, rows: u32, out: &mut impl Write) -> std::io::Result<()> {
         let days = chance.below(if dementia { 30 } else { 9 });
         let cost = 180 + days * 740 + chance.below(400);
         let county = chance.one_of(COUNTIES);
-        writeln!(
-            out,
-            "{pseudonym:012x},{birth_year},{sex},{county},{year}-{month:02}-{day:02},{diagnosis},{},{days},{cost}",
-            u8::from(statin)
-        )?;
+        writeln!(out, "{pseudonym:012x},{birth_year},{sex},{county},{year}-{month:02}-{day:02},{diagnosis},{},{days},{cost}", u8::from(statin))?;
     }
     out.flush()
 }

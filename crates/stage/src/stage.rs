@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::process::Signal;
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::authority::{Authority, Person, SERVER_NAME};
 use crate::command::{Finished, Interrupt, Running, run};
 use crate::daemon::{Daemon, Process, listens_at, listens_on};
+use crate::entry::Entry;
 use crate::error::StageError;
 use crate::host::Host;
 use crate::leftover::{self, Leftover};
@@ -103,10 +103,8 @@ impl Stage {
             return Err(StageError::NotRoot);
         }
         let (instance, uids) = identity();
-        let folder = tempfile::Builder::new()
-            .prefix(&format!("sulku-{instance}-"))
-            .tempdir()
-            .map_err(StageError::system("making the stage's folder"))?;
+        let folder =
+            tempfile::Builder::new().prefix(&format!("sulku-{instance}-")).tempdir().map_err(StageError::system("making the stage's folder"))?;
         let root = folder.path().to_owned();
         open_for_all(&root)?;
         let mut stage = Self {
@@ -123,10 +121,7 @@ impl Stage {
         };
         stage.furnish(options)?;
         let host = |name: &str, address| Host::raise(&format!("sulku-{}-{name}", stage.instance), address);
-        stage.hosts = Some(Hosts {
-            mirror: host("mirror", MIRROR)?,
-            forbidden: host("other", FORBIDDEN)?,
-        });
+        stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR)?, forbidden: host("other", FORBIDDEN)? });
         for daemon in Daemon::ALL {
             stage.start(*daemon)?;
         }
@@ -234,14 +229,14 @@ impl Stage {
         let (program, _) = daemon.program();
         let config = self.root.join(format!("config/{}.toml", daemon.name()));
         let log = self.root.join(format!("log/{}.log", daemon.name()));
-        let process = Process::start(daemon, &self.programs.join(program), &config, log)?;
-        let process = self.processes.entry(daemon).insert_entry(process).into_mut();
-        let (ledger, warden, port) = (self.root.join("run/ledger.sock"), self.root.join("run/warden.sock"), self.port);
+        let mut process = Process::start(daemon, &self.programs.join(program), &config, log)?;
         process.await_ready(READY_TIME, &self.interrupt, || match daemon {
-            Daemon::Ledger => listens_at(&ledger),
-            Daemon::Warden => listens_at(&warden),
-            Daemon::Gateway => listens_on(port),
-        })
+            Daemon::Ledger => listens_at(&self.ledger_socket()),
+            Daemon::Warden => listens_at(&self.warden_socket()),
+            Daemon::Gateway => listens_on(self.port),
+        })?;
+        self.processes.insert(daemon, process);
+        Ok(())
     }
 
     /// Sends a daemon a signal and waits for its end. `None`: it did not end in time and was killed.
@@ -270,11 +265,7 @@ impl Stage {
     #[must_use]
     pub fn sulku(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join("sulku"));
-        command
-            .args(args)
-            .env_remove("SULKU_PROFILE")
-            .env("LC_ALL", "C.UTF-8")
-            .env("NO_COLOR", "1");
+        command.args(args).env_remove("SULKU_PROFILE").env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1");
         command
     }
 
@@ -326,27 +317,21 @@ impl Stage {
     ///
     /// # Errors
     /// The ledger can't be read.
-    pub fn entries(&self, filters: &[&str]) -> Result<Vec<Value>, StageError> {
+    pub fn entries(&self, filters: &[&str]) -> Result<Vec<Entry>, StageError> {
         let mut args = vec!["audit", "list", "--json"];
         let (socket, key) = (self.shown("run/ledger.sock"), self.shown("config/ledger.key.pub"));
         args.extend(["--ledger", &socket, "--key", &key]);
         args.extend(filters);
         let listed = self.made_by_sulku(&args)?;
         let lines = listed.lines().filter(|line| !line.trim().is_empty());
-        lines
-            .map(|line| {
-                serde_json::from_str(line).map_err(|error| StageError::Unexpected {
-                    what: format!("no entry: {error}: {line}"),
-                })
-            })
-            .collect()
+        lines.map(Entry::parse).collect()
     }
 
     /// Waits for an entry that passes the filters and that `wanted` wants.
     ///
     /// # Errors
     /// There is none in time.
-    pub fn entry(&self, filters: &[&str], within: Duration, wanted: impl Fn(&Value) -> bool) -> Result<Value, StageError> {
+    pub fn entry(&self, filters: &[&str], within: Duration, wanted: impl Fn(&Entry) -> bool) -> Result<Entry, StageError> {
         let what = format!("an entry in the ledger with {}", filters.join(" "));
         self.interrupt.until(&what, within, || {
             let found = self.entries(filters)?.into_iter().find(&wanted);
@@ -362,10 +347,7 @@ impl Stage {
         if finished.status.success() {
             return Ok(finished.out);
         }
-        Err(StageError::ProgramFailed {
-            command: format!("sulku {}", args.join(" ")),
-            said: finished.gist(),
-        })
+        Err(StageError::ProgramFailed { command: format!("sulku {}", args.join(" ")), said: finished.gist() })
     }
 
     /// The host that the statin study's permit lists.
@@ -381,9 +363,7 @@ impl Stage {
     }
 
     fn hosts(&self) -> &Hosts {
-        self.hosts
-            .as_ref()
-            .expect("the hosts are taken down by close alone, which takes the stage")
+        self.hosts.as_ref().expect("the hosts are taken down by close alone, which takes the stage")
     }
 
     /// The stage's folder.
@@ -531,22 +511,15 @@ fn free_port() -> Result<u16, StageError> {
             return Ok(port);
         }
     }
-    Err(StageError::Unexpected {
-        what: "no port is free for TCP and UDP".to_owned(),
-    })
+    Err(StageError::Unexpected { what: "no port is free for TCP and UDP".to_owned() })
 }
 
 /// The programs lie beside this one; a test lies in a folder below them.
 fn programs() -> Result<PathBuf, StageError> {
     let own = std::env::current_exe().map_err(StageError::system("finding the own program"))?;
     let all = |folder: &&Path| ["sulku", "sulkud", "sulku-warden"].iter().all(|name| folder.join(name).is_file());
-    own.ancestors()
-        .skip(1)
-        .take(2)
-        .find(all)
-        .map(Path::to_owned)
-        .ok_or_else(|| StageError::ProgramMissing {
-            program: "one of sulku, sulkud, sulku-warden".to_owned(),
-            install: format!("build all of them (cargo build --workspace); looked beside {}", own.display()),
-        })
+    own.ancestors().skip(1).take(2).find(all).map(Path::to_owned).ok_or_else(|| StageError::ProgramMissing {
+        program: "one of sulku, sulkud, sulku-warden".to_owned(),
+        install: format!("build all of them (cargo build --workspace); looked beside {}", own.display()),
+    })
 }

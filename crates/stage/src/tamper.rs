@@ -42,23 +42,13 @@ pub fn flip_in_entry(log: &Path, index: u64) -> Result<usize, StageError> {
             flipped += 1;
         }
     }
-    if flipped == 0 {
-        Err(StageError::Unexpected {
-            what: format!("no entry bundle in {} holds entry {index}", log.display()),
-        })
-    } else {
-        Ok(flipped)
-    }
+    if flipped == 0 { Err(StageError::Unexpected { what: format!("no entry bundle in {} holds entry {index}", log.display()) }) } else { Ok(flipped) }
 }
 
 /// The full bundle of that number, if there is one, and every partial one.
 fn bundles(log: &Path, number: u64) -> Result<Vec<PathBuf>, StageError> {
     let thousands = format!("{:03}", number % 1_000);
-    let name = if number < 1_000 {
-        thousands
-    } else {
-        format!("x{:03}/{thousands}", number / 1_000)
-    };
+    let name = if number < 1_000 { thousands } else { format!("x{:03}/{thousands}", number / 1_000) };
     let full = log.join("tile/entries").join(&name);
     let partial = log.join("tile/entries").join(format!("{name}.p"));
     let mut found: Vec<PathBuf> = full.is_file().then_some(full).into_iter().collect();

@@ -1,0 +1,38 @@
+//! An entry of the ledger as `sulku audit list --json` prints it: read by name, not by the program's own types, as any auditor's
+//! script would.
+
+use serde_json::Value;
+
+use crate::error::StageError;
+
+/// One entry.
+#[derive(Debug, Clone)]
+pub struct Entry(Value);
+
+impl Entry {
+    pub(crate) fn parse(line: &str) -> Result<Self, StageError> {
+        serde_json::from_str(line).map(Self).map_err(|error| StageError::Unexpected { what: format!("no entry: {error}: {line}") })
+    }
+
+    /// Its number in the log.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.0["index"].as_u64().unwrap_or(u64::MAX)
+    }
+
+    /// A field of the entry itself, such as `event` or `session`; empty when it has none.
+    #[must_use]
+    pub fn field(&self, name: &str) -> &str {
+        self.entry()[name].as_str().unwrap_or_default()
+    }
+
+    /// A field of what happened.
+    #[must_use]
+    pub fn data(&self, name: &str) -> &Value {
+        &self.entry()["data"][name]
+    }
+
+    fn entry(&self) -> &Value {
+        &self.0["entry"]
+    }
+}
