@@ -55,11 +55,7 @@ impl Checkpoint {
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
-        let checkpoint = Self {
-            origin: origin.to_owned(),
-            size: size.parse().ok()?,
-            root: Hash::from_base64(root)?,
-        };
+        let checkpoint = Self { origin: origin.to_owned(), size: size.parse().ok()?, root: Hash::from_base64(root)? };
         // `parse` is laxer than the specification: it takes leading zeroes and a sign.
         let well_formed = !origin.is_empty() && checkpoint.size.to_string() == size && lines.all(|line| !line.is_empty());
         if well_formed { Some(checkpoint) } else { None }
@@ -80,10 +76,7 @@ impl Checkpoint {
         if checkpoint.origin == key.name() {
             Ok(checkpoint)
         } else {
-            Err(CheckpointError::Origin {
-                expected: key.name().to_owned(),
-                found: checkpoint.origin,
-            })
+            Err(CheckpointError::Origin { expected: key.name().to_owned(), found: checkpoint.origin })
         }
     }
 }

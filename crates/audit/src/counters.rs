@@ -96,10 +96,7 @@ impl Counters {
     #[must_use]
     pub fn next(&self, draft: &Draft) -> (Option<u64>, Option<u64>) {
         let permit = draft.permit.as_ref().map(|permit| self.permits.get(permit).copied().unwrap_or(0));
-        let session = draft
-            .session
-            .as_ref()
-            .map(|session| self.sessions.get(session).map_or(0, |count| count.entries));
+        let session = draft.session.as_ref().map(|session| self.sessions.get(session).map_or(0, |count| count.entries));
         (permit, session)
     }
 
@@ -108,35 +105,17 @@ impl Counters {
     /// # Errors
     /// It does not continue the session's recording.
     pub fn chunk(&self, draft: &Draft) -> Result<Option<Chunk>, CounterError> {
-        let Event::RecordingChunk {
-            chunk,
-            offset,
-            length,
-            sha256,
-        } = &draft.event
-        else {
+        let Event::RecordingChunk { chunk, offset, length, sha256 } = &draft.event else {
             return Ok(None);
         };
         let session = draft.session.ok_or(CounterError::NoSession)?;
         let count = self.sessions.get(&session).copied().unwrap_or_default();
         if (*chunk, *offset) != (count.chunks, count.recorded_bytes) {
             let (next_chunk, end) = (count.chunks, count.recorded_bytes);
-            return Err(CounterError::Misplaced {
-                chunk: *chunk,
-                offset: *offset,
-                next_chunk,
-                end,
-            });
+            return Err(CounterError::Misplaced { chunk: *chunk, offset: *offset, next_chunk, end });
         }
-        let sha256 = Hash::from_hex(sha256)
-            .filter(|_| (1..=BLOB_BYTES_MAX as u64).contains(length))
-            .ok_or(CounterError::Unfit)?;
-        Ok(Some(Chunk {
-            session,
-            offset: *offset,
-            length: *length,
-            sha256,
-        }))
+        let sha256 = Hash::from_hex(sha256).filter(|_| (1..=BLOB_BYTES_MAX as u64).contains(length)).ok_or(CounterError::Unfit)?;
+        Ok(Some(Chunk { session, offset: *offset, length: *length, sha256 }))
     }
 
     /// Counts a draft that becomes the log's next entry with the counters that [`Counters::next`] gave it.

@@ -165,11 +165,7 @@ pub fn encode(draft: &Draft, stamp: &Stamp) -> Result<Vec<u8>, EntryError> {
         event: &draft.event,
         salt: STANDARD.encode(stamp.salt),
     })?;
-    if bytes.len() > ENTRY_BYTES_MAX {
-        Err(EntryError::TooLong(bytes.len()))
-    } else {
-        Ok(bytes)
-    }
+    if bytes.len() > ENTRY_BYTES_MAX { Err(EntryError::TooLong(bytes.len())) } else { Ok(bytes) }
 }
 
 /// A time as entries write it: RFC 3339 in UTC, always six digits after the point.
@@ -191,22 +187,7 @@ impl Entry {
             Ok(shape) => shape,
             Err(error) => return Err(newer_version(bytes).map_or(EntryError::Malformed(error), EntryError::Version)),
         };
-        let Decoded {
-            v,
-            t,
-            mono_ns,
-            boot,
-            by,
-            permit,
-            permit_seq,
-            session,
-            session_seq,
-            person,
-            code,
-            event,
-            data,
-            salt,
-        } = shape;
+        let Decoded { v, t, mono_ns, boot, by, permit, permit_seq, session, session_seq, person, code, event, data, salt } = shape;
         if v != VERSION {
             return Err(EntryError::Version(v));
         }
@@ -215,11 +196,7 @@ impl Entry {
         }
         let event: Event = serde_json::from_value(Value::from_iter([("event", Value::from(event)), ("data", data)]))?;
         if event.code() != code || event.writer() != by {
-            return Err(EntryError::Mismatch {
-                event: event.name(),
-                code,
-                by,
-            });
+            return Err(EntryError::Mismatch { event: event.name(), code, by });
         }
         if permit.is_some() != permit_seq.is_some() || session.is_some() != session_seq.is_some() {
             return Err(EntryError::Counters);
@@ -231,28 +208,9 @@ impl Entry {
         if time_text(time) != t {
             return Err(EntryError::Time);
         }
-        let salt = STANDARD
-            .decode(&salt)
-            .ok()
-            .and_then(|salt| salt.try_into().ok())
-            .ok_or(EntryError::Salt)?;
-        let draft = Draft {
-            permit,
-            session,
-            person,
-            event,
-        };
-        Ok(Self {
-            draft,
-            stamp: Stamp {
-                time,
-                mono_ns,
-                boot,
-                permit_seq,
-                session_seq,
-                salt,
-            },
-        })
+        let salt = STANDARD.decode(&salt).ok().and_then(|salt| salt.try_into().ok()).ok_or(EntryError::Salt)?;
+        let draft = Draft { permit, session, person, event };
+        Ok(Self { draft, stamp: Stamp { time, mono_ns, boot, permit_seq, session_seq, salt } })
     }
 }
 

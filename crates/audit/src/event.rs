@@ -30,12 +30,7 @@ impl Draft {
     /// An event that is about no permit, session or person.
     #[must_use]
     pub const fn new(event: Event) -> Self {
-        Self {
-            permit: None,
-            session: None,
-            person: None,
-            event,
-        }
+        Self { permit: None, session: None, person: None, event }
     }
 }
 

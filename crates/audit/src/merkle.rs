@@ -279,11 +279,7 @@ pub fn verify_consistency(old: u64, old_root: &Hash, new: u64, new_root: &Hash, 
         };
     }
     // A tree of 2^n entries is itself a node of the larger one, so the proof leaves it out.
-    let (first, rest) = if old.is_power_of_two() {
-        (old_root, proof)
-    } else {
-        proof.split_first().ok_or(MerkleError::Length)?
-    };
+    let (first, rest) = if old.is_power_of_two() { (old_root, proof) } else { proof.split_first().ok_or(MerkleError::Length)? };
     let shift = (old - 1).trailing_ones();
     let (mut position, mut last) = ((old - 1) >> shift, (new - 1) >> shift);
     let (mut old_hash, mut new_hash) = (*first, *first);

@@ -73,11 +73,7 @@ impl Signer {
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Self, KeyError> {
         let key = SigningKey::from_bytes(seed);
         let name = parse_name(name)?;
-        Ok(Self {
-            hash: key_hash(&name, &key.verifying_key()),
-            name,
-            key,
-        })
+        Ok(Self { hash: key_hash(&name, &key.verifying_key()), name, key })
     }
 
     /// Its name, which is the log's origin.
@@ -89,11 +85,7 @@ impl Signer {
     /// The public half.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
-        Verifier {
-            name: self.name.clone(),
-            hash: self.hash,
-            key: self.key.verifying_key(),
-        }
+        Verifier { name: self.name.clone(), hash: self.hash, key: self.key.verifying_key() }
     }
 
     /// The private key as text. The caller keeps it secret and wipes it.
@@ -161,20 +153,14 @@ impl Verifier {
         if note.len() > NOTE_BYTES_MAX || note.chars().any(|c| c < ' ' && c != '\n') {
             return Err(NoteError::Form);
         }
-        let (text, signatures) = note
-            .rfind("\n\n")
-            .and_then(|at| Some((note.get(..=at)?, note.get(at + 2..)?)))
-            .ok_or(NoteError::Form)?;
+        let (text, signatures) = note.rfind("\n\n").and_then(|at| Some((note.get(..=at)?, note.get(at + 2..)?))).ok_or(NoteError::Form)?;
         let lines: Vec<&str> = signatures.strip_suffix('\n').ok_or(NoteError::Form)?.split('\n').collect();
         let mut outcome = Err(NoteError::Unsigned);
         if lines.len() > SIGNATURES_MAX {
             return Err(NoteError::Form);
         }
         for line in lines {
-            let (name, encoded) = line
-                .strip_prefix("\u{2014} ")
-                .and_then(|line| line.split_once(' '))
-                .ok_or(NoteError::Form)?;
+            let (name, encoded) = line.strip_prefix("\u{2014} ").and_then(|line| line.split_once(' ')).ok_or(NoteError::Form)?;
             let decoded = STANDARD.decode(encoded).map_err(|_| NoteError::Form)?;
             let (hash, signature) = decoded.split_first_chunk::<4>().ok_or(NoteError::Form)?;
             if name == self.name && *hash == self.hash {
@@ -192,11 +178,7 @@ impl FromStr for Verifier {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let (name, hash, key) = decode_key(text)?;
         let (name, key) = (parse_name(name)?, VerifyingKey::from_bytes(&key).map_err(|_| KeyError::Form)?);
-        if key_hash(&name, &key) == hash {
-            Ok(Self { name, hash, key })
-        } else {
-            Err(KeyError::Hash)
-        }
+        if key_hash(&name, &key) == hash { Ok(Self { name, hash, key }) } else { Err(KeyError::Hash) }
     }
 }
 
@@ -214,11 +196,7 @@ impl fmt::Debug for Verifier {
 
 fn parse_name(name: &str) -> Result<String, KeyError> {
     let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(fits) {
-        Ok(name.to_owned())
-    } else {
-        Err(KeyError::Name)
-    }
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(fits) { Ok(name.to_owned()) } else { Err(KeyError::Name) }
 }
 
 fn key_hash(name: &str, key: &VerifyingKey) -> [u8; 4] {

@@ -78,11 +78,7 @@ impl EntryProof {
         }
         let entry = split_entry(rest).ok_or_else(cut_short)?.0;
         let hashes = inclusion_proof(&mut TileNodes::new(source, size), index, size)?;
-        let proof = Self {
-            index,
-            hashes,
-            checkpoint: String::from_utf8_lossy(&note).into_owned(),
-        };
+        let proof = Self { index, hashes, checkpoint: String::from_utf8_lossy(&note).into_owned() };
         let _: Proven = proof.verify(entry, key)?;
         Ok((proof, entry.to_vec()))
     }
@@ -99,10 +95,7 @@ impl EntryProof {
     /// # Errors
     /// [`ProofError::Form`].
     pub fn parse(text: &str) -> Result<Self, ProofError> {
-        let (head, checkpoint) = text
-            .strip_prefix(HEADER)
-            .and_then(|rest| rest.split_once("\n\n"))
-            .ok_or(ProofError::Form)?;
+        let (head, checkpoint) = text.strip_prefix(HEADER).and_then(|rest| rest.split_once("\n\n")).ok_or(ProofError::Form)?;
         let mut lines = head.split('\n').peekable();
         if let Some(extra) = lines.peek().and_then(|line| line.strip_prefix("extra ")) {
             STANDARD.decode(extra).map_err(|_| ProofError::Form)?;
@@ -112,11 +105,9 @@ impl EntryProof {
         let index: u64 = number.parse().map_err(|_| ProofError::Form)?;
         let hashes: Option<Vec<Hash>> = lines.map(Hash::from_base64).collect();
         match hashes {
-            Some(hashes) if index.to_string() == number && hashes.len() <= HASHES_MAX => Ok(Self {
-                index,
-                hashes,
-                checkpoint: checkpoint.to_owned(),
-            }),
+            Some(hashes) if index.to_string() == number && hashes.len() <= HASHES_MAX => {
+                Ok(Self { index, hashes, checkpoint: checkpoint.to_owned() })
+            }
             _ => Err(ProofError::Form),
         }
     }
@@ -128,11 +119,7 @@ impl EntryProof {
     pub fn verify(&self, entry: &[u8], key: &Verifier) -> Result<Proven, ProofError> {
         let checkpoint = Checkpoint::open(self.checkpoint.as_bytes(), key)?;
         let included = verify_inclusion(&leaf_hash(entry), self.index, checkpoint.size, &checkpoint.root, &self.hashes)?;
-        Ok(Proven {
-            entry: Entry::parse(entry)?,
-            included,
-            checkpoint,
-        })
+        Ok(Proven { entry: Entry::parse(entry)?, included, checkpoint })
     }
 }
 

@@ -66,12 +66,7 @@ impl Receipt {
             (String::from_utf8_lossy(entry).into_owned(), STANDARD.encode(signature.to_bytes()))
         });
         let (entry, signature) = signed.unzip();
-        Self {
-            index,
-            leaf_hash,
-            entry,
-            signature,
-        }
+        Self { index, leaf_hash, entry, signature }
     }
 
     /// The entry's number in the log, from 0.
@@ -97,49 +92,17 @@ impl Receipt {
         if leaf_hash(text.as_bytes()).to_string() != self.leaf_hash {
             return Err(ReceiptError::Hash);
         }
-        let signature = STANDARD
-            .decode(signature)
-            .ok()
-            .and_then(|bytes| Signature::from_slice(&bytes).ok())
-            .ok_or(ReceiptError::Signature)?;
-        key.verify_strict(message(origin, self.index, &self.leaf_hash).as_bytes(), &signature)
-            .map_err(|_| ReceiptError::Signature)?;
+        let signature = STANDARD.decode(signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok()).ok_or(ReceiptError::Signature)?;
+        key.verify_strict(message(origin, self.index, &self.leaf_hash).as_bytes(), &signature).map_err(|_| ReceiptError::Signature)?;
         let entry = Entry::parse(text.as_bytes())?;
-        let Draft {
-            permit,
-            session,
-            person,
-            event,
-        } = entry.draft;
+        let Draft { permit, session, person, event } = entry.draft;
         let name = event.name();
-        let (
-            Event::SessionOpened {
-                from,
-                command,
-                ends,
-                plan,
-                rung,
-                ..
-            },
-            Some(permit),
-            Some(session),
-            Some(person),
-        ) = (event, permit, session, person)
+        let (Event::SessionOpened { from, command, ends, plan, rung, .. }, Some(permit), Some(session), Some(person)) =
+            (event, permit, session, person)
         else {
             return Err(ReceiptError::NotAnOpening(name));
         };
-        Ok(Opening {
-            index: self.index,
-            time: entry.stamp.time,
-            session,
-            permit,
-            person,
-            from,
-            command,
-            ends,
-            plan,
-            rung,
-        })
+        Ok(Opening { index: self.index, time: entry.stamp.time, session, permit, person, from, command, ends, plan, rung })
     }
 }
 

@@ -84,11 +84,7 @@ pub fn read_hashes<S: Source + ?Sized>(source: &mut S, tile: Tile) -> Result<Vec
 /// It is missing, or too long.
 pub fn read_bundle<S: Source + ?Sized>(source: &mut S, tile: Tile) -> Result<Vec<u8>, ReadError> {
     let (path, bytes, _) = read_tile(source, tile)?;
-    if bytes.len() > tile::BUNDLE_BYTES_MAX {
-        Err(ReadError::Damaged(path, "longer than 256 entries can be"))
-    } else {
-        Ok(bytes)
-    }
+    if bytes.len() > tile::BUNDLE_BYTES_MAX { Err(ReadError::Damaged(path, "longer than 256 entries can be")) } else { Ok(bytes) }
 }
 
 /// A log may remove a partial tile once the full one is there; then the full one serves.
@@ -112,11 +108,7 @@ pub struct TileNodes<'s, S: ?Sized> {
 impl<'s, S: Source + ?Sized> TileNodes<'s, S> {
     /// The nodes of a log of that size.
     pub fn new(source: &'s mut S, size: u64) -> Self {
-        Self {
-            source,
-            size,
-            tiles: HashMap::new(),
-        }
+        Self { source, size, tiles: HashMap::new() }
     }
 }
 
@@ -138,11 +130,7 @@ impl<S: Source + ?Sized> Nodes for TileNodes<'_, S> {
             let hashes = read_hashes(self.source, tile)?;
             self.tiles.insert(tile, hashes);
         }
-        let row = self
-            .tiles
-            .get(&tile)
-            .and_then(|hashes| hashes.get(begin..begin + (1 << height)))
-            .ok_or_else(outside)?;
+        let row = self.tiles.get(&tile).and_then(|hashes| hashes.get(begin..begin + (1 << height))).ok_or_else(outside)?;
         Ok(tile::perfect_root(row))
     }
 }

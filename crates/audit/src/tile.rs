@@ -53,35 +53,19 @@ impl Tile {
         };
         let nodes = size.checked_shr(level * TILE_HEIGHT).unwrap_or(0);
         let width = nodes.checked_sub(number.checked_mul(TILE_WIDTH)?)?.min(TILE_WIDTH);
-        if width == 0 {
-            None
-        } else {
-            Some(Self {
-                kind,
-                number,
-                width: u16::try_from(width).ok()?,
-            })
-        }
+        if width == 0 { None } else { Some(Self { kind, number, width: u16::try_from(width).ok()? }) }
     }
 
     /// Whether it will still grow.
     #[must_use]
     pub const fn extent(&self) -> Extent {
-        if (self.width as u64) < TILE_WIDTH {
-            Extent::Partial
-        } else {
-            Extent::Full
-        }
+        if (self.width as u64) < TILE_WIDTH { Extent::Partial } else { Extent::Full }
     }
 
     /// The full tile that this one is or becomes.
     #[must_use]
     pub const fn when_full(&self) -> Self {
-        Self {
-            kind: self.kind,
-            number: self.number,
-            width: TILE_WIDTH as u16,
-        }
+        Self { kind: self.kind, number: self.number, width: TILE_WIDTH as u16 }
     }
 
     /// The folder of its partial forms.
@@ -112,11 +96,7 @@ impl fmt::Display for Tile {
             rest /= 1000;
         }
         for (left, group) in groups.iter().enumerate().rev() {
-            if left > 0 {
-                write!(f, "x{group:03}/")?
-            } else {
-                write!(f, "{group:03}")?
-            }
+            if left > 0 { write!(f, "x{group:03}/")? } else { write!(f, "{group:03}")? }
         }
         match self.extent() {
             Extent::Full => Ok(()),
@@ -153,11 +133,7 @@ impl FromStr for Tile {
             value = value.checked_mul(1000).and_then(|value| value.checked_add(digits)).ok_or(TilePathError)?;
         }
         let tile = Self { kind, number: value, width };
-        if (1..=TILE_WIDTH as u16).contains(&width) && tile.to_string() == path {
-            Ok(tile)
-        } else {
-            Err(TilePathError)
-        }
+        if (1..=TILE_WIDTH as u16).contains(&width) && tile.to_string() == path { Ok(tile) } else { Err(TilePathError) }
     }
 }
 
@@ -165,11 +141,7 @@ impl FromStr for Tile {
 #[must_use]
 pub fn parse_hashes(bytes: &[u8], width: u16) -> Option<Vec<Hash>> {
     let (hashes, rest) = bytes.as_chunks::<32>();
-    if rest.is_empty() && hashes.len() == usize::from(width) {
-        Some(hashes.iter().copied().map(Hash::from_bytes).collect())
-    } else {
-        None
-    }
+    if rest.is_empty() && hashes.len() == usize::from(width) { Some(hashes.iter().copied().map(Hash::from_bytes).collect()) } else { None }
 }
 
 /// A tile's bytes.
@@ -234,14 +206,7 @@ impl TiledTree {
             let hashes = std::mem::replace(hashes, Vec::with_capacity(TILE_WIDTH as usize));
             hash = perfect_root(&hashes);
             let number = (self.size >> (TILE_HEIGHT * (u32::from(level) + 1))) - 1;
-            self.full.push((
-                Tile {
-                    kind: TileKind::Hashes(level),
-                    number,
-                    width: TILE_WIDTH as u16,
-                },
-                hashes,
-            ));
+            self.full.push((Tile { kind: TileKind::Hashes(level), number, width: TILE_WIDTH as u16 }, hashes));
             level += 1;
         }
     }
@@ -253,20 +218,10 @@ impl TiledTree {
 
     /// The partial tile of each level that has one.
     pub fn partial(&self) -> impl Iterator<Item = (Tile, &[Hash])> {
-        (0_u8..)
-            .zip(&self.unfinished)
-            .filter(|(_, hashes)| !hashes.is_empty())
-            .filter_map(|(level, hashes)| {
-                let number = self.size.checked_shr(TILE_HEIGHT * (u32::from(level) + 1)).unwrap_or(0);
-                Some((
-                    Tile {
-                        kind: TileKind::Hashes(level),
-                        number,
-                        width: u16::try_from(hashes.len()).ok()?,
-                    },
-                    hashes.as_slice(),
-                ))
-            })
+        (0_u8..).zip(&self.unfinished).filter(|(_, hashes)| !hashes.is_empty()).filter_map(|(level, hashes)| {
+            let number = self.size.checked_shr(TILE_HEIGHT * (u32::from(level) + 1)).unwrap_or(0);
+            Some((Tile { kind: TileKind::Hashes(level), number, width: u16::try_from(hashes.len()).ok()? }, hashes.as_slice()))
+        })
     }
 
     /// The tree's root.

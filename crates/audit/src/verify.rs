@@ -177,14 +177,10 @@ pub fn verify<S: Source + ?Sized>(
     let bundles = checkpoint.size.div_ceil(TILE_WIDTH);
     for number in 0..bundles {
         let mut index = number * TILE_WIDTH;
-        let unreadable = |cause| Fault::Unreadable {
-            index: number * TILE_WIDTH,
-            cause,
-        };
-        let (Some(bundle), Some(level_0)) = (
-            Tile::in_tree(TileKind::Entries, number, checkpoint.size),
-            Tile::in_tree(TileKind::Hashes(0), number, checkpoint.size),
-        ) else {
+        let unreadable = |cause| Fault::Unreadable { index: number * TILE_WIDTH, cause };
+        let (Some(bundle), Some(level_0)) =
+            (Tile::in_tree(TileKind::Entries, number, checkpoint.size), Tile::in_tree(TileKind::Hashes(0), number, checkpoint.size))
+        else {
             break;
         };
         let hashes = read_hashes(source, level_0).map_err(unreadable)?;
@@ -225,15 +221,7 @@ pub fn verify<S: Source + ?Sized>(
         return Err(Fault::Root { size: checkpoint.size });
     }
     let (permits, sessions) = (counters.permits(), counters.sessions());
-    Ok(Verified {
-        checkpoint,
-        permits,
-        sessions,
-        chunks,
-        recorded_bytes,
-        first,
-        last,
-    })
+    Ok(Verified { checkpoint, permits, sessions, chunks, recorded_bytes, first, last })
 }
 
 /// Compares a tile with what the entries give. Level 0 was compared entry by entry.
@@ -241,25 +229,12 @@ fn check_tile<S: Source + ?Sized>(source: &mut S, tile: Tile, expected: &[Hash])
     let TileKind::Hashes(level @ 1..) = tile.kind else { return Ok(()) };
     let index = (tile.number * TILE_WIDTH) << (tile::TILE_HEIGHT * u32::from(level));
     let found = read_hashes(source, tile).map_err(|cause| Fault::Unreadable { index, cause })?;
-    if found == expected {
-        Ok(())
-    } else {
-        Err(Fault::Tile {
-            index,
-            path: tile.to_string(),
-        })
-    }
+    if found == expected { Ok(()) } else { Err(Fault::Tile { index, path: tile.to_string() }) }
 }
 
 fn check_chunk<S: Source + ?Sized>(source: &mut S, index: u64, chunk: &Chunk) -> Result<(), Fault> {
     let Chunk { session, offset, length, .. } = *chunk;
-    let fault = |what| Fault::Recording {
-        index,
-        what,
-        session,
-        offset,
-        length,
-    };
+    let fault = |what| Fault::Recording { index, what, session, offset, length };
     match read_chunk(source, chunk) {
         Ok(ChunkRead::Whole(_)) => Ok(()),
         Ok(ChunkRead::Missing) => Err(fault("the recording is missing")),

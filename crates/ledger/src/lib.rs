@@ -1,1 +1,26 @@
-//! Keeps the audit's entries durably, signs and publishes checkpoints.
+//! The ledger: keeps the audit's entries durably, signs and publishes checkpoints, serves auditors.
+//!
+//! The one process with the signing key. It takes entries over a unix socket from those whose user id may write them, answers when
+//! they are on the disk and never before, and lets nobody change or remove one: there is no such request. What it can't keep it
+//! refuses, and a disk that failed once is not tried again: the process ends, and with it every session that would go unrecorded.
+//!
+//! It speaks no network protocol, opens no file outside its folder, decides on no permit, and does not look into recordings.
+//! The log's files, byte for byte: docs/protocol/ledger.md.
+
+pub mod client;
+pub mod config;
+mod files;
+pub mod folder;
+mod frame;
+pub mod key;
+mod ledger;
+pub mod privilege;
+mod publisher;
+mod recordings;
+mod recover;
+mod server;
+mod wal;
+mod writer;
+
+pub use config::Settings;
+pub use ledger::{Broken, Ledger, StartError, Stopper};

@@ -1,0 +1,139 @@
+//! The ledger's configuration: one TOML file, unknown keys refused, every error with its place and what to do.
+//!
+//! Reads no file: the text is an argument. Knows no user names, only numeric ids, which is what the kernel says of a peer.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// Where the ledger keeps its log, whom it listens to, and whom it runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The log's name, which is also its key's.
+    pub origin: String,
+    /// The log's folder.
+    pub directory: PathBuf,
+    /// The unix socket.
+    pub socket: PathBuf,
+    /// The private key's file.
+    pub signing_key: PathBuf,
+    /// Whom a root process becomes before it touches the log.
+    pub run_as: Option<RunAs>,
+    /// The user id that writes as the gateway.
+    pub gateway_uid: u32,
+    /// The user id that writes as the warden.
+    pub warden_uid: u32,
+    /// The user ids that may read; root may in any case, since it could anyway and then leaves its entry.
+    pub auditor_uids: BTreeSet<u32>,
+}
+
+/// A user and a group, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunAs {
+    /// The user.
+    pub uid: u32,
+    /// The group; there are no others beside it.
+    pub gid: u32,
+}
+
+/// Something wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}:{column}: {what}; {help}")]
+pub struct ConfigError {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1 in characters.
+    pub column: usize,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub help: &'static str,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    origin: Spanned<String>,
+    directory: Spanned<PathBuf>,
+    socket: Spanned<PathBuf>,
+    signing_key: Spanned<PathBuf>,
+    run_as: Option<Spanned<RunAs>>,
+    gateway_uid: Spanned<u32>,
+    warden_uid: u32,
+    #[serde(default)]
+    auditor_uids: Vec<u32>,
+}
+
+/// Reads the configuration's text.
+///
+/// # Errors
+/// The first thing wrong with it.
+pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
+    let error = |span: Option<Range<usize>>, what: String, help| {
+        let before = text.get(..span.map_or(0, |span| span.start)).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+        ConfigError { file: file.to_owned(), line, column, what, help }
+    };
+    let document: Document = toml::from_str(text).map_err(|found| {
+        let what = found.message().lines().next().unwrap_or("not TOML").to_owned();
+        error(found.span(), what, "config/ledger.toml shows every key")
+    })?;
+    let Document { origin, directory, socket, signing_key, run_as, gateway_uid, warden_uid, auditor_uids } = document;
+    for path in [&directory, &socket, &signing_key] {
+        if !path.as_ref().is_absolute() {
+            let what = format!("{} is not an absolute path", path.as_ref().display());
+            return Err(error(Some(path.span()), what, "write the path from / on"));
+        }
+    }
+    if sulku_audit::Signer::from_seed(origin.as_ref(), &[0; 32]).is_err() {
+        let what = "the origin can't name a log".to_owned();
+        return Err(error(Some(origin.span()), what, "write a name such as \"spe.example.fi/audit/node1\", without spaces and '+'"));
+    }
+    if let Some(run_as) = &run_as {
+        let RunAs { uid, .. } = *run_as.as_ref();
+        if uid == 0 {
+            return Err(error(Some(run_as.span()), "the ledger can't run as root".to_owned(), "give it a user of its own"));
+        }
+        if [*gateway_uid.as_ref(), warden_uid].contains(&uid) {
+            let what = format!("user {uid} would both keep the log and write to it");
+            return Err(error(Some(run_as.span()), what, "give the ledger a user that is neither the gateway's nor the warden's"));
+        }
+    }
+    Ok(Settings {
+        origin: origin.into_inner(),
+        directory: directory.into_inner(),
+        socket: socket.into_inner(),
+        signing_key: signing_key.into_inner(),
+        run_as: run_as.map(Spanned::into_inner),
+        gateway_uid: gateway_uid.into_inner(),
+        warden_uid,
+        auditor_uids: auditor_uids.into_iter().collect(),
+    })
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file can't be read.
+    #[error("{0} could not be read")]
+    Read(PathBuf, #[source] std::io::Error),
+    /// The file's text.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// Reads the configuration from its file.
+///
+/// # Errors
+/// The file can't be read, or what is wrong with its text.
+pub fn load(file: &Path) -> Result<Settings, LoadError> {
+    let text = std::fs::read_to_string(file).map_err(|error| LoadError::Read(file.to_owned(), error))?;
+    Ok(parse(&file.display().to_string(), &text)?)
+}

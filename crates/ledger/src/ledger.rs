@@ -1,0 +1,209 @@
+//! A running ledger: its threads, how it starts, and its two ways to end, in order or because it can't keep what it must.
+//!
+//! Gives up no privilege and reads no configuration: that is the program's part, before [`Ledger::start`].
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sulku_audit::{Event, Signer};
+
+use crate::config::Settings;
+use crate::frame::FrameBuilder;
+use crate::recordings::Recordings;
+pub use crate::recover::RecoverError;
+use crate::recover::{Recovered, recover};
+use crate::server::Server;
+use crate::writer::{Command, PUBLISH_QUEUE_FRAMES_MAX, QUEUE_REQUESTS_MAX, Writer, publish_until_done};
+
+/// How long peers have to take the last answers.
+const HANG_UP_AFTER: Duration = Duration::from_secs(2);
+/// Any process may connect; the ledger looks at its user id.
+const SOCKET_MODE: u32 = 0o666;
+
+/// A ledger that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The key is another log's.
+    #[error("the signing key is of {found:?}, the configuration's origin is {expected:?}; one of them is another log's")]
+    Key {
+        /// The key's name.
+        found: String,
+        /// The configuration's origin.
+        expected: String,
+    },
+    /// The log can't be gone on with.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The first entry could not be kept.
+    #[error("the first entry could not be kept: {0}")]
+    FirstEntry(String),
+    /// Something of the host.
+    #[error("{0}: {1}")]
+    Host(PathBuf, #[source] io::Error),
+}
+
+/// The ledger ended because it could not keep or publish entries.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(String);
+
+enum Signal {
+    Stop(String),
+    Broken(String),
+}
+
+/// Ends a ledger in order.
+#[derive(Debug, Clone)]
+pub struct Stopper(Sender<Signal>);
+
+impl std::fmt::Debug for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stop(reason) | Self::Broken(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl Stopper {
+    /// Asks the ledger to stop; the reason goes into its last entry. Nothing happens if it has stopped already.
+    pub fn stop(&self, reason: &str) {
+        let _stopped_already = self.0.send(Signal::Stop(reason.to_owned()));
+    }
+}
+
+/// How a thread says that the log can't go on.
+#[derive(Debug, Clone)]
+pub(crate) struct Alarm {
+    signals: Sender<Signal>,
+    sounded: Arc<AtomicBool>,
+}
+
+impl Alarm {
+    pub(crate) fn has_sounded(&self) -> bool {
+        self.sounded.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn sound(&self, reason: String) {
+        self.sounded.store(true, Ordering::Release);
+        tracing::error!(reason, "the ledger can't go on");
+        let _ended_already = self.signals.send(Signal::Broken(reason));
+    }
+}
+
+/// A running ledger.
+pub struct Ledger {
+    settings: Settings,
+    signals: (Sender<Signal>, Receiver<Signal>),
+    commands: SyncSender<Command>,
+    server: Arc<Server>,
+    accepting: JoinHandle<()>,
+    writing: JoinHandle<()>,
+    publishing: JoinHandle<()>,
+    _lock: fs::File,
+}
+
+impl Ledger {
+    /// Recovers the log, writes `ledger.started`, and takes connections.
+    ///
+    /// # Errors
+    /// The log can't be gone on with, or the socket can't be made.
+    pub fn start(settings: Settings, signer: Signer) -> Result<Self, StartError> {
+        let host = |path: &std::path::Path| {
+            let path = path.to_owned();
+            move |error| StartError::Host(path, error)
+        };
+        if signer.name() != settings.origin {
+            return Err(StartError::Key { found: signer.name().to_owned(), expected: settings.origin });
+        }
+        let boot_path = PathBuf::from("/proc/sys/kernel/random/boot_id");
+        let boot = fs::read_to_string(&boot_path).map_err(host(&boot_path))?.trim().to_owned();
+        let signer = Arc::new(signer);
+        let Recovered { lock, wal, counters, publisher, dropped_bytes } = recover(&settings.directory, Arc::clone(&signer))?;
+        let recordings = Recordings::open(settings.directory.join("recordings")).map_err(RecoverError::from)?;
+        let entries = wal.next();
+        tracing::info!(entries, dropped_bytes, origin = settings.origin, "the log was recovered");
+
+        let signals = channel();
+        let alarm = Alarm { signals: signals.0.clone(), sounded: Arc::default() };
+        let (commands, commands_out) = sync_channel(QUEUE_REQUESTS_MAX);
+        let (publishing_in, publishing_out) = sync_channel(PUBLISH_QUEUE_FRAMES_MAX);
+        let mut writer = Writer {
+            wal,
+            counters,
+            recordings,
+            signer,
+            boot,
+            publishing: publishing_in,
+            alarm: alarm.clone(),
+            frame: FrameBuilder::new(),
+            waiting: Vec::new(),
+            publish_next: Vec::new(),
+            stopped: false,
+        };
+        let started = Event::LedgerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), entries, dropped_bytes };
+        writer.append_own(started).map_err(StartError::FirstEntry)?;
+
+        // The folder's lock is held, so a socket that is left there is nobody's.
+        match fs::remove_file(&settings.socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StartError::Host(settings.socket, error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&settings.socket).map_err(host(&settings.socket))?;
+        fs::set_permissions(&settings.socket, fs::Permissions::from_mode(SOCKET_MODE)).map_err(host(&settings.socket))?;
+        let server = Server::new(settings.clone(), commands.clone());
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(body);
+        let publish = move || publish_until_done(publisher, &publishing_out, &alarm);
+        let publishing = spawn("publisher", Box::new(publish)).map_err(host(&settings.directory))?;
+        let writing = spawn("writer", Box::new(move || writer.run(&commands_out))).map_err(host(&settings.directory))?;
+        let acceptor = Arc::clone(&server);
+        let accepting = spawn("acceptor", Box::new(move || acceptor.accept(&listener))).map_err(host(&settings.socket))?;
+        Ok(Self { settings, signals, commands, server, accepting, writing, publishing, _lock: lock })
+    }
+
+    /// What ends it in order.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.signals.0.clone())
+    }
+
+    /// Runs until stopped: then takes no more requests, answers those taken, writes `ledger.stopped` and publishes a last checkpoint.
+    ///
+    /// # Errors
+    /// [`Broken`]: entries can't be kept or published any more. Requests that waited have been refused.
+    pub fn run(self) -> Result<(), Broken> {
+        let (stop, outcome) = match self.signals.1.recv() {
+            Ok(Signal::Stop(reason)) => (reason, Ok(())),
+            Ok(Signal::Broken(reason)) => (reason.clone(), Err(Broken(reason))),
+            Err(_) => ("no thread is left".to_owned(), Err(Broken("no thread is left".to_owned()))),
+        };
+        self.server.close();
+        // Wakes the acceptor, which then sees that the server closes.
+        let _woken = UnixStream::connect(&self.settings.socket);
+        let panicked = |_| Broken("a thread of the ledger panicked".to_owned());
+        let mut outcome = self.accepting.join().map_err(panicked).and(outcome);
+        let _ended_already = self.commands.send(Command::Stop { reason: stop });
+        drop(self.commands);
+        // The writer ends after what was queued before; the publisher when the writer is gone.
+        outcome = self.writing.join().map_err(panicked).and(outcome);
+        outcome = self.publishing.join().map_err(panicked).and(outcome);
+        let deadline = Instant::now() + HANG_UP_AFTER;
+        while self.server.open() > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.server.hang_up();
+        let _removed_already = fs::remove_file(&self.settings.socket);
+        // The alarm may have sounded during the last entry or the last checkpoint, or more than once.
+        match self.signals.1.try_iter().find_map(|signal| if let Signal::Broken(reason) = signal { Some(reason) } else { None }) {
+            Some(reason) => Err(Broken(reason)),
+            None => outcome,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Start: what is on the disk becomes the log again, or the ledger does not start.
+//!
+//! Every entry is read, from the bundles and then from the write-ahead log; the tree over them must have the root that the signed
+//! head has at its size, and the counters must have no gap. An unfinished last write is dropped and counted. Repairs nothing else:
+//! what a crash can't have done, somebody did, and a person has to look.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
+use sulku_audit::checkpoint::CheckpointError;
+use sulku_audit::counters::CounterError;
+use sulku_audit::entry::EntryError;
+use sulku_audit::merkle::leaf_hash;
+use sulku_audit::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
+use sulku_audit::{Checkpoint, Counters, Entry, Hash, Signer};
+
+use crate::files::{FileError, at, create_folder, replace};
+use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
+use crate::wal::{Segments, Wal, WalError};
+
+/// A log that the ledger does not go on with.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The disk or its file system.
+    #[error("{path}: {source}; see to the disk, then start again")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another ledger has the folder.
+    #[error("another ledger writes to {0}; stop it first, or give this one its own directory")]
+    Locked(PathBuf),
+    /// A signed checkpoint is not by this key.
+    #[error("{path} is not signed by the key of {origin}: {cause}; start with the key that signed it, or restore the file")]
+    Head {
+        /// The file.
+        path: PathBuf,
+        /// The log's name.
+        origin: String,
+        /// Why.
+        cause: CheckpointError,
+    },
+    /// There is a checkpoint that says more than the signed head.
+    #[error("{published} entries were published, but the signed head has {signed}; restore the signed head from a copy of this folder")]
+    HeadLost {
+        /// Entries in the published checkpoint.
+        published: u64,
+        /// Entries in the signed head; 0 when there is none.
+        signed: u64,
+    },
+    /// Entries are missing.
+    #[error(
+        "the log has {found} entries, but {signed} were signed: entries were lost or removed; restore the folder from a copy, and do not \
+         start an empty log under this name"
+    )]
+    Smaller {
+        /// Entries found.
+        found: u64,
+        /// Entries signed.
+        signed: u64,
+    },
+    /// The entries are not those that were signed.
+    #[error("the first {0} entries do not have the root that was signed: an entry was changed; compare with a copy (sulku audit verify)")]
+    Root(u64),
+    /// A part of the log is damaged.
+    #[error("{0}; this is not what a crash leaves: restore the file from a copy of this folder")]
+    Damaged(String),
+}
+
+impl From<FileError> for RecoverError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io(path, source) => Self::Disk { path, source },
+            FileError::Conflict(_) => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// The log as found, ready to go on.
+pub(crate) struct Recovered {
+    /// Held for as long as the ledger runs.
+    pub(crate) lock: fs::File,
+    pub(crate) wal: Wal,
+    pub(crate) counters: Counters,
+    pub(crate) publisher: Publisher,
+    pub(crate) dropped_bytes: u64,
+}
+
+/// Reads the whole log in this folder; makes an empty one where there is nothing.
+pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered, RecoverError> {
+    create_folder(directory)?;
+    let lock_path = directory.join("lock");
+    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+        rustix::io::Errno::WOULDBLOCK => RecoverError::Locked(directory.to_owned()),
+        errno => RecoverError::Disk { path: lock_path, source: errno.into() },
+    })?;
+    let head_path = directory.join(SIGNED_HEAD);
+    let checkpoint_path = directory.join(sulku_audit::source::CHECKPOINT);
+    let head = read_head(&head_path, &signer)?;
+    let published = read_head(&checkpoint_path, &signer)?;
+    let signed = head.as_ref().map_or(0, |(_, head)| head.size);
+    match (&published, &head) {
+        (Some((_, published)), _) if published.size > signed => return Err(RecoverError::HeadLost { published: published.size, signed }),
+        (Some((_, published)), Some((_, head))) if published.size == head.size && published.root != head.root => {
+            return Err(RecoverError::Root(signed));
+        }
+        _ => {}
+    }
+    let wal_folder = directory.join("wal");
+    create_folder(&wal_folder)?;
+    let segments = Arc::new(Segments::new(wal_folder));
+    let mut log = Replay {
+        counters: Counters::default(),
+        publisher: Publisher::new(directory.to_owned(), Arc::clone(&signer), Arc::clone(&segments), signed),
+        head: head.as_ref().map(|(_, head)| head.clone()),
+    };
+    let in_bundles = match segments.list()?.first() {
+        Some((first, _)) => *first,
+        None if signed > 0 => return Err(RecoverError::Smaller { found: signed / TILE_WIDTH * TILE_WIDTH, signed }),
+        None => 0,
+    };
+    if in_bundles > signed / TILE_WIDTH * TILE_WIDTH {
+        return Err(RecoverError::Damaged(format!("the write-ahead log begins at entry {in_bundles}; what was before it is missing")));
+    }
+    for number in 0..in_bundles.div_ceil(TILE_WIDTH) {
+        log.bundle(directory, number, in_bundles)?;
+    }
+    let found = Wal::recover(segments, |index, entry, hash| log.entry(index, entry, hash)).map_err(|error| match error {
+        WalError::File(error) => error.into(),
+        corrupt @ WalError::Corrupt { .. } => RecoverError::Damaged(corrupt.to_string()),
+        WalError::Entry(error) => error,
+    })?;
+    if log.publisher.size() < signed {
+        return Err(RecoverError::Smaller { found: log.publisher.size(), signed });
+    }
+    // A crash between signing and publishing: the signed head is the truth, and is published now.
+    if let Some((note, head)) = head
+        && published.is_none_or(|(_, published)| published.size < head.size)
+    {
+        replace(&checkpoint_path, &note)?;
+    }
+    Ok(Recovered { lock, wal: found.wal, counters: log.counters, publisher: log.publisher, dropped_bytes: found.dropped_bytes })
+}
+
+fn read_head(path: &Path, signer: &Signer) -> Result<Option<(Vec<u8>, Checkpoint)>, RecoverError> {
+    let note = match fs::read(path) {
+        Ok(note) => note,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(FileError::Io(path.to_owned(), error).into()),
+    };
+    match Checkpoint::open(&note, &signer.verifier()) {
+        Ok(checkpoint) => Ok(Some((note, checkpoint))),
+        Err(cause) => Err(RecoverError::Head { path: path.to_owned(), origin: signer.name().to_owned(), cause }),
+    }
+}
+
+/// The log as it is read again.
+struct Replay {
+    counters: Counters,
+    publisher: Publisher,
+    head: Option<Checkpoint>,
+}
+
+impl Replay {
+    fn bundle(&mut self, directory: &Path, number: u64, until: u64) -> Result<(), RecoverError> {
+        let tile = Tile { kind: TileKind::Entries, number, width: TILE_WIDTH as u16 };
+        let path = directory.join(tile.to_string());
+        let bytes = fs::read(&path).map_err(at(&path))?;
+        let mut rest = bytes.as_slice();
+        for index in number * TILE_WIDTH..((number + 1) * TILE_WIDTH).min(until) {
+            let cut_short = || RecoverError::Damaged(format!("{}: the bundle ends before entry {index} does", path.display()));
+            let (entry, after) = split_entry(rest).ok_or_else(cut_short)?;
+            self.entry(index, entry, leaf_hash(entry))?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, index: u64, bytes: &[u8], hash: Hash) -> Result<(), RecoverError> {
+        let damaged = |cause: String| RecoverError::Damaged(format!("entry {index}: {cause}"));
+        let entry = Entry::parse(bytes).map_err(|error: EntryError| damaged(error.to_string()))?;
+        self.counters.check(&entry).map_err(|error: CounterError| damaged(error.to_string()))?;
+        self.publisher.push(bytes, hash).map_err(|error| match error {
+            PublishError::File(error) => error.into(),
+            PublishError::Body => damaged(error.to_string()),
+        })?;
+        match &self.head {
+            Some(head) if head.size == index + 1 && head.root != self.publisher.root() => Err(RecoverError::Root(head.size)),
+            _ => Ok(()),
+        }
+    }
+}

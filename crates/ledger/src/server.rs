@@ -1,0 +1,397 @@
+//! The unix socket: who may connect, what each may ask, and how much of it may wait.
+//!
+//! The kernel says whose process a peer is (`SO_PEERCRED`); a peer says nothing about itself. Writes no entry itself: appends go to
+//! the writer's queue. Files are read here, only after an announcement whose entry is durable, and only by names of a closed form.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::net::sockopt::socket_peercred;
+use sulku_audit::source::CHECKPOINT;
+use sulku_audit::tile::Tile;
+use sulku_audit::verify::recording_path;
+use sulku_audit::wire::{self, BLOB_BYTES_MAX, Request, RequestBody, Response, ResponseBody};
+use sulku_audit::{Draft, Event, Writer};
+use sulku_permit::SessionId;
+
+use crate::config::Settings;
+use crate::writer::Command;
+
+/// Connections that one user id may have. The gateway and the warden need one each.
+const CONNECTIONS_PER_UID_MAX: usize = 16;
+/// Requests of one connection that may wait for their answers; beyond it the next is not read.
+const IN_FLIGHT_REQUESTS_MAX: usize = 4096;
+/// Bytes that the requests and answers in flight of one connection may hold in memory.
+const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
+/// How much is read from a socket at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// What a peer may do, by its user id.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    uid: u32,
+    gateway: bool,
+    warden: bool,
+    auditor: bool,
+}
+
+impl Peer {
+    fn new(uid: u32, settings: &Settings) -> Self {
+        let auditor = uid == 0 || settings.auditor_uids.contains(&uid);
+        Self { uid, gateway: uid == settings.gateway_uid, warden: uid == settings.warden_uid, auditor }
+    }
+
+    const fn may_write(self, writer: Writer) -> bool {
+        match writer {
+            Writer::Ledger => false,
+            Writer::Gateway => self.gateway,
+            Writer::Warden => self.warden,
+        }
+    }
+
+    const fn is_known(self) -> bool {
+        self.gateway || self.warden || self.auditor
+    }
+}
+
+/// Takes connections until the listener is shut down.
+pub(crate) struct Server {
+    settings: Settings,
+    commands: SyncSender<Command>,
+    connections: Mutex<Connections>,
+}
+
+#[derive(Default)]
+struct Connections {
+    closing: bool,
+    next: u64,
+    open: HashMap<u64, (u32, UnixStream)>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn new(settings: Settings, commands: SyncSender<Command>) -> Arc<Self> {
+        Arc::new(Self { settings, commands, connections: Mutex::default() })
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts until told to close.
+    pub(crate) fn accept(self: &Arc<Self>, listener: &UnixListener) {
+        for stream in listener.incoming() {
+            if self.connections().closing {
+                return;
+            }
+            // A connection that breaks while it is made concerns its peer alone; one that can't be made for want of descriptors
+            // must not become a busy loop.
+            match stream.and_then(|stream| self.serve(stream)) {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    thread::sleep(std::time::Duration::from_millis(10));
+                }
+            }
+        }
+    }
+
+    /// Takes no more requests, and waits until those taken are answered. The caller then wakes the listener by connecting to it.
+    pub(crate) fn close(&self) {
+        let mut connections = self.connections();
+        connections.closing = true;
+        for (_, stream) in connections.open.values() {
+            // A peer that is gone already has nothing more to say.
+            let _gone = stream.shutdown(std::net::Shutdown::Read);
+        }
+    }
+
+    /// Ends every connection; to be called when all answers have been given their time.
+    pub(crate) fn hang_up(&self) {
+        for (_, stream) in self.connections().open.values() {
+            let _gone = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Connections that are still open.
+    pub(crate) fn open(&self) -> usize {
+        self.connections().open.len()
+    }
+
+    fn serve(self: &Arc<Self>, mut stream: UnixStream) -> io::Result<()> {
+        let uid = socket_peercred(&stream)?.uid.as_raw();
+        let peer = Peer::new(uid, &self.settings);
+        let mut connections = self.connections();
+        let of_this_uid = connections.open.values().filter(|(other, _)| *other == uid).count();
+        let refusal = match (peer.is_known(), of_this_uid < CONNECTIONS_PER_UID_MAX) {
+            (true, true) => None,
+            (false, _) => Some(format!("user {uid} has no part in this ledger; auditors are named in auditor_uids of its configuration")),
+            (true, false) => Some(format!("user {uid} has {CONNECTIONS_PER_UID_MAX} connections already")),
+        };
+        if let Some(reason) = refusal {
+            tracing::warn!(uid, reason, "a connection was refused");
+            stream.set_nonblocking(true)?;
+            let response = Response { id: 0, body: ResponseBody::Refused { reason } };
+            // A fresh socket's buffer holds this; a peer that is gone need not hear it.
+            let _gone = wire::encode(&response, &[]).map(|frame| stream.write_all(&frame));
+            return Ok(());
+        }
+        let number = connections.next;
+        connections.next += 1;
+        connections.open.insert(number, (uid, stream.try_clone()?));
+        connections.threads.retain(|thread| !thread.is_finished());
+        let (answers_in, answers_out) = channel();
+        let flight = Arc::new(Flight::default());
+        let answering = stream.try_clone()?;
+        let outbox = Outbox { answers: answers_in, flight: Arc::clone(&flight), announced: Arc::new(AtomicBool::new(false)) };
+        let (server, writer_flight) = (Arc::clone(self), Arc::clone(&flight));
+        let writer = thread::Builder::new().name("answers".to_owned()).spawn(move || {
+            send_answers(answering, &answers_out, &writer_flight);
+            server.connections().open.remove(&number);
+        })?;
+        let server = Arc::clone(self);
+        let reader = thread::Builder::new().name("requests".to_owned()).spawn(move || match read_requests(stream, peer, &server, &outbox) {
+            Ok(()) => tracing::info!(uid, "a connection ended"),
+            Err(error) => tracing::warn!(uid, %error, "a connection was closed"),
+        })?;
+        connections.threads.extend([writer, reader]);
+        Ok(())
+    }
+}
+
+/// What may wait of one connection, and what does.
+#[derive(Default)]
+struct Flight {
+    load: Mutex<Load>,
+    lighter: Condvar,
+}
+
+#[derive(Default)]
+struct Load {
+    requests: usize,
+    bytes: usize,
+    broken: bool,
+}
+
+impl Flight {
+    fn load(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is room for a request of this many bytes; an error when the connection broke meanwhile.
+    fn board(&self, bytes: usize) -> io::Result<()> {
+        let is_full = |load: &mut Load| {
+            !load.broken && load.requests > 0 && (load.requests >= IN_FLIGHT_REQUESTS_MAX || load.bytes + bytes > IN_FLIGHT_BYTES_MAX)
+        };
+        let mut load = self.lighter.wait_while(self.load(), is_full).unwrap_or_else(PoisonError::into_inner);
+        if load.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        load.requests += 1;
+        load.bytes += bytes;
+        Ok(())
+    }
+
+    fn leave(&self, bytes: usize) {
+        let mut load = self.load();
+        load.requests -= 1;
+        load.bytes -= bytes;
+        drop(load);
+        self.lighter.notify_one();
+    }
+
+    fn break_off(&self) {
+        self.load().broken = true;
+        self.lighter.notify_one();
+    }
+}
+
+/// An answer on its way: its frame, and what its request weighed.
+struct Answer {
+    frame: Vec<u8>,
+    weight: usize,
+}
+
+#[derive(Clone)]
+struct Outbox {
+    answers: Sender<Answer>,
+    flight: Arc<Flight>,
+    announced: Arc<AtomicBool>,
+}
+
+/// Where the answer to a request goes. Each request gets exactly one.
+pub(crate) struct Reply(Option<Addressee>);
+
+#[derive(Clone)]
+struct Addressee {
+    outbox: Outbox,
+    id: u64,
+    weight: usize,
+    purpose: Purpose,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// The answer changes nothing.
+    Plain,
+    /// When kept, the connection may read.
+    Announcement,
+}
+
+impl Reply {
+    /// For entries of the ledger's own.
+    pub(crate) const fn nobody() -> Self {
+        Self(None)
+    }
+
+    /// The same addressee, for whoever finds out first what the answer is.
+    pub(crate) fn handle(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    /// Answers. To a peer that is gone there is nothing to say.
+    pub(crate) fn send(self, body: ResponseBody) {
+        self.send_with(body, &[]);
+    }
+
+    fn send_with(self, body: ResponseBody, blob: &[u8]) {
+        let Some(Addressee { outbox, id, weight, purpose }) = self.0 else { return };
+        if purpose == Purpose::Announcement && matches!(body, ResponseBody::Kept(_)) {
+            outbox.announced.store(true, Ordering::Release);
+        }
+        let refusal = |reason: String| wire::encode(&Response { id, body: ResponseBody::Refused { reason } }, &[]);
+        let frame = wire::encode(&Response { id, body }, blob).or_else(|error| refusal(error.to_string()));
+        match frame {
+            Ok(frame) => drop(outbox.answers.send(Answer { frame, weight })),
+            Err(error) => tracing::error!(%error, "an answer could not be encoded"),
+        }
+    }
+}
+
+/// Sends answers until no request is open any more, or the peer is gone.
+fn send_answers(mut stream: UnixStream, answers: &Receiver<Answer>, flight: &Flight) {
+    let mut buffer = Vec::new();
+    while let Ok(first) = answers.recv() {
+        let mut next = Some(first);
+        while let Some(Answer { frame, weight }) = next.take() {
+            buffer.extend_from_slice(&frame);
+            flight.leave(weight);
+            if buffer.len() < READ_BYTES {
+                next = answers.try_recv().ok();
+            }
+        }
+        if stream.write_all(&buffer).is_err() {
+            break;
+        }
+        buffer.clear();
+    }
+    flight.break_off();
+    let _gone = stream.shutdown(std::net::Shutdown::Both);
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error("the peer sent what is no request: {0}")]
+    Malformed(#[from] wire::WireError),
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error("the ledger is stopping")]
+    Stopping,
+}
+
+fn read_requests(mut stream: UnixStream, peer: Peer, server: &Server, outbox: &Outbox) -> Result<(), ConnectionError> {
+    let (mut buffer, mut chunk) = (Vec::new(), vec![0; READ_BYTES]);
+    loop {
+        let count = stream.read(&mut chunk)?;
+        if count == 0 {
+            return Ok(());
+        }
+        buffer.extend_from_slice(&chunk[..count]);
+        let mut taken = 0;
+        while let Some((request, blob, length)) = wire::decode::<Request>(&buffer[taken..])? {
+            handle(request, blob.to_vec(), length, peer, server, outbox)?;
+            taken += length;
+        }
+        buffer.drain(..taken);
+    }
+}
+
+fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &Server, outbox: &Outbox) -> Result<(), ConnectionError> {
+    let Request { id, body } = request;
+    let weight = if matches!(body, RequestBody::Fetch { .. }) { BLOB_BYTES_MAX } else { length };
+    outbox.flight.board(weight)?;
+    let reply = |purpose| Reply(Some(Addressee { outbox: outbox.clone(), id, weight, purpose }));
+    let refuse = |reason: String| {
+        tracing::warn!(uid = peer.uid, reason, "a request was refused");
+        reply(Purpose::Plain).send(ResponseBody::Refused { reason });
+    };
+    if !blob.is_empty() && !matches!(body, RequestBody::Append(_)) {
+        refuse("only a recording's chunk comes with bytes".to_owned());
+        return Ok(());
+    }
+    let command = match body {
+        RequestBody::Append(draft) if peer.may_write(draft.event.writer()) => Command::Append { draft, blob, reply: reply(Purpose::Plain) },
+        RequestBody::Append(draft) => {
+            refuse(format!("user {} may not write {}, which is the {:?}'s", peer.uid, draft.event.name(), draft.event.writer()));
+            return Ok(());
+        }
+        RequestBody::Announce { what } if peer.auditor => {
+            let draft = Draft::new(Event::AuditRead { uid: peer.uid, what });
+            Command::Append { draft, blob, reply: reply(Purpose::Announcement) }
+        }
+        RequestBody::Fetch { path, offset } if peer.auditor => {
+            if outbox.announced.load(Ordering::Acquire) {
+                let (body, blob) = fetch(&server.settings.directory, &path, offset);
+                reply(Purpose::Plain).send_with(body, &blob);
+            } else {
+                refuse("reading is announced first".to_owned());
+            }
+            return Ok(());
+        }
+        RequestBody::Announce { .. } | RequestBody::Fetch { .. } => {
+            refuse(format!("user {} may not read; auditors are named in auditor_uids of the ledger's configuration", peer.uid));
+            return Ok(());
+        }
+        RequestBody::Publish => Command::Publish(reply(Purpose::Plain)),
+    };
+    server.commands.send(command).map_err(|_| ConnectionError::Stopping)
+}
+
+/// The file of the log that a path names; `None` for whatever is not one. Nothing of the peer's text reaches the file system.
+fn readable(directory: &Path, path: &str) -> Option<PathBuf> {
+    let recording = || path.strip_prefix("recordings/")?.strip_suffix(".cast")?.parse::<SessionId>().ok();
+    if path == CHECKPOINT {
+        Some(directory.join(CHECKPOINT))
+    } else if let Ok(tile) = path.parse::<Tile>() {
+        Some(directory.join(tile.to_string()))
+    } else {
+        recording().map(|session| directory.join(recording_path(&session)))
+    }
+}
+
+fn fetch(directory: &Path, path: &str, offset: u64) -> (ResponseBody, Vec<u8>) {
+    let refused = |reason: String| (ResponseBody::Refused { reason }, Vec::new());
+    let Some(file) = readable(directory, path) else {
+        return refused("not a file of the log: checkpoint, tile/… or recordings/<session>.cast".to_owned());
+    };
+    let read = || -> io::Result<(u64, Vec<u8>)> {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&file)?;
+        let total = file.metadata()?.len();
+        let mut blob = vec![0; usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX).min(BLOB_BYTES_MAX)];
+        file.read_exact_at(&mut blob, offset)?;
+        Ok((total, blob))
+    };
+    match read() {
+        Ok((total, blob)) => (ResponseBody::File { total }, blob),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (ResponseBody::NoFile, Vec::new()),
+        Err(error) => refused(format!("{path} could not be read: {error}")),
+    }
+}
