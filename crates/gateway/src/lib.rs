@@ -1,1 +1,30 @@
-//! Listeners, handshake, identity and relay.
+//! The gateway: listeners, handshake, identity, admission, relay.
+//!
+//! One port, TCP and UDP. A peer shows a certificate, becomes a [`VerifiedIdentity`](identity::VerifiedIdentity), is admitted or refused, and if
+//! admitted gets a session whose every step the ledger has kept before it takes effect.
+//!
+//! The gateway never forks, never runs a programme, holds no signing key and no capability: cells are the warden's, entries the
+//! ledger's. After start it can open no file but permits and revocation lists, and no connection but those that come to it.
+
+mod busy;
+pub mod config;
+mod confine;
+mod connection;
+mod daemon;
+mod descriptor;
+mod identity;
+mod ledger;
+mod listener;
+mod operator;
+mod policy;
+mod registry;
+mod relay;
+mod terminal;
+mod tls;
+mod transport;
+mod warden;
+
+pub use daemon::{StartError, run};
+
+#[cfg(test)]
+mod tests;

@@ -140,6 +140,8 @@ refusal_codes! {
     CellUnavailable "cell-unavailable" "the environment can't build your workspace just now; call its operator"
     /// The certificate is no operator's.
     NotAnOperator "not-an-operator" "this needs an operator's certificate"
+    /// No such session is open.
+    NoSuchSession "no-such-session" "no such session is open; see them with: sulku sessions list"
     /// The peer broke the protocol.
     ProtocolError "protocol-error" "update your client, or use the one that this environment offers"
 }

@@ -135,6 +135,14 @@ pub struct RefusedFrame {
     pub choices: Vec<PermitId>,
 }
 
+impl RefusedFrame {
+    /// A refusal with its code's own advice.
+    #[must_use]
+    pub fn plain(code: RefusalCode) -> Self {
+        Self { code, advice: code.advice().to_owned(), choices: Vec::new() }
+    }
+}
+
 /// The session is closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

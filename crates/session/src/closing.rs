@@ -124,7 +124,7 @@ fn append(facts: &Facts, reason: CloseReason, entry: Entry, owed: usize, effects
 }
 
 fn refuse(code: RefusalCode, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Send(Tell::Refused(RefusedFrame { code, advice: code.advice().to_owned(), choices: Vec::new() })));
+    effects.push(Effect::Send(Tell::Refused(RefusedFrame::plain(code))));
     effects.push(Effect::HangUp);
 }
 

@@ -1,0 +1,193 @@
+//! A verified peer's first frame, and where it leads: to a session, to an operator's act, or out.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sulku_audit::event::{Draft, Event};
+use sulku_permit::{PermitId, Refusal, RefusalCode, Request, SessionId};
+use sulku_plan::Plan;
+use sulku_protocol::{Ask, Decoder, FrameError, HelloFrame, Purpose, RefusedFrame, Tell, VERSION, encode, quic_code};
+use sulku_session::{Asked, Facts};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::daemon::Shared;
+use crate::operator;
+use crate::registry::Origin;
+use crate::relay;
+use crate::transport::{Peer, Writer};
+
+/// The bytes of one read from a peer: typing is short, and each idle session holds a buffer of this.
+pub const READ_BYTES: usize = 4 * 1024;
+/// A command's words, and the bytes of all of them.
+const COMMAND_WORDS_MAX: usize = 256;
+const COMMAND_BYTES_MAX: usize = 8 * 1024;
+/// A client's name, a terminal's kind.
+const NAME_BYTES_MAX: usize = 64;
+/// A terminal larger than this is none.
+const TERMINAL_SIDE_MAX: u16 = 1000;
+
+/// Frames from a peer, one after the other.
+pub struct Frames {
+    reader: Box<dyn AsyncRead + Send + Unpin>,
+    decoder: Decoder<Ask>,
+}
+
+/// Why no further frame comes.
+#[derive(Debug)]
+pub enum NoFrame {
+    /// The peer is gone.
+    Gone,
+    /// It broke the protocol.
+    Broke(FrameError),
+}
+
+impl Frames {
+    /// Waits for the next frame. Cancelled, it has lost none.
+    ///
+    /// # Errors
+    /// There is none, and there will be none.
+    pub async fn next(&mut self) -> Result<Ask, NoFrame> {
+        loop {
+            if let Some(ask) = self.decoder.next().map_err(NoFrame::Broke)? {
+                return Ok(ask);
+            }
+            let mut bytes = [0; READ_BYTES];
+            match self.reader.read(&mut bytes).await {
+                Ok(0) => {
+                    self.decoder.finish().map_err(NoFrame::Broke)?;
+                    return Err(NoFrame::Gone);
+                }
+                Ok(read) => self.decoder.feed(&bytes[..read]),
+                Err(error) => {
+                    tracing::debug!(%error, "connection broke");
+                    return Err(NoFrame::Gone);
+                }
+            }
+        }
+    }
+}
+
+/// Serves a peer to the end of its connection.
+pub async fn serve(shared: Arc<Shared>, peer: Peer) {
+    let Peer { identity, from, transport, reader, writer, counted } = peer;
+    let mut frames = Frames { reader, decoder: Decoder::default() };
+    let first = tokio::time::timeout(shared.config.limits.handshake_deadline(), frames.next()).await;
+    let hello = match first {
+        Ok(Ok(Ask::Hello(hello))) => checked(hello),
+        Ok(Ok(_)) => Err("the first frame was no hello".to_owned()),
+        Ok(Err(NoFrame::Broke(error))) => Err(error.to_string()),
+        Ok(Err(NoFrame::Gone)) => return,
+        Err(_) => Err("no hello came in time".to_owned()),
+    };
+    let hello = match hello {
+        Ok(hello) => hello,
+        Err(reason) => {
+            violated(&shared, reason, from, transport).await;
+            return refuse(writer, RefusedFrame::plain(RefusalCode::ProtocolError), quic_code::PROTOCOL).await;
+        }
+    };
+    let now = Timestamp::now();
+    let HelloFrame { version: _, client, purpose } = hello;
+    let outcome = match purpose {
+        Purpose::Connect { permit, command, term, columns, rows } => {
+            let request = Request { credential: identity.credential(), permit: permit.as_ref(), from, now };
+            let asked = Asked { from, transport, client, command, term, size: (columns, rows) };
+            let origin = Origin { from, transport, chain: identity.chain().to_vec() };
+            enter(&shared, &request, asked, origin)
+        }
+        Purpose::ListSessions => return operator::list(&shared, &identity, from, transport, writer).await,
+        Purpose::EndSession { session } => return operator::end(&shared, &identity, session, from, transport, writer).await,
+    };
+    match outcome {
+        Ok((facts, place)) => relay::run(shared, facts, place, frames, writer).await,
+        Err(refusal) => {
+            let frame = RefusedFrame { code: refusal.code, advice: refusal.code.advice().to_owned(), choices: refusal.choices.clone() };
+            let kept = record_refusal(&shared, refusal, from, transport).await;
+            let frame = if kept { frame } else { RefusedFrame::plain(RefusalCode::AuditUnavailable) };
+            refuse(writer, frame, quic_code::REFUSED).await;
+        }
+    }
+    drop(counted);
+}
+
+/// Admission, a place among the sessions, a plan: all that a session is made from.
+fn enter(shared: &Shared, request: &Request<'_>, asked: Asked, origin: Origin) -> Result<(Facts, crate::registry::Place), Refusal> {
+    if shared.drain.is_cancelled() {
+        return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining"));
+    }
+    let admission = sulku_permit::admit(&shared.permits, request)?;
+    if !shared.warden.missing.is_empty() {
+        let reason = format!("the host lacks: {}", shared.warden.missing.join("; "));
+        return Err(Refusal { permit: Some(admission.permit().id.clone()), holder: Some(admission.holder().id.clone()), ..Refusal::new(RefusalCode::CellUnavailable, reason) });
+    }
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).map_err(|error| Refusal::new(RefusalCode::CellUnavailable, format!("the kernel gives no randomness: {error}")))?;
+    let session = SessionId::from_random(random);
+    let place = shared.registry.enter(session, &admission, origin, request.now, shared.config.limits.sessions)?;
+    let plan = Plan::for_admission(&admission);
+    Ok((Facts::new(session, admission, &plan, &shared.warden.rung, asked), place))
+}
+
+/// Everything in a hello that the types don't bound.
+fn checked(hello: HelloFrame) -> Result<HelloFrame, String> {
+    let plain = |text: &str| !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if hello.version != VERSION {
+        return Err(format!("the client speaks version {}, not {VERSION}", hello.version));
+    }
+    if !plain(&hello.client) {
+        return Err("the client's name is empty, too long or not plain text".to_owned());
+    }
+    if let Purpose::Connect { permit: _, command, term, columns, rows } = &hello.purpose {
+        let words = command.as_deref().unwrap_or_default();
+        let bytes: usize = words.iter().map(String::len).sum();
+        let command_ok = command.is_none() || (!words.is_empty() && words.len() <= COMMAND_WORDS_MAX && bytes <= COMMAND_BYTES_MAX);
+        if !command_ok || words.iter().any(|word| word.contains('\0')) || words.first().is_some_and(String::is_empty) {
+            return Err(format!("the command is empty, has a NUL, or is longer than {COMMAND_WORDS_MAX} words or {COMMAND_BYTES_MAX} bytes"));
+        }
+        let side = 1..=TERMINAL_SIDE_MAX;
+        if !plain(term) || !side.contains(columns) || !side.contains(rows) {
+            return Err(format!("the terminal has no plain name, or a side that is not 1 to {TERMINAL_SIDE_MAX}"));
+        }
+    }
+    Ok(hello)
+}
+
+/// Tells a peer that it is refused, and hangs up.
+pub async fn refuse(writer: Writer, frame: RefusedFrame, code: u32) {
+    say_and_end(writer, &Tell::Refused(frame), code).await;
+}
+
+/// Sends a last frame, and hangs up.
+pub async fn say_and_end(mut writer: Writer, tell: &Tell, code: u32) {
+    let mut bytes = Vec::new();
+    if let Err(error) = encode(tell, &mut bytes) {
+        tracing::error!(%error, "frame not sent");
+    } else if let Err(error) = writer.send(&bytes).await {
+        tracing::debug!(%error, "peer was gone before it was told");
+    }
+    writer.end(code).await;
+}
+
+/// Audits a refusal. Says whether it is kept.
+pub async fn record_refusal(shared: &Shared, refusal: Refusal, from: std::net::IpAddr, transport: &'static str) -> bool {
+    let Refusal { code, choices: _, holder, permit, reason, at } = refusal;
+    tracing::info!(%from, transport, %code, "session refused");
+    let event = Event::SessionRefused { code, reason, at: at.map(|at| at.to_string()), from, transport: transport.to_owned() };
+    let permit: Option<PermitId> = permit.filter(|id| shared.permits.get(id).is_some());
+    match shared.ledger.append(Draft { permit, session: None, person: holder, event }).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(%error, "refusal not recorded");
+            false
+        }
+    }
+}
+
+/// Audits a breach of the protocol.
+pub async fn violated(shared: &Shared, reason: String, from: std::net::IpAddr, transport: &'static str) {
+    tracing::info!(%from, transport, reason, "protocol violated");
+    let event = Event::ProtocolViolated { reason, from, transport: transport.to_owned() };
+    if let Err(error) = shared.ledger.append(Draft::new(event)).await {
+        tracing::error!(%error, "breach of the protocol not recorded");
+    }
+}

@@ -1,0 +1,237 @@
+//! The gateway as a process: start in the one order that is safe, run, drain.
+//!
+//! Start: read the configuration, certificates and permits; bind; become an ordinary user; connect to ledger and warden; confine; tell
+//! the ledger; accept. Stop: accept no more, end every session in order, tell the ledger, exit. When the ledger or the warden
+//! is lost, sessions end at once and the process with them: its supervisor starts it anew.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use sulku_audit::CloseReason;
+use sulku_audit::event::{Draft, Event};
+use sulku_permit::PermitSet;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::busy::Addresses;
+use crate::config::{Config, ConfigError};
+use crate::confine::{self, ConfineError};
+use crate::ledger::{AppendError, Ledger};
+use crate::listener;
+use crate::policy::{self, PolicyError};
+use crate::registry::Registry;
+use crate::tls::{TlsError, Trust};
+use crate::warden::{Warden, WardenError, chain};
+
+/// Sessions have this long to end when the gateway stops.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
+/// Revocation lists are looked at this often, so that a revoked certificate's sessions end within a second of it.
+const CRL_LOOK: Duration = Duration::from_millis(500);
+
+/// A gateway that could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's text says what it is, and its source why")]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("certificates can't be used")]
+    Tls(#[from] TlsError),
+    #[error("permits can't be put in force")]
+    Policy(#[from] PolicyError),
+    #[error("can't listen on {address}; is another process using it?")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("can't confine itself")]
+    Confine(#[from] ConfineError),
+    #[error("no ledger at {}; start sulkud ledger first", socket.display())]
+    Ledger { socket: PathBuf, source: std::io::Error },
+    #[error("no warden at {}; start sulku-warden first", socket.display())]
+    Warden { socket: PathBuf, source: WardenError },
+    #[error("the ledger does not keep the gateway's entries")]
+    Append(#[from] AppendError),
+    #[error("the runtime can't be started")]
+    Runtime(#[source] std::io::Error),
+    #[error("the connection to the ledger was lost; sessions were ended, since nothing could be recorded")]
+    LedgerLost,
+    #[error("the connection to the warden was lost; sessions were ended with their cells")]
+    WardenLost,
+}
+
+/// What every connection needs.
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// The permits in force.
+    pub permits: PermitSet,
+    /// Where entries go.
+    pub ledger: Ledger,
+    /// Who builds cells.
+    pub warden: Warden,
+    /// Cancelled when the warden is gone.
+    pub warden_lost: CancellationToken,
+    /// The open sessions.
+    pub registry: Registry,
+    /// Connections by address.
+    pub addresses: Addresses,
+    /// Cancelled when no new session may open.
+    pub drain: CancellationToken,
+    /// Every task that serves a peer.
+    pub tasks: TaskTracker,
+    trust: RwLock<Arc<Trust>>,
+}
+
+impl Shared {
+    /// Certificates and lists in force now.
+    pub fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// It could not start, or lost the ledger or the warden.
+pub fn run(config_file: &Path) -> Result<(), StartError> {
+    let config = Config::read(config_file)?;
+    let trust = Trust::load(&config)?;
+    let policy = policy::load(&config.permits)?;
+    let address = config.listen;
+    let listen = |source| StartError::Listen { address, source };
+    let tcp = TcpListener::bind(address).map_err(listen)?;
+    let bound = tcp.local_addr().map_err(listen)?;
+    let udp = UdpSocket::bind(bound).map_err(listen)?;
+    tcp.set_nonblocking(true).map_err(listen)?;
+    confine::drop_privileges(config.run_as)?;
+    let readable = readable(&config);
+    let confinement = confine::confine(&readable.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // With few events a turn, a flood in one session does not delay the keystrokes of the others.
+        .event_interval(8)
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    runtime.block_on(serve(config, trust, policy, tcp, udp, confinement))
+}
+
+async fn serve(config: Config, trust: Trust, policy: policy::Policy, tcp: TcpListener, udp: UdpSocket, confinement: String) -> Result<(), StartError> {
+    let (ledger_lost, warden_lost, drain) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let socket = config.ledger_socket.clone();
+    let ledger = Ledger::connect(&socket, ledger_lost.clone()).await.map_err(|source| StartError::Ledger { socket, source })?;
+    let socket = config.warden_socket.clone();
+    let warden = Warden::connect(&socket, warden_lost.clone()).await.map_err(|source| StartError::Warden { socket, source })?;
+    warden.missing.iter().for_each(|missing| tracing::error!(missing, "host lacks what cells need; sessions will be refused"));
+
+    let address = config.listen;
+    let tcp = tokio::net::TcpListener::from_std(tcp).map_err(|source| StartError::Listen { address, source })?;
+    let listen = tcp.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    for draft in policy.drafts {
+        ledger.append(draft).await?;
+    }
+    for draft in crl_drafts(&trust) {
+        ledger.append(draft).await?;
+    }
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    ledger.append(Draft::new(Event::GatewayStarted { version, listen, rung: warden.rung.clone(), confinement })).await?;
+
+    let shared = Arc::new(Shared {
+        addresses: Addresses::new(config.limits.connections_per_address),
+        permits: policy.permits,
+        ledger,
+        warden,
+        warden_lost: warden_lost.clone(),
+        registry: Registry::default(),
+        drain: drain.clone(),
+        tasks: TaskTracker::new(),
+        trust: RwLock::new(Arc::new(trust)),
+        config,
+    });
+    let handshakes = Arc::new(Semaphore::new(shared.config.limits.handshakes_in_flight));
+    let endpoint = listener::quic_endpoint(&shared, udp).map_err(|source| StartError::Listen { address, source })?;
+    shared.tasks.spawn(listener::tls(Arc::clone(&shared), tcp, Arc::clone(&handshakes)));
+    shared.tasks.spawn(listener::quic(Arc::clone(&shared), endpoint.clone(), handshakes));
+    shared.tasks.spawn(watch_crls(Arc::clone(&shared)));
+    tracing::info!(%listen, rung = shared.warden.rung, "gateway accepts connections");
+
+    let stopped = until_stopped(&ledger_lost, &warden_lost).await;
+    let (reason, closing) = match &stopped {
+        Ok(()) => ("told to stop", CloseReason::Drain),
+        Err(StartError::WardenLost) => ("the warden was lost", CloseReason::WardenLost),
+        Err(_) => ("the ledger was lost", CloseReason::AuditFailed),
+    };
+    tracing::info!(reason, "gateway drains");
+    drain.cancel();
+    let sessions_closed = shared.registry.end_all(closing) as u64;
+    shared.tasks.close();
+    if tokio::time::timeout(DRAIN_PATIENCE, shared.tasks.wait()).await.is_err() {
+        tracing::error!(left = shared.registry.count(), "sessions did not end in time");
+    }
+    endpoint.close(sulku_protocol::quic_code::DONE.into(), b"gateway stops");
+    if !matches!(stopped, Err(StartError::LedgerLost)) {
+        shared.ledger.append(Draft::new(Event::GatewayStopped { reason: reason.to_owned(), sessions_closed })).await?;
+    }
+    tracing::info!(reason, sessions_closed, "gateway stopped");
+    stopped
+}
+
+async fn until_stopped(ledger_lost: &CancellationToken, warden_lost: &CancellationToken) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        () = ledger_lost.cancelled() => Err(StartError::LedgerLost),
+        () = warden_lost.cancelled() => Err(StartError::WardenLost),
+    }
+}
+
+/// Loads revocation lists anew when a file has changed, and ends the sessions of certificates that they take back.
+async fn watch_crls(shared: Arc<Shared>) {
+    let files: Vec<_> = shared.config.issuer.iter().map(|issuer| issuer.crl.clone()).collect();
+    let seen = || files.iter().map(|file| std::fs::metadata(file).and_then(|data| data.modified()).ok()).collect::<Vec<Option<SystemTime>>>();
+    let mut before = seen();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CRL_LOOK) => {}
+            () = shared.drain.cancelled() => return,
+        }
+        let now = seen();
+        if now == before {
+            continue;
+        }
+        before = now;
+        match shared.trust().reload(&shared.config) {
+            Ok(trust) => put_in_force(&shared, trust).await,
+            // What was in force stays so; the file is read again when it changes again.
+            Err(error) => tracing::error!(error = %chain(&error), "revocation lists not reloaded; those from before stay in force"),
+        }
+    }
+}
+
+async fn put_in_force(shared: &Shared, trust: Trust) {
+    let drafts = crl_drafts(&trust);
+    let trust = Arc::new(trust);
+    *shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&trust);
+    shared.registry.end_unless(CloseReason::Revoked, |chain| trust.still_accepts(chain).is_ok());
+    for draft in drafts {
+        if let Err(error) = shared.ledger.append(draft).await {
+            tracing::error!(%error, "revocation list in force, but not recorded");
+        }
+    }
+}
+
+fn crl_drafts(trust: &Trust) -> Vec<Draft> {
+    let draft = |crl: &crate::tls::LoadedCrl| Draft::new(Event::CrlLoaded { file: crl.file.display().to_string(), sha256: crl.sha256.clone() });
+    trust.crls().iter().map(draft).collect()
+}
+
+/// What the gateway still reads after start: revocation lists, with the authorities they belong to. Folders, since lists are replaced.
+fn readable(config: &Config) -> Vec<PathBuf> {
+    let files = config.issuer.iter().flat_map(|issuer| [&issuer.crl, &issuer.certificate]);
+    let mut folders: Vec<_> = files.map(|file| file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()).collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}

@@ -1,0 +1,74 @@
+//! From a verified chain to an identity. The common name is never looked at: two people may share one, and anyone may choose one.
+
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use sulku_permit::{Credential, Identity};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
+use x509_parser::prelude::FromDer;
+
+use crate::tls::Issuer;
+
+/// What a certificate shows that passed the handshake's verification: its holder has proven possession of the key.
+#[derive(Debug)]
+pub struct VerifiedIdentity {
+    credential: Credential,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+/// Why a verified certificate says nothing of a person.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IdentityError {
+    /// The handshake ended without a certificate, which the verifier does not let happen.
+    #[error("the connection has no certificate")]
+    Missing,
+    /// x509-parser does not understand what webpki accepted.
+    #[error("the certificate can't be parsed")]
+    Malformed,
+}
+
+impl VerifiedIdentity {
+    /// The identity of a connection whose handshake is complete. `chain` is what the TLS library verified in it.
+    ///
+    /// # Errors
+    /// The certificate does not parse, or there is none.
+    pub fn of_verified_chain(chain: Vec<CertificateDer<'static>>, issuers: &[Issuer]) -> Result<Self, IdentityError> {
+        let end_entity = chain.first().ok_or(IdentityError::Missing)?;
+        let (_, certificate) = X509Certificate::from_der(end_entity).map_err(|_| IdentityError::Malformed)?;
+        let credential = credential(&certificate, issuers)?;
+        Ok(Self { credential, chain })
+    }
+
+    /// What permits are matched with.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The chain as verified, to be asked about again when a revocation list has changed.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+}
+
+fn credential(certificate: &X509Certificate<'_>, issuers: &[Issuer]) -> Result<Credential, IdentityError> {
+    let mut identities = vec![Identity::Key(Sha256::digest(certificate.public_key().raw).into())];
+    let names = certificate.subject_alternative_name().map_err(|_| IdentityError::Malformed)?;
+    for name in names.iter().flat_map(|extension| &extension.value.general_names) {
+        if let GeneralName::URI(uri) = name {
+            identities.push(Identity::Uri((*uri).to_owned()));
+        }
+    }
+    // Matched by the exact bytes of the issuer's name (RFC 5280 section 4.1.2.4), never by how it is printed.
+    if let Some(issuer) = issuers.iter().find(|issuer| issuer.subject == certificate.issuer().as_raw()) {
+        for attribute in certificate.subject().iter_by_oid(&OID_X509_SERIALNUMBER) {
+            let serial_number = attribute.as_str().map_err(|_| IdentityError::Malformed)?.to_owned();
+            identities.push(Identity::Serial { issuer: issuer.name.clone(), serial_number });
+        }
+    }
+    let expires = Timestamp::from_second(certificate.validity().not_after.timestamp()).map_err(|_| IdentityError::Malformed)?;
+    Ok(Credential { identities, expires })
+}

@@ -1,0 +1,204 @@
+//! The two doors: TCP with TLS, UDP with QUIC. What comes out is a verified peer, or an entry about why there is none.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicServerConfig;
+use rustls::pki_types::CertificateDer;
+use sulku_audit::event::{Draft, Event};
+use sulku_protocol::quic_code;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+
+use crate::busy::Counted;
+use crate::connection;
+use crate::daemon::Shared;
+use crate::identity::VerifiedIdentity;
+use crate::tls::{self, Note, Refused};
+use crate::transport::{Peer, Writer};
+use crate::warden::chain;
+
+/// A QUIC connection without a sign of life for this long is gone. The client sends one every 10 s.
+const QUIC_IDLE: Duration = Duration::from_secs(45);
+/// The window of a terminal's stream; output is bounded by its own credit.
+const QUIC_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// TLS alert 116 (RFC 8446 section 6.2), as QUIC carries it (RFC 9001 section 4.8).
+const QUIC_CERTIFICATE_REQUIRED: u64 = 0x174;
+/// After an error of accept, such as no more descriptors, the listener waits this long instead of spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts TLS connections until the gateway drains.
+pub async fn tls(shared: Arc<Shared>, listener: TcpListener, handshakes: Arc<Semaphore>) {
+    loop {
+        let Some(slot) = next_slot(&shared, &handshakes).await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.drain.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                let Some(counted) = shared.addresses.count(from.ip()) else {
+                    tracing::warn!(from = %from.ip(), "connection dropped: the address has as many as it may");
+                    continue;
+                };
+                let task = tls_peer(Arc::clone(&shared), stream, from, counted, slot);
+                shared.tasks.spawn(task);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn tls_peer(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, counted: Counted, slot: OwnedSemaphorePermit) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "peer was gone before its handshake");
+        return;
+    }
+    let trust = shared.trust();
+    let (config, note) = match trust.for_connection() {
+        Ok(configured) => configured,
+        Err(error) => return tracing::error!(%error, "TLS can't be configured"),
+    };
+    let deadline = shared.config.limits.handshake_deadline();
+    let accepted = tokio::time::timeout(deadline, TlsAcceptor::from(Arc::new(config)).accept(stream)).await;
+    drop(slot);
+    let stream = match accepted {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let no_certificate = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) == Some(&rustls::Error::NoCertificatesPresented);
+            return refused(&shared, &note, no_certificate, from.ip(), "tls", &error).await;
+        }
+        Err(_) => return tracing::debug!(from = %from.ip(), "handshake took too long"),
+    };
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+    let Some(identity) = identity(&shared, chain, from.ip(), "tls").await else { return };
+    let (reader, writer) = tokio::io::split(stream);
+    let writer = Writer::Tls(Box::new(writer));
+    connection::serve(shared, Peer { identity, from: from.ip(), transport: "tls", reader: Box::new(reader), writer, counted }).await;
+}
+
+/// A QUIC endpoint on this socket.
+///
+/// # Errors
+/// The socket or the cryptography can't be used for QUIC.
+pub fn quic_endpoint(shared: &Shared, socket: UdpSocket) -> std::io::Result<quinn::Endpoint> {
+    let (config, _) = shared.trust().for_connection().map_err(std::io::Error::other)?;
+    let config = quic_config(config)?;
+    let runtime = quinn::default_runtime().ok_or_else(|| std::io::Error::other("no tokio runtime"))?;
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, runtime)
+}
+
+fn quic_config(config: rustls::ServerConfig) -> std::io::Result<quinn::ServerConfig> {
+    let crypto = QuicServerConfig::try_from(config).map_err(std::io::Error::other)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let mut transport = quinn::TransportConfig::default();
+    let idle = QUIC_IDLE.try_into().expect("45 s is within QUIC's range of time-outs");
+    // One stream a connection; quinn prepares state for every stream that it allows.
+    transport
+        .max_concurrent_bidi_streams(1_u8.into())
+        .max_concurrent_uni_streams(0_u8.into())
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(QUIC_STREAM_WINDOW_BYTES.into())
+        .receive_window(QUIC_STREAM_WINDOW_BYTES.into())
+        .send_window(u64::from(QUIC_STREAM_WINDOW_BYTES))
+        .max_idle_timeout(Some(idle));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+/// Accepts QUIC connections until the gateway drains.
+pub async fn quic(shared: Arc<Shared>, endpoint: quinn::Endpoint, handshakes: Arc<Semaphore>) {
+    loop {
+        let Some(slot) = next_slot(&shared, &handshakes).await else { return };
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            () = shared.drain.cancelled() => return,
+        };
+        let Some(incoming) = incoming else { return };
+        let from = incoming.remote_address();
+        // RFC 9000 section 8.1.2: when busy, have an address prove that it is one before spending a handshake on it.
+        if !incoming.remote_address_validated() && handshakes.available_permits() < shared.config.limits.handshakes_in_flight / 2 {
+            if let Err(error) = incoming.retry() {
+                tracing::debug!(%error, "retry not sent");
+            }
+            continue;
+        }
+        let Some(counted) = shared.addresses.count(from.ip()) else {
+            tracing::warn!(from = %from.ip(), "connection refused: the address has as many as it may");
+            incoming.refuse();
+            continue;
+        };
+        shared.tasks.spawn(quic_peer(Arc::clone(&shared), incoming, from, counted, slot));
+    }
+}
+
+async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketAddr, counted: Counted, slot: OwnedSemaphorePermit) {
+    let configured = shared.trust().for_connection().map_err(std::io::Error::other);
+    let (config, note) = match configured.and_then(|(config, note)| Ok((quic_config(config)?, note))) {
+        Ok(configured) => configured,
+        Err(error) => return tracing::error!(%error, "QUIC can't be configured"),
+    };
+    let connecting = match incoming.accept_with(Arc::new(config)) {
+        Ok(connecting) => connecting,
+        Err(error) => return tracing::debug!(%error, "QUIC connection ended before it began"),
+    };
+    let deadline = shared.config.limits.handshake_deadline();
+    let connected = tokio::time::timeout(deadline, connecting).await;
+    drop(slot);
+    let connection = match connected {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            let no_certificate = matches!(&error, quinn::ConnectionError::TransportError(inner) if u64::from(inner.code) == QUIC_CERTIFICATE_REQUIRED);
+            return refused(&shared, &note, no_certificate, from.ip(), "quic", &error).await;
+        }
+        Err(_) => return tracing::debug!(from = %from.ip(), "handshake took too long"),
+    };
+    let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok()).map(|chain| *chain);
+    let Some(identity) = identity(&shared, chain.unwrap_or_default(), from.ip(), "quic").await else { return };
+    let (writer, reader) = match tokio::time::timeout(deadline, connection.accept_bi()).await {
+        Ok(Ok(stream)) => stream,
+        _ => return connection.close(quic_code::PROTOCOL.into(), b"no stream"),
+    };
+    let writer = Writer::Quic(writer, connection);
+    connection::serve(shared, Peer { identity, from: from.ip(), transport: "quic", reader: Box::new(reader), writer, counted }).await;
+}
+
+async fn next_slot(shared: &Shared, handshakes: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        slot = Arc::clone(handshakes).acquire_owned() => slot.ok(),
+        () = shared.drain.cancelled() => None,
+    }
+}
+
+/// Audits a certificate that was refused. A handshake that failed otherwise is noise of the network: browsers and scanners open
+/// connections that they drop.
+async fn refused(shared: &Shared, note: &Note, no_certificate: bool, from: IpAddr, transport: &'static str, error: &(dyn std::error::Error + Send + Sync + 'static)) {
+    let refused = note.take().or_else(|| no_certificate.then(tls::missing));
+    let Some(refused) = refused else { return tracing::debug!(%from, error = %chain(error), "handshake failed") };
+    audit_refused(shared, refused, from, transport).await;
+}
+
+async fn audit_refused(shared: &Shared, refused: Refused, from: IpAddr, transport: &'static str) {
+    let Refused { code, reason, serial, sha256 } = refused;
+    tracing::info!(%from, transport, %code, "certificate refused");
+    let event = Event::CertificateRefused { code, reason, serial, certificate_sha256: sha256, from, transport: transport.to_owned() };
+    if let Err(error) = shared.ledger.append(Draft::new(event)).await {
+        tracing::error!(%error, "refused certificate not recorded");
+    }
+}
+
+async fn identity(shared: &Shared, chain: Vec<CertificateDer<'static>>, from: IpAddr, transport: &'static str) -> Option<VerifiedIdentity> {
+    match VerifiedIdentity::of_verified_chain(chain, shared.trust().issuers()) {
+        Ok(identity) => Some(identity),
+        Err(error) => {
+            let refused = Refused { reason: error.to_string(), code: sulku_permit::RefusalCode::CertificateInvalid, serial: None, sha256: None };
+            audit_refused(shared, refused, from, transport).await;
+            None
+        }
+    }
+}

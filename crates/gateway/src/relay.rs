@@ -1,0 +1,353 @@
+//! Drives one session: everything that happens to it becomes an event of its machine, everything that the machine wants is done.
+//!
+//! One task a session, with one more that sends to the peer. Nothing here is buffered without bound: output by the credit that
+//! the client has, input by [`INPUT_BYTES_MAX`], entries by the ledger's queue.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sulku_audit::{CloseReason, Draft, Receipt};
+use sulku_plan::order::{Order, Signal, TerminalSize};
+use sulku_protocol::{PAYLOAD_BYTES_MAX, Tell, encode, quic_code};
+use sulku_session::{Effect, Event, Facts, Now, Session};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::connection::{Frames, NoFrame, violated};
+use crate::daemon::Shared;
+use crate::ledger::{AppendError, Pending};
+use crate::registry::Place;
+use crate::terminal::{Shown, Terminal};
+use crate::transport::Writer;
+use crate::warden::CellNews;
+
+/// What was typed and the terminal has not taken. Beyond it no frame is read, and the client's typing stops.
+const INPUT_BYTES_MAX: usize = 64 * 1024;
+/// How often a session looks at its clocks.
+const TICK: Duration = Duration::from_millis(250);
+/// A terminal whose shell has ended and that shows nothing for this long has nothing more to show.
+const QUIET: Duration = Duration::from_millis(20);
+/// The ledger has this long to take a request before the session counts it as failed.
+const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
+/// A closing session waits this long for the warden and the ledger before it lets go.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(40);
+/// News of one cell: four reports, and refused signals.
+const NEWS_MAX: usize = 16;
+
+/// Runs a session from its admission to its close.
+pub async fn run(shared: Arc<Shared>, facts: Facts, place: Place, frames: Frames, writer: Writer) {
+    let (news_in, news) = mpsc::channel(NEWS_MAX);
+    let id = facts.id();
+    let (from, transport) = (facts.asked().from, facts.asked().transport);
+    let size = TerminalSize { columns: facts.asked().size.0, rows: facts.asked().size.1 };
+    let cell = CellOrder { id, size, term: facts.asked().term.clone() };
+    shared.warden.follow(id, news_in).await;
+    let (outgoing, sender) = start_sender(writer);
+    let mut relay = Relay {
+        shared: Arc::clone(&shared),
+        cell,
+        began: Instant::now(),
+        terminal: None,
+        typed: VecDeque::new(),
+        outbox: Vec::new(),
+        outgoing: Some(outgoing),
+        owed: VecDeque::new(),
+        violation: None,
+    };
+    let mut effects = Vec::new();
+    let session = Session::begin(facts, &mut effects);
+    let reason = relay.drive(session, effects, frames, news, place).await;
+    tracing::info!(session = %id, ?reason, "session closed");
+    shared.warden.forget(id).await;
+    if let Some(breach) = relay.violation.take() {
+        violated(&shared, breach, from, transport).await;
+    }
+    drop(relay);
+    sender.await.ok();
+}
+
+struct CellOrder {
+    id: sulku_permit::SessionId,
+    size: TerminalSize,
+    term: String,
+}
+
+struct Relay {
+    shared: Arc<Shared>,
+    cell: CellOrder,
+    began: Instant,
+    terminal: Option<Terminal>,
+    typed: VecDeque<u8>,
+    /// Frames that the sender has not taken; bounded by the credit, since neighbouring output is joined.
+    outbox: Vec<Tell>,
+    /// `None` once the connection is to be ended.
+    outgoing: Option<mpsc::Sender<Vec<u8>>>,
+    /// Receipts on their way, in the order of the requests.
+    owed: VecDeque<Pending>,
+    violation: Option<String>,
+}
+
+impl Relay {
+    async fn drive(
+        &mut self,
+        mut session: Session,
+        mut effects: Vec<Effect>,
+        mut frames: Frames,
+        mut news: mpsc::Receiver<CellNews>,
+        mut place: Place,
+    ) -> CloseReason {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut peer_here, mut news_here, mut told_to_end) = (true, true, false);
+        let mut closing_since = None;
+        loop {
+            for effect in effects.drain(..) {
+                self.perform(effect).await;
+            }
+            if let Session::Closed(reason) = session {
+                self.flush().await;
+                return reason;
+            }
+            if matches!(session, Session::Closing(_)) {
+                let since = *closing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > CLOSE_PATIENCE {
+                    tracing::error!(session = %self.cell.id, "session let go: warden or ledger did not answer");
+                    return CloseReason::CellFailed;
+                }
+            }
+            let room = if self.terminal.is_some() { session.output_room() } else { 0 };
+            let drains = session.drains();
+            let open = matches!(session, Session::Open(_));
+            let event = tokio::select! {
+                // In this order: what ends or frees comes before what fills.
+                biased;
+                changed = place.end.changed(), if !told_to_end => {
+                    told_to_end = true;
+                    let reason = *place.end.borrow();
+                    match (changed, reason) {
+                        (Ok(()), Some(reason)) => Event::EndNow(reason),
+                        _ => continue,
+                    }
+                }
+                heard = news.recv(), if news_here => match heard {
+                    Some(CellNews::Launched(master)) => match Terminal::new(master) {
+                        Ok(terminal) => {
+                            self.terminal = Some(terminal);
+                            Event::Launched
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "terminal not usable");
+                            effects.push(Effect::EndCell(CloseReason::CellFailed));
+                            Event::LaunchRefused
+                        }
+                    },
+                    Some(CellNews::Refused) => Event::LaunchRefused,
+                    Some(CellNews::Exited(status)) => Event::Exited(status),
+                    Some(CellNews::Reaped) => Event::Reaped,
+                    None => {
+                        news_here = false;
+                        Event::WardenLost
+                    }
+                },
+                () = self.shared.warden_lost.cancelled(), if news_here => {
+                    news_here = false;
+                    Event::WardenLost
+                }
+                kept = receipt(&mut self.owed), if !self.owed.is_empty() => match kept {
+                    Ok(receipt) => Event::Kept(receipt),
+                    Err(error) => {
+                        tracing::error!(session = %self.cell.id, %error, "entry not kept");
+                        Event::AuditFailed
+                    }
+                },
+                frame = frames.next(), if peer_here && self.typed.len() < INPUT_BYTES_MAX => match frame {
+                    Ok(ask) => Event::Asked(ask),
+                    Err(NoFrame::Gone) => {
+                        peer_here = false;
+                        Event::PeerGone
+                    }
+                    Err(NoFrame::Broke(error)) => {
+                        peer_here = false;
+                        self.violation = Some(error.to_string());
+                        Event::PeerBroke
+                    }
+                },
+                slot = reserve(&self.outgoing), if !self.outbox.is_empty() => {
+                    match slot {
+                        Some(slot) => slot.send(joined(&mut self.outbox)),
+                        None => self.outbox.clear(),
+                    }
+                    continue;
+                }
+                written = write(&self.terminal, &mut self.typed), if open && !self.typed.is_empty() => {
+                    match written {
+                        Ok(written) => drop(self.typed.drain(..written)),
+                        Err(error) => {
+                            tracing::debug!(%error, "terminal takes no more");
+                            self.typed.clear();
+                        }
+                    }
+                    continue;
+                }
+                shown = read(&self.terminal, room, drains), if room > 0 => match shown {
+                    Ok(Shown::Bytes(bytes)) => Event::Output(bytes),
+                    Ok(Shown::Ended) => Event::OutputEnded,
+                    Err(error) => {
+                        tracing::error!(%error, "terminal broke");
+                        Event::EndNow(CloseReason::CellFailed)
+                    }
+                },
+                _ = tick.tick() => Event::Tick,
+            };
+            let now = Now { wall: Timestamp::now(), elapsed: self.began.elapsed() };
+            let ended = matches!(event, Event::OutputEnded);
+            session = session.step(event, now, &mut effects);
+            if let Some((idle_s, bytes_out)) = session.activity(now) {
+                place.activity.set(idle_s, bytes_out);
+            }
+            if ended && matches!(session, Session::Open(_)) {
+                // The terminal has no reader left inside; what is typed from here on goes nowhere.
+                self.typed.clear();
+            }
+            // A flood of output must not keep the runtime's other sessions from their turn (tokio counts operations, not bytes).
+            if room == 0 || matches!(effects.first(), Some(Effect::Record(..))) {
+                tokio::task::consume_budget().await;
+            }
+        }
+    }
+
+    async fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Append(draft) => self.submit(draft, Vec::new()).await,
+            Effect::Record(draft, chunk) => self.submit(draft, chunk).await,
+            Effect::Launch(receipt) => {
+                let CellOrder { id: _, size, term } = &self.cell;
+                self.shared.warden.order(Order::Launch { receipt, size: *size, term: term.clone() }).await;
+            }
+            Effect::Type(bytes) => self.typed.extend(bytes),
+            Effect::Resize(columns, rows) => {
+                if let Some(Err(error)) = self.terminal.as_ref().map(|terminal| terminal.resize(columns, rows)) {
+                    tracing::debug!(%error, "terminal not resized");
+                }
+            }
+            Effect::Signal(signal) => {
+                self.shared.warden.order(Order::Signal { session: self.cell.id, signal: signal_of(signal) }).await;
+            }
+            Effect::Send(tell) => self.post(tell),
+            Effect::EndCell(reason) => {
+                // The terminal is closed first: from here on nothing of it is shown.
+                self.terminal = None;
+                self.typed.clear();
+                let reason = serde_json::to_value(reason).ok().and_then(|reason| reason.as_str().map(str::to_owned)).unwrap_or_default();
+                self.shared.warden.order(Order::End { session: self.cell.id, reason }).await;
+            }
+            Effect::HangUp => {
+                self.flush().await;
+                self.outgoing = None;
+            }
+        }
+    }
+
+    async fn submit(&mut self, draft: Draft, chunk: Vec<u8>) {
+        let submitted = tokio::time::timeout(SUBMIT_PATIENCE, self.shared.ledger.submit(draft, chunk)).await;
+        // A request that could not even be handed over is owed an answer all the same: that it failed.
+        self.owed.push_back(submitted.unwrap_or_else(|_| tokio::sync::oneshot::channel().1));
+    }
+
+    /// Puts a frame into the outbox, and joins output that stands next to output.
+    fn post(&mut self, tell: Tell) {
+        if let (Some(Tell::Output(last)), Tell::Output(bytes)) = (self.outbox.last_mut(), &tell)
+            && last.len() + bytes.len() <= PAYLOAD_BYTES_MAX
+        {
+            last.extend_from_slice(bytes);
+        } else {
+            self.outbox.push(tell);
+        }
+    }
+
+    /// Hands all that is posted to the sender, as far as the peer still takes it.
+    async fn flush(&mut self) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let bytes = joined(&mut self.outbox);
+        if let Some(outgoing) = &self.outgoing
+            && outgoing.send_timeout(bytes, Duration::from_secs(2)).await.is_err()
+        {
+            tracing::debug!("peer did not take its last frames");
+        }
+    }
+}
+
+/// Sends what the relay hands over, in order, until the relay hangs up; then ends the connection.
+fn start_sender(mut writer: Writer) -> (mpsc::Sender<Vec<u8>>, tokio::task::JoinHandle<()>) {
+    let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(1);
+    let task = tokio::spawn(async move {
+        while let Some(bytes) = queue.recv().await {
+            if let Err(error) = writer.send(&bytes).await {
+                tracing::debug!(%error, "peer takes no more");
+                break;
+            }
+        }
+        queue.close();
+        writer.end(quic_code::DONE).await;
+    });
+    (outgoing, task)
+}
+
+/// The oldest receipt that is owed. Cancelled, it is still owed.
+async fn receipt(owed: &mut VecDeque<Pending>) -> Result<Receipt, AppendError> {
+    let Some(oldest) = owed.front_mut() else { return std::future::pending().await };
+    let result = oldest.await.unwrap_or(Err(AppendError::Gone));
+    owed.pop_front();
+    result
+}
+
+async fn reserve(outgoing: &Option<mpsc::Sender<Vec<u8>>>) -> Option<mpsc::Permit<'_, Vec<u8>>> {
+    match outgoing {
+        Some(outgoing) => outgoing.reserve().await.ok(),
+        None => None,
+    }
+}
+
+async fn write(terminal: &Option<Terminal>, typed: &mut VecDeque<u8>) -> std::io::Result<usize> {
+    match terminal {
+        Some(terminal) => terminal.write(typed.make_contiguous()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A terminal in which nothing runs any more has ended when it is quiet: something in the background may hold it open for ever.
+async fn read(terminal: &Option<Terminal>, room: usize, drains: bool) -> std::io::Result<Shown> {
+    match terminal {
+        Some(terminal) if drains => tokio::time::timeout(QUIET, terminal.read(room)).await.unwrap_or(Ok(Shown::Ended)),
+        Some(terminal) => terminal.read(room).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn joined(outbox: &mut Vec<Tell>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for tell in outbox.drain(..) {
+        if let Err(error) = encode(&tell, &mut bytes) {
+            tracing::error!(%error, "frame not sent");
+        }
+    }
+    bytes
+}
+
+const fn signal_of(signal: sulku_protocol::Signal) -> Signal {
+    use sulku_protocol::Signal as Wire;
+    match signal {
+        Wire::Hup => Signal::Hup,
+        Wire::Int => Signal::Int,
+        Wire::Quit => Signal::Quit,
+        Wire::Term => Signal::Term,
+        Wire::Usr1 => Signal::Usr1,
+        Wire::Usr2 => Signal::Usr2,
+        Wire::Tstp => Signal::Tstp,
+        Wire::Cont => Signal::Cont,
+    }
+}

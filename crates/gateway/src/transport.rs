@@ -1,0 +1,85 @@
+//! A connection after its handshake, whichever transport it came over: bytes in, bytes out, and who it is.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sulku_protocol::quic_code;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use crate::busy::Counted;
+use crate::identity::VerifiedIdentity;
+
+/// How long a peer gets to take what was sent last.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A verified peer's connection.
+pub struct Peer {
+    /// Who it is.
+    pub identity: VerifiedIdentity,
+    /// Where it is.
+    pub from: IpAddr,
+    /// `tls` or `quic`.
+    pub transport: &'static str,
+    /// What it sends.
+    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// What it is sent.
+    pub writer: Writer,
+    /// Its place among the connections of its address.
+    pub counted: Counted,
+}
+
+/// The sending half of a connection, which knows how to end it.
+pub enum Writer {
+    /// TLS over TCP.
+    Tls(Box<dyn AsyncWrite + Send + Unpin>),
+    /// A QUIC stream and its connection.
+    Quic(quinn::SendStream, quinn::Connection),
+}
+
+impl Writer {
+    /// Sends bytes, and sees to it that they leave.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+            Self::Quic(stream, _) => Ok(stream.write_all(bytes).await?),
+        }
+    }
+
+    /// Ends the connection after all that was sent has arrived, or [`FAREWELL`] has passed.
+    pub async fn end(mut self, code: u32) {
+        let farewell = async {
+            match &mut self {
+                Self::Tls(stream) => {
+                    if let Err(error) = stream.shutdown().await {
+                        tracing::debug!(%error, "peer was gone before its connection was shut down");
+                    }
+                }
+                Self::Quic(stream, _) => {
+                    if stream.finish().is_ok()
+                        && let Err(error) = stream.stopped().await
+                    {
+                        tracing::debug!(%error, "peer was gone before its stream was finished");
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::debug!("peer did not take its last bytes in time");
+        }
+        if let Self::Quic(_, connection) = self {
+            let reason: &[u8] = match code {
+                quic_code::DONE => b"done",
+                quic_code::REFUSED => b"refused",
+                quic_code::BUSY => b"busy",
+                _ => b"protocol error",
+            };
+            connection.close(code.into(), reason);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The gateway's end of the warden's socket: orders go out, reports come back and find their session.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, connect, recvmsg, sendmsg, socket_with,
+};
+use sulku_audit::Receipt;
+use sulku_permit::SessionId;
+use sulku_plan::order::{self, ORDER_VERSION, Order, PACKET_BYTES_MAX, Report};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::descriptor::Descriptor;
+
+/// Orders that may wait for the warden.
+const ORDERS_WAITING_MAX: usize = 256;
+
+/// A warden that can't be worked with.
+#[derive(Debug, thiserror::Error)]
+pub enum WardenError {
+    /// The connection failed.
+    #[error("the connection to the warden failed")]
+    Socket(#[from] io::Error),
+    /// A packet is not of the vocabulary.
+    #[error("the warden said something that is no report")]
+    Packet(#[from] order::PacketError),
+    /// It is of another version.
+    #[error("the warden speaks version {theirs}, this gateway {ORDER_VERSION}; install both from one release")]
+    Version {
+        /// The warden's version.
+        theirs: u32,
+    },
+    /// It did not begin with `ready`.
+    #[error("the warden did not begin with its readiness")]
+    Unready,
+}
+
+/// What a session hears of its cell.
+#[derive(Debug)]
+pub enum CellNews {
+    /// It runs, with this terminal.
+    Launched(OwnedFd),
+    /// An order was not carried out, for the reason logged.
+    Refused,
+    /// What ran in it has ended.
+    Exited(i32),
+    /// It is gone.
+    Reaped,
+}
+
+enum Job {
+    Order(Box<Order<Receipt>>),
+    Follow(SessionId, mpsc::Sender<CellNews>),
+    Forget(SessionId),
+}
+
+/// The warden, to give orders to.
+#[derive(Debug, Clone)]
+pub struct Warden {
+    jobs: mpsc::Sender<Job>,
+    /// The isolation rung in force.
+    pub rung: String,
+    /// What the host lacks for a cell; empty when nothing.
+    pub missing: Vec<String>,
+}
+
+impl Warden {
+    /// Connects and exchanges versions. `lost` is cancelled when the connection breaks.
+    ///
+    /// # Errors
+    /// There is no warden at that socket, or it is of another version.
+    pub async fn connect(path: &Path, lost: CancellationToken) -> Result<Self, WardenError> {
+        let socket = Socket::connect(path)?;
+        socket.send(&order::encode(&Order::<Receipt>::Hello { version: ORDER_VERSION })?).await?;
+        let (rung, missing) = match socket.receive().await? {
+            Some((packet, _)) => match order::decode(&packet)? {
+                Report::Ready { version: ORDER_VERSION, rung, missing } => (rung, missing),
+                Report::Ready { version: theirs, .. } => return Err(WardenError::Version { theirs }),
+                _ => return Err(WardenError::Unready),
+            },
+            None => return Err(WardenError::Unready),
+        };
+        let (jobs, queue) = mpsc::channel(ORDERS_WAITING_MAX);
+        tokio::spawn(async move {
+            if let Err(error) = work(&socket, queue).await {
+                tracing::error!(error = %chain(&error), "connection to the warden broke");
+            }
+            lost.cancel();
+        });
+        Ok(Self { jobs, rung, missing })
+    }
+
+    /// Gives an order. An order that the warden is no longer there to take is answered by the gateway's end.
+    pub async fn order(&self, order: Order<Receipt>) {
+        if self.jobs.send(Job::Order(Box::new(order))).await.is_err() {
+            tracing::warn!("order not given: the warden is gone");
+        }
+    }
+
+    /// From here on, what the warden reports of this session comes to `news`. A session that does not take its news loses its place.
+    pub async fn follow(&self, session: SessionId, news: mpsc::Sender<CellNews>) {
+        self.jobs.send(Job::Follow(session, news)).await.ok();
+    }
+
+    /// The session is closed.
+    pub async fn forget(&self, session: SessionId) {
+        self.jobs.send(Job::Forget(session)).await.ok();
+    }
+}
+
+async fn work(socket: &Socket, mut queue: mpsc::Receiver<Job>) -> Result<(), WardenError> {
+    let mut sessions = HashMap::<SessionId, mpsc::Sender<CellNews>>::new();
+    loop {
+        tokio::select! {
+            job = queue.recv() => match job {
+                Some(Job::Order(order)) => socket.send(&order::encode(&*order)?).await?,
+                Some(Job::Follow(session, news)) => drop(sessions.insert(session, news)),
+                Some(Job::Forget(session)) => drop(sessions.remove(&session)),
+                None => return Ok(()),
+            },
+            packet = socket.receive() => match packet? {
+                Some((packet, fd)) => {
+                    let Some((session, news)) = news(order::decode(&packet)?, fd) else { continue };
+                    if let Some(sender) = sessions.get(&session)
+                        && sender.try_send(news).is_err()
+                    {
+                        // The session has closed, or is so far behind that it is better told by the channel's end.
+                        sessions.remove(&session);
+                    }
+                }
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+fn news(report: Report, fd: Option<OwnedFd>) -> Option<(SessionId, CellNews)> {
+    match (report, fd) {
+        (Report::Launched { session }, Some(terminal)) => Some((session, CellNews::Launched(terminal))),
+        (Report::Launched { session }, None) => {
+            tracing::error!(%session, "warden reported a cell without its terminal");
+            Some((session, CellNews::Refused))
+        }
+        (Report::Refused { session, reason }, _) => {
+            tracing::error!(?session, reason, "warden refused an order");
+            session.map(|session| (session, CellNews::Refused))
+        }
+        (Report::Exited { session, status }, _) => Some((session, CellNews::Exited(status))),
+        (Report::Reaped { session, leftovers }, _) => {
+            if !leftovers.is_empty() {
+                tracing::error!(%session, ?leftovers, "warden could not remove all of a cell");
+            }
+            Some((session, CellNews::Reaped))
+        }
+        (Report::Ready { .. }, _) => None,
+    }
+}
+
+/// A `SOCK_SEQPACKET` socket that can be waited for.
+struct Socket(Descriptor);
+
+impl Socket {
+    fn connect(path: &Path) -> io::Result<Self> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(Self(Descriptor::new(socket)?))
+    }
+
+    async fn send(&self, packet: &[u8]) -> io::Result<()> {
+        loop {
+            let mut ready = self.0.writable().await?;
+            match sendmsg(self.0.get_ref(), &[IoSlice::new(packet)], &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The next packet and the descriptor that came with it; `None` when the warden has hung up. Cancelled, it has taken none.
+    async fn receive(&self) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let mut packet = vec![0; PACKET_BYTES_MAX];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+            match recvmsg(self.0.get_ref(), &mut [IoSliceMut::new(&mut packet)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Ok(received) if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) => {
+                    return Err(io::Error::other("a packet of the warden was longer than any may be"));
+                }
+                Ok(received) if received.bytes == 0 => return Ok(None),
+                Ok(received) => {
+                    packet.truncate(received.bytes);
+                    let fd = ancillary.drain().find_map(|message| match message {
+                        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+                        _ => None,
+                    });
+                    return Ok(Some((packet, fd)));
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
