@@ -29,6 +29,8 @@ pub enum Person {
     Maija,
     /// Holds the permit of the asthma study.
     Bo,
+    /// Holds the permits that tests bring along.
+    Tiina,
     /// An operator.
     Onni,
     /// A good certificate of the right authority, and in no permit.
@@ -43,7 +45,7 @@ pub enum Person {
 
 impl Person {
     /// Everybody.
-    pub const ALL: &[Self] = &[Self::Maija, Self::Bo, Self::Onni, Self::Unlisted, Self::Stranger, Self::Expired, Self::Revoked];
+    pub const ALL: &[Self] = &[Self::Maija, Self::Bo, Self::Tiina, Self::Onni, Self::Unlisted, Self::Stranger, Self::Expired, Self::Revoked];
 
     /// The name of her files.
     #[must_use]
@@ -51,6 +53,7 @@ impl Person {
         match self {
             Self::Maija => "maija",
             Self::Bo => "bo",
+            Self::Tiina => "tiina",
             Self::Onni => "onni",
             Self::Unlisted => "unlisted",
             Self::Stranger => "stranger",

@@ -68,6 +68,7 @@ fn full_name(person: Person) -> &'static str {
     match person {
         Person::Maija | Person::Stranger | Person::Expired | Person::Revoked => "Maija Meikäläinen",
         Person::Bo => "Bo Bergström",
+        Person::Tiina => "Tiina Testaaja",
         Person::Onni => "Onni Operaattori",
         Person::Unlisted => "Nobody Here",
     }

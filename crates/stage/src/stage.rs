@@ -181,13 +181,13 @@ impl Stage {
         let uplink = |name: &str, host: Ipv4Addr, link: [u8; 2]| {
             let [a, b] = link;
             format!(
-                "\n[[uplink]]\nname = {name:?}\npeer_namespace = \"/run/netns/sulku-{}-{name}\"\nrouter_address = \"10.20.{a}.{b}/24\"\npeer_address = \"{host}/24\"\n",
+                "\n[[uplink]]\nname = {name:?}\npeer_namespace = \"/run/netns/sulku-{}-{name}\"\nrouter_address = \"10.20.{a}.{b}/24\"\npeer_address = \"{host}/24\"\nroutes = []\n",
                 self.instance,
             )
         };
         format!(
             "instance = {:?}\nsocket = {:?}\ngateway_uid = {}\nledger_socket = {:?}\nledger_origin = {:?}\nledger_key = {:?}\npermits = {:?}\nworkspaces = {:?}\n\
-             cell_network = \"10.210.0.0/16\"\ncell_uid_base = {}\ngateway_lost_grace_s = {}\npool = 4\n{}{}",
+             cell_network = \"10.210.0.0/16\"\ncell_uid_base = {}\ngateway_lost_grace_s = {}\npool = 4\ncells_max = 64\n{}{}",
             self.instance,
             self.warden_socket(),
             self.gateway_uid(),
@@ -492,9 +492,18 @@ fn identity() -> (String, Range<u32>) {
     const STAGES_EACH: u32 = 8;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let pid = std::process::id();
-    let letter = char::from(b'a' + u8::try_from(count % 26).unwrap_or(0));
     let start = UID_FIRST + (pid % 32_768 * STAGES_EACH + count % STAGES_EACH) * UIDS_EACH;
-    (format!("s{pid}{letter}"), start..start + UIDS_EACH)
+    (format!("s{}", base_36(pid * STAGES_EACH + count % STAGES_EACH)), start..start + UIDS_EACH)
+}
+
+/// In few characters: the name becomes part of interface names, which the kernel keeps to 15.
+fn base_36(mut number: u32) -> String {
+    let mut digits = Vec::new();
+    while number > 0 || digits.is_empty() {
+        digits.extend(char::from_digit(number % 36, 36));
+        number /= 36;
+    }
+    digits.iter().rev().collect()
 }
 
 /// The daemons' own users have to get through.

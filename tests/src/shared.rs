@@ -1,0 +1,45 @@
+//! The environment that most tests share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use sulku_stage::{Leftover, Options, PermitFile, Person, Stage};
+
+/// Tiina's permits, one for each way in which a session ends by itself. She holds several, so she has to name one.
+pub const SEVERAL: [&str; 3] = [IDLE, LONGEST, SINGLE];
+const IDLE: &str = "TEST/idle/2026";
+const LONGEST: &str = "TEST/longest/2026";
+const SINGLE: &str = "TEST/single/2026";
+/// Seconds that Tiina may be idle, and that her longest session lasts.
+pub const STAMPED: u64 = 3;
+
+static SHARED: Mutex<Option<Arc<Stage>>> = Mutex::new(None);
+
+/// The shared environment, raised when it is first asked for.
+///
+/// # Errors
+/// It can't be raised: the first test that asks says why, and so does every other.
+pub fn shared() -> anyhow::Result<Arc<Stage>> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(stage) = &*shared {
+        return Ok(Arc::clone(stage));
+    }
+    let own = |id, workspace, tables: &str| PermitFile::bare(id, workspace, Person::Tiina, tables);
+    let options = Options {
+        permits: vec![
+            own(IDLE, "idle", &format!("[session]\nidle_disconnect = \"{STAMPED} s\"")),
+            own(LONGEST, "longest", &format!("[session]\nmax_length = \"{STAMPED} s\"")),
+            own(SINGLE, "single", "[session]\nmax_per_person = 1"),
+        ],
+        ..Options::default()
+    };
+    let stage = Arc::new(Stage::raise(&options).context("the shared environment could not be raised")?);
+    *shared = Some(Arc::clone(&stage));
+    Ok(stage)
+}
+
+/// Takes the shared environment down, after the last test, and tells what is left of it.
+pub fn close_shared() -> Vec<Leftover> {
+    let stage = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    stage.and_then(Arc::into_inner).map(Stage::close).unwrap_or_default()
+}
