@@ -1,1 +1,3 @@
-
+mod config;
+mod identity;
+mod terminal;

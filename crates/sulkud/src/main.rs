@@ -3,6 +3,7 @@
 //! Composes and nothing more: reads the configuration, starts the role, turns signals into an orderly stop, and prints an error
 //! chain once. The warden, which is privileged, is a program of its own.
 
+mod gateway;
 mod ledger;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ struct Arguments {
 enum Role {
     /// Keep the audit: entries, checkpoints, recordings.
     Ledger(ledger::Arguments),
+    /// Accept researchers: handshake, admission, relay.
+    Gateway(gateway::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = match role {
         Role::Ledger(arguments) => ledger::run(&arguments),
+        Role::Gateway(arguments) => gateway::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,31 @@
+use std::path::Path;
+
+use crate::config::{Config, ConfigError};
+
+const SAMPLE: &str = include_str!("../../../../config/gateway.toml");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("gateway.toml"), text)
+}
+
+#[test]
+fn the_sample_is_a_good_configuration() {
+    let config = parse(SAMPLE).expect("the sample parses");
+    assert_eq!((config.operator.len(), config.limits.sessions), (1, 4096));
+}
+
+#[test]
+fn each_mistake_is_named_with_its_place() {
+    for (from, to, what) in [
+        ("listen = \"0.0.0.0:8443\"", "listen = \"everywhere\"", "invalid socket address"),
+        ("certificate = \"/etc/sulku/gateway.pem\"", "certificat = \"/etc/sulku/gateway.pem\"", "unknown field `certificat`"),
+        ("{ uri = \"spiffe://spe.example.fi/operator/onni\" }", "{ common_name = \"onni\" }", "unknown field `common_name`"),
+        ("{ uri = \"spiffe://spe.example.fi/operator/onni\" }", "{ uri = \"mailto:onni\" }", "SPIFFE"),
+        ("# sessions = 4096", "sessions = 0", "a limit is zero"),
+        ("crl = \"/etc/sulku/authority.crl\"", "", "missing field `crl`"),
+    ] {
+        assert!(SAMPLE.contains(from), "the sample has {from}");
+        let error = parse(&SAMPLE.replace(from, to)).expect_err(to).to_string();
+        assert!(error.contains(what) && error.starts_with("gateway.toml:"), "{to}: {error}");
+    }
+}

@@ -1,0 +1,157 @@
+use std::path::Path;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber,
+};
+use rustls::pki_types::CertificateDer;
+use sulku_permit::{Identity, RefusalCode};
+use time::{Duration, OffsetDateTime};
+
+use crate::config::Config;
+use crate::identity::{IdentityError, VerifiedIdentity};
+use crate::tls::Trust;
+
+struct Authority {
+    folder: tempfile::TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// An authority that has revoked the certificate of serial number 13.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        let certificate = params.self_signed(&key).expect("signed");
+        let authority = Self { folder, issuer: Issuer::new(params, key) };
+        authority.write("authority.pem", &certificate.pem());
+        let server_key = KeyPair::generate().expect("a key");
+        let server = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        authority.write("gateway.pem", &server.signed_by(&server_key, &authority.issuer).expect("signed").pem());
+        authority.write("gateway.key", &server_key.serialize_pem());
+        authority.revoke(&[13]);
+        authority
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("written");
+    }
+
+    fn revoke(&self, serials: &[u64]) {
+        let now = OffsetDateTime::now_utc();
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: now - Duration::hours(1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::hours(1),
+            next_update: now + Duration::hours(12),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        self.write("authority.crl", &params.signed_by(&self.issuer).expect("signed").pem().expect("PEM"));
+    }
+
+    fn config(&self) -> Config {
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\ncertificate = \"{0}/gateway.pem\"\nprivate_key = \"{0}/gateway.key\"\npermits = \"{0}\"\nledger_socket = \"l\"\nwarden_socket = \"w\"\n\
+             [[issuer]]\nname = \"test\"\ncertificate = \"{0}/authority.pem\"\ncrl = \"{0}/authority.crl\"\n",
+            self.folder.path().display()
+        );
+        Config::parse(Path::new("gateway.toml"), &text).expect("good")
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::load(&self.config()).expect("usable")
+    }
+
+    /// A person's certificate with what the closure puts into it.
+    fn certify(&self, change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "spiffe://spe.example.fi/person/maija");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.serial_number = Some(SerialNumber::from(7_u64));
+        (params.not_before, params.not_after) = (OffsetDateTime::now_utc() - Duration::hours(1), OffsetDateTime::now_utc() + Duration::hours(12));
+        change(&mut params);
+        params.signed_by(&KeyPair::generate().expect("a key"), &self.issuer).expect("signed").der().clone()
+    }
+}
+
+fn uri(params: &mut CertificateParams) {
+    params.subject_alt_names.push(SanType::URI("spiffe://spe.example.fi/person/maija".try_into().expect("ASCII")));
+}
+
+fn identities(authority: &Authority, certificate: CertificateDer<'static>) -> Vec<Identity> {
+    let identity = VerifiedIdentity::of_verified_chain(vec![certificate], authority.trust().issuers()).expect("an identity");
+    identity.credential().identities.clone()
+}
+
+#[test]
+fn a_uri_name_is_an_identity_and_a_common_name_is_none() {
+    let authority = Authority::new();
+    let maija = Identity::Uri("spiffe://spe.example.fi/person/maija".to_owned());
+    assert!(identities(&authority, authority.certify(uri)).contains(&maija));
+    let named_like_her = identities(&authority, authority.certify(|_| {}));
+    assert!(matches!(named_like_her.as_slice(), [Identity::Key(_)]), "only the key: {named_like_her:?}");
+}
+
+#[test]
+fn a_serial_number_counts_together_with_its_issuer() {
+    let authority = Authority::new();
+    let certificate = authority.certify(|params| params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 5]), "99900001X"));
+    let satu = Identity::Serial { issuer: "test".to_owned(), serial_number: "99900001X".to_owned() };
+    assert!(identities(&authority, certificate.clone()).contains(&satu));
+    let elsewhere = VerifiedIdentity::of_verified_chain(vec![certificate], &[]).expect("an identity");
+    assert!(!elsewhere.credential().identities.contains(&satu), "an issuer that is not configured vouches for nobody");
+}
+
+#[test]
+fn garbage_is_no_identity() {
+    assert_eq!(VerifiedIdentity::of_verified_chain(vec![], &[]).expect_err("nothing"), IdentityError::Missing);
+    let garbage = vec![CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])];
+    assert_eq!(VerifiedIdentity::of_verified_chain(garbage, &[]).expect_err("garbage"), IdentityError::Malformed);
+}
+
+/// IA-01
+#[test]
+fn each_bad_certificate_is_refused_for_its_own_reason() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let trust = authority.trust();
+    let code = |certificate: CertificateDer<'static>| trust.still_accepts(&[certificate]).map_err(|refused| (refused.code, refused.serial));
+    assert_eq!(code(authority.certify(uri)), Ok(()), "the positive control");
+    let expired = authority.certify(|params| params.not_after = OffsetDateTime::now_utc() - Duration::minutes(1));
+    assert_eq!(code(expired), Err((RefusalCode::CertificateExpired, Some("07".to_owned()))));
+    let revoked = authority.certify(|params| params.serial_number = Some(SerialNumber::from(13_u64)));
+    assert_eq!(code(revoked), Err((RefusalCode::CertificateRevoked, Some("0d".to_owned()))));
+    let server_only = authority.certify(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    assert_eq!(code(server_only).expect_err("refused").0, RefusalCode::CertificateInvalid);
+    let foreign = code(stranger.certify(uri)).expect_err("refused").0;
+    assert!(matches!(foreign, RefusalCode::CertificateUnknownIssuer | RefusalCode::CertificateInvalid), "{foreign}");
+    assert_eq!(trust.still_accepts(&[]).expect_err("refused").code, RefusalCode::CertificateMissing);
+}
+
+#[test]
+fn a_list_that_is_loaded_again_takes_certificates_back() {
+    let authority = Authority::new();
+    let (trust, certificate) = (authority.trust(), authority.certify(uri));
+    assert!(trust.still_accepts(std::slice::from_ref(&certificate)).is_ok());
+    authority.revoke(&[7, 13]);
+    let trust = trust.reload(&authority.config()).expect("usable");
+    assert_eq!(trust.still_accepts(&[certificate]).expect_err("refused").code, RefusalCode::CertificateRevoked);
+}
+
+#[test]
+fn a_key_that_is_not_the_certificates_is_refused_at_load() {
+    let authority = Authority::new();
+    authority.write("gateway.key", &KeyPair::generate().expect("a key").serialize_pem());
+    let error = Trust::load(&authority.config()).expect_err("refused").to_string();
+    assert!(error.contains("gateway.key") && error.contains("belong together"), "{error}");
+}
