@@ -1,0 +1,113 @@
+//! What the fuzz targets do with the bytes they are given: each is a function here, so that cargo-fuzz drives it where there is a
+//! nightly toolchain, and `tests/briefly.rs` drives the same on the stable one.
+//!
+//! Each target asks for more than "no panic": what was read, written again and read again must be the same. None reads a file,
+//! opens a socket or knows a secret.
+
+use std::io::Read as _;
+
+use sulku_audit::wire::{Request, Response};
+use sulku_audit::{Checkpoint, Entry, EntryProof, Receipt, entry, tile, wire};
+use sulku_plan::Plan;
+use sulku_plan::order::{self, Order, Report};
+use sulku_protocol::{Ask, Decoder, Message, Tell, encode};
+
+/// The most that is read from standard input.
+const INPUT_BYTES_MAX: u64 = 16 << 20;
+
+/// Frames between client and gateway, in both directions, whole and in pieces.
+pub fn frames(bytes: &[u8]) {
+    frames_of::<Ask>(bytes);
+    frames_of::<Tell>(bytes);
+}
+
+fn frames_of<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
+    let whole = decoded::<M>(bytes, bytes.len());
+    let piece = 1 + usize::from(bytes.first().copied().unwrap_or_default() % 7);
+    assert_eq!(whole, decoded::<M>(bytes, piece), "how the bytes were cut has changed what they say");
+    for frame in &whole {
+        let mut again = Vec::new();
+        encode(frame, &mut again).expect("a frame that was read is no longer than a frame may be");
+        assert_eq!(decoded::<M>(&again, again.len()).first(), Some(frame));
+    }
+}
+
+/// All frames until the first that is none.
+fn decoded<M: Message>(bytes: &[u8], piece: usize) -> Vec<M> {
+    let mut decoder = Decoder::default();
+    let mut frames = Vec::new();
+    for bytes in bytes.chunks(piece.max(1)) {
+        decoder.feed(bytes);
+        loop {
+            match decoder.next() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(_) => return frames,
+            }
+        }
+    }
+    frames
+}
+
+/// Permit documents. One that is accepted has a plan, and that plan has a text.
+pub fn permits(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match sulku_permit::parse("fuzzed.toml", text) {
+        Ok(permit) => assert!(!Plan::of(&permit).render().is_empty()),
+        Err(problems) => {
+            let lines = u32::try_from(text.matches('\n').count()).unwrap_or(u32::MAX).saturating_add(1);
+            assert!(!problems.is_empty() && problems.iter().all(|problem| (1..=lines).contains(&problem.at.line)), "{problems:?}");
+        }
+    }
+}
+
+/// Everything that an auditor reads, and the frames of the ledger's socket.
+pub fn entries(bytes: &[u8]) {
+    if let Ok(read) = Entry::parse(bytes) {
+        let again = entry::encode(&read.draft, &read.stamp).expect("an entry that was read is no longer than an entry may be");
+        assert_eq!(Entry::parse(&again).ok(), Some(read));
+    }
+    let mut rest = bytes;
+    while let Some((_, after)) = tile::split_entry(rest) {
+        assert!(after.len() < rest.len(), "a bundle that never ends");
+        rest = after;
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        if let Some(checkpoint) = Checkpoint::parse(text) {
+            assert!(Checkpoint::parse(&checkpoint.text()).is_some());
+        }
+        if let Ok(proof) = EntryProof::parse(text) {
+            assert!(EntryProof::parse(&proof.to_text()).is_ok());
+        }
+    }
+    if let Ok(Some((_, blob, length))) = wire::decode::<Request>(bytes) {
+        assert!(blob.len() < length && length <= bytes.len());
+    }
+    let _ = wire::decode::<Response>(bytes);
+}
+
+/// Orders to the warden, and its reports.
+pub fn orders(bytes: &[u8]) {
+    if let Ok(read) = order::decode::<Order<Receipt>>(bytes) {
+        // A number may be written in more digits than it needs, so only what was encoded here has to fit.
+        if let Ok(again) = order::encode(&read) {
+            assert_eq!(order::decode::<Order<Receipt>>(&again).ok(), Some(read));
+        }
+    }
+    if let Ok(read) = order::decode::<Report>(bytes)
+        && let Ok(again) = order::encode(&read)
+    {
+        assert_eq!(order::decode::<Report>(&again).ok(), Some(read));
+    }
+}
+
+/// Tries what comes on standard input: how a finding is run again without cargo-fuzz.
+///
+/// # Errors
+/// Standard input can't be read.
+pub fn from_standard_input(target: fn(&[u8])) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_end(&mut bytes)?;
+    target(&bytes);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The fuzz targets, briefly and on the stable toolchain: random bytes, and good inputs with something changed.
+
+use proptest::prelude::*;
+use sulku_protocol::{Ask, HelloFrame, Purpose, Signal, Tell, encode};
+
+const PERMIT: &str = include_str!("../../crates/permit/tests/good.toml");
+const ENTRY: &str = r#"{"v":1,"t":"2026-11-23T08:00:00.000000Z","mono_ns":1,"boot":"b","by":"gateway","permit":"THL/1","permit_seq":0,"session":"0123456789abcdef","session_seq":0,"person":"maija","code":"SLK2501I","event":"operator.acted","data":{"action":"sessions-listed","from":"127.0.0.1"},"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#;
+const ORDER: &str = r#"{"order":"signal","session":"0123456789abcdef","signal":"INT"}"#;
+
+fn frames() -> Vec<u8> {
+    let hello = HelloFrame { version: 1, client: "fuzz".into(), purpose: Purpose::ListSessions };
+    let asks =
+        [Ask::Hello(hello), Ask::Input(b"ls\n".to_vec()), Ask::Resize { columns: 80, rows: 24 }, Ask::Signal(Signal::Int), Ask::Shown(9), Ask::Leave];
+    let mut bytes = Vec::new();
+    for ask in &asks {
+        encode(ask, &mut bytes).expect("short");
+    }
+    for tell in [Tell::Output(b"out".to_vec()), Tell::Sessions(Vec::new()), Tell::Done] {
+        encode(&tell, &mut bytes).expect("short");
+    }
+    bytes
+}
+
+fn changed(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    (Just(good), proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), any::<prop::sample::Index>()).prop_map(
+        |(mut bytes, changes, end)| {
+            for (place, byte) in changes {
+                if !bytes.is_empty() {
+                    let place = place.index(bytes.len());
+                    bytes[place] = byte;
+                }
+            }
+            bytes.truncate(bytes.len() - end.index(bytes.len() + 1) / 4);
+            bytes
+        },
+    )
+}
+
+#[test]
+fn the_good_inputs_are_good() {
+    sulku_permit::parse("good.toml", PERMIT).expect("a permit");
+    sulku_audit::Entry::parse(ENTRY.as_bytes()).expect("an entry");
+    sulku_plan::order::decode::<sulku_plan::order::Order<sulku_audit::Receipt>>(ORDER.as_bytes()).expect("an order");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn no_bytes_break_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        for target in [sulku_fuzz::frames, sulku_fuzz::permits, sulku_fuzz::entries, sulku_fuzz::orders] {
+            target(&bytes);
+        }
+    }
+
+    #[test]
+    fn no_changed_frame_breaks_its_reader(bytes in changed(frames())) {
+        sulku_fuzz::frames(&bytes);
+    }
+
+    #[test]
+    fn no_changed_permit_breaks_its_reader(bytes in changed(PERMIT.as_bytes().to_vec())) {
+        sulku_fuzz::permits(&bytes);
+    }
+
+    #[test]
+    fn no_changed_entry_breaks_its_reader(bytes in changed(ENTRY.as_bytes().to_vec())) {
+        sulku_fuzz::entries(&bytes);
+    }
+
+    #[test]
+    fn no_changed_order_breaks_its_reader(bytes in changed(ORDER.as_bytes().to_vec())) {
+        sulku_fuzz::orders(&bytes);
+    }
+}
