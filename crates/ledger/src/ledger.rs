@@ -200,10 +200,8 @@ impl Ledger {
         }
         self.server.hang_up();
         let _removed_already = fs::remove_file(&self.settings.socket);
-        // The alarm may have sounded during the last entry or the last checkpoint, or more than once.
-        match self.signals.1.try_iter().find_map(|signal| if let Signal::Broken(reason) = signal { Some(reason) } else { None }) {
-            Some(reason) => Err(Broken(reason)),
-            None => outcome,
-        }
+        // The alarm may have sounded only during the last entry or the last checkpoint.
+        let late = self.signals.1.try_iter().find_map(|signal| if let Signal::Broken(reason) = signal { Some(Broken(reason)) } else { None });
+        outcome.and(late.map_or(Ok(()), Err))
     }
 }

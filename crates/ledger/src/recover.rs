@@ -130,7 +130,7 @@ pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered
     for number in 0..in_bundles.div_ceil(TILE_WIDTH) {
         log.bundle(directory, number, in_bundles)?;
     }
-    let found = Wal::recover(segments, |index, entry, hash| log.entry(index, entry, hash)).map_err(|error| match error {
+    let mut found = Wal::recover(segments, |index, entry, hash| log.entry(index, entry, hash)).map_err(|error| match error {
         WalError::File(error) => error.into(),
         corrupt @ WalError::Corrupt { .. } => RecoverError::Damaged(corrupt.to_string()),
         WalError::Entry(error) => error,
@@ -138,6 +138,7 @@ pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered
     if log.publisher.size() < signed {
         return Err(RecoverError::Smaller { found: log.publisher.size(), signed });
     }
+    found.wal.clear_tail()?;
     // A crash between signing and publishing: the signed head is the truth, and is published now.
     if let Some((note, head)) = head
         && published.is_none_or(|(_, published)| published.size < head.size)

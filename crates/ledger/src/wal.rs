@@ -60,6 +60,16 @@ pub(crate) struct Wal {
     offset: usize,
     next: u64,
     previous: Hash,
+    tail: Tail,
+}
+
+/// What follows the last frame in its segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Zeroes up to the segment's end.
+    Clear,
+    /// Something else, or less.
+    Torn,
 }
 
 /// What was found in the log.
@@ -70,7 +80,8 @@ pub(crate) struct Found {
 }
 
 impl Wal {
-    /// Reads every frame, shows each entry to `each`, drops an unfinished last write, and opens the log for the next frame.
+    /// Reads every frame, shows each entry to `each`, and opens the log for the next frame. Changes nothing yet: the caller may find
+    /// that more is missing than an unfinished last write, and then what is there must stay as it is.
     ///
     /// # Errors
     /// The disk failed, or something other than an unfinished last write is wrong.
@@ -79,7 +90,7 @@ impl Wal {
         let mut next = found.first().map_or(0, |(first, _)| *first);
         // Where the segments before the first are removed, its first frame is tied to the log by the signed root alone.
         let mut previous = if next == 0 { Some(NO_FRAME) } else { None };
-        let (mut offset, mut dropped_bytes) = (0, 0);
+        let (mut offset, mut dropped_bytes, mut tail) = (0, 0, Tail::Clear);
         for (position, (name, path)) in found.iter().enumerate() {
             let corrupt = |offset, what| WalError::Corrupt { segment: path.clone(), offset, what };
             let is_last = position + 1 == found.len();
@@ -100,26 +111,35 @@ impl Wal {
                 offset += frame.length;
             }
             let rest = bytes.get(offset..).unwrap_or_default();
-            let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let torn = written_length(rest);
             if torn > 0 && !is_last {
                 return Err(corrupt(offset, "a damaged frame with whole segments after it"));
             }
-            if let Some(later) = find_whole_frame(rest) {
+            if let Some(later) = find_whole_frame(&rest[..torn]) {
                 return Err(corrupt(offset + later, "a whole frame after a damaged one"));
             }
             dropped_bytes = torn as u64;
-            if is_last && (torn > 0 || bytes.len() < SEGMENT_BYTES) {
-                let segment = OpenOptions::new().write(true).open(path).map_err(at(path))?;
-                let zeroes = vec![0; SEGMENT_BYTES.saturating_sub(offset)];
-                segment.write_all_at(&zeroes, offset as u64).and_then(|()| segment.sync_all()).map_err(at(path))?;
-            }
+            tail = if torn > 0 || bytes.len() < SEGMENT_BYTES { Tail::Torn } else { Tail::Clear };
         }
         let (segment, path) = match found.last() {
             Some((_, path)) => (OpenOptions::new().write(true).open(path).map_err(at(path))?, path.clone()),
             None => segments.take_new(0)?,
         };
-        let wal = Self { segments, segment, path, offset, next, previous: previous.unwrap_or(NO_FRAME) };
+        let wal = Self { segments, segment, path, offset, next, previous: previous.unwrap_or(NO_FRAME), tail };
         Ok(Found { wal, dropped_bytes })
+    }
+
+    /// Overwrites what an unfinished last write left, so that it can't be taken for anything later.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub(crate) fn clear_tail(&mut self) -> Result<(), FileError> {
+        if self.tail == Tail::Torn {
+            let zeroes = vec![0; SEGMENT_BYTES.saturating_sub(self.offset)];
+            self.segment.write_all_at(&zeroes, self.offset as u64).and_then(|()| self.segment.sync_all()).map_err(at(&self.path))?;
+            self.tail = Tail::Clear;
+        }
+        Ok(())
     }
 
     /// The number of the next entry.
@@ -145,6 +165,16 @@ impl Wal {
         self.previous = check;
         Ok(())
     }
+}
+
+/// How far these bytes reach before there are only zeroes.
+fn written_length(bytes: &[u8]) -> usize {
+    // Page by page, since nearly all of a segment is zeroes and comparing pages is quick.
+    const PAGE: [u8; 4096] = [0; 4096];
+    let last_page = bytes.chunks(PAGE.len()).rposition(|page| page != &PAGE[..page.len()]);
+    let Some(begin) = last_page.map(|page| page * PAGE.len()) else { return 0 };
+    let page = &bytes[begin..bytes.len().min(begin + PAGE.len())];
+    begin + page.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// The first whole frame that begins anywhere in these bytes but at their start, where there is none.

@@ -1,0 +1,87 @@
+//! Recordings: what an entry names is on the disk, and what no entry names does not stay.
+
+use sulku_audit::{Fault, Source as _};
+use sulku_ledger::client::ClientError;
+
+use crate::support::{Home, acted, chunk, opened, session};
+
+fn is_refused<T>(result: &Result<T, ClientError>) -> bool {
+    matches!(result, Err(ClientError::Refused(_)))
+}
+
+/// LG-02
+#[test]
+fn a_chunk_is_in_its_recording_when_its_receipt_comes() {
+    let home = Home::new();
+    let ledger = home.start();
+    let mut client = ledger.client();
+    let path = home.log().join(format!("recordings/{}.cast", session(1)));
+    let _opened = client.append(opened(1), &[]).unwrap();
+    let _first = client.append(chunk(1, 0, 0, b"first,"), b"first,").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"first,");
+    let _second = client.append(chunk(1, 1, 6, b"second"), b"second").unwrap();
+    let _other = client.append(chunk(2, 0, 0, b"another session's"), b"another session's").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"first,second");
+    let mut reader = ledger.client().announce("a recording").unwrap();
+    assert_eq!(reader.read_at(&format!("recordings/{}.cast", session(1)), 6, 6).unwrap().unwrap(), b"second");
+    ledger.stop().unwrap();
+    let verified = home.verify().unwrap();
+    assert_eq!((verified.chunks(), verified.recorded_bytes(), verified.sessions()), (3, 12 + 17, 2));
+}
+
+#[test]
+fn a_chunk_that_does_not_continue_its_recording_or_differs_from_its_entry_is_refused() {
+    let home = Home::new();
+    let ledger = home.start();
+    let mut client = ledger.client();
+    let _first = client.append(chunk(1, 0, 0, b"first"), b"first").unwrap();
+    let path = home.log().join(format!("recordings/{}.cast", session(1)));
+    assert!(is_refused(&client.append(chunk(1, 1, 5, b"said"), b"sent")), "other bytes");
+    assert!(is_refused(&client.append(chunk(1, 1, 5, b"said"), b"said more")), "another length");
+    assert!(is_refused(&client.append(chunk(1, 1, 5, b"said"), b"")), "no bytes");
+    assert!(is_refused(&client.append(chunk(1, 1, 4, b"said"), b"said")), "over what is there");
+    assert!(is_refused(&client.append(chunk(1, 1, 6, b"said"), b"said")), "with a gap");
+    assert!(is_refused(&client.append(chunk(1, 2, 5, b"said"), b"said")), "another number");
+    assert!(is_refused(&client.append(chunk(2, 0, 5, b"said"), b"said")), "another session's end");
+    let mut homeless = chunk(1, 1, 5, b"said");
+    homeless.session = None;
+    assert!(is_refused(&client.append(homeless, b"said")), "no session");
+    assert_eq!(std::fs::read(&path).unwrap(), b"first", "nothing of what was refused was written");
+    let receipt = client.append(chunk(1, 1, 5, b"said"), b"said").unwrap();
+    assert_eq!(receipt.index(), 2, "the control: the next chunk is taken, and nothing was kept of those refused");
+}
+
+#[test]
+fn a_recording_goes_on_after_a_restart_and_loses_what_no_entry_names() {
+    let home = Home::new();
+    let ledger = home.start();
+    let _first = ledger.client().append(chunk(1, 0, 0, b"first"), b"first").unwrap();
+    ledger.stop().unwrap();
+    let path = home.log().join(format!("recordings/{}.cast", session(1)));
+    std::fs::write(&path, b"first and what a crash left").unwrap();
+    let ledger = home.start();
+    let _second = ledger.client().append(chunk(1, 1, 5, b", then"), b", then").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"first, then");
+    ledger.stop().unwrap();
+    assert_eq!(home.verify().unwrap().chunks(), 2);
+}
+
+#[test]
+fn a_recording_that_was_cut_takes_no_more_and_is_found_out() {
+    let home = Home::new();
+    let ledger = home.start();
+    let mut client = ledger.client();
+    let _first = client.append(chunk(1, 0, 0, b"first"), b"first").unwrap();
+    let path = home.log().join(format!("recordings/{}.cast", session(1)));
+    std::fs::write(&path, b"fir").unwrap();
+    assert!(is_refused(&client.append(chunk(1, 1, 5, b"more"), b"more")));
+    std::fs::remove_file(&path).unwrap();
+    assert!(is_refused(&client.append(chunk(1, 1, 5, b"more"), b"more")));
+    assert!(!path.exists(), "a new recording does not take its place");
+    let _others_go_on = client.append(acted(1), &[]).unwrap();
+    client.publish().unwrap();
+    assert!(matches!(home.verify(), Err(Fault::Recording { index: 1, .. })));
+    std::fs::write(&path, b"First").unwrap();
+    let fault = home.verify().unwrap_err().to_string();
+    assert!(fault.starts_with("entry 1: the recording was changed"), "{fault}");
+}
