@@ -154,8 +154,8 @@ impl Config {
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             ConfigError::Content { file: file.to_owned(), line: before.matches('\n').count() + 1, column, what }
         };
-        let config: Self = toml::from_str(text)
-            .map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message().trim().replace('\n', ", ")))?;
+        let config: Self =
+            toml::from_str(text).map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message().trim().replace('\n', ", ")))?;
         let Limits { handshakes_in_flight, handshake_deadline_s, connections_per_address, sessions } = config.limits;
         if config.issuer.is_empty() {
             return Err(wrong(0, "no [[issuer]] is configured, so nobody could connect".to_owned()));

@@ -118,7 +118,11 @@ fn enter(shared: &Shared, request: &Request<'_>, asked: Asked, origin: Origin) -
     let admission = sulku_permit::admit(&shared.permits, request)?;
     if !shared.warden.missing.is_empty() {
         let reason = format!("the host lacks: {}", shared.warden.missing.join("; "));
-        return Err(Refusal { permit: Some(admission.permit().id.clone()), holder: Some(admission.holder().id.clone()), ..Refusal::new(RefusalCode::CellUnavailable, reason) });
+        return Err(Refusal {
+            permit: Some(admission.permit().id.clone()),
+            holder: Some(admission.holder().id.clone()),
+            ..Refusal::new(RefusalCode::CellUnavailable, reason)
+        });
     }
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| Refusal::new(RefusalCode::CellUnavailable, format!("the kernel gives no randomness: {error}")))?;

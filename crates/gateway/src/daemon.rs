@@ -116,7 +116,14 @@ pub fn run(config_file: &Path) -> Result<(), StartError> {
     runtime.block_on(serve(config, trust, policy, tcp, udp, confinement))
 }
 
-async fn serve(config: Config, trust: Trust, policy: policy::Policy, tcp: TcpListener, udp: UdpSocket, confinement: String) -> Result<(), StartError> {
+async fn serve(
+    config: Config,
+    trust: Trust,
+    policy: policy::Policy,
+    tcp: TcpListener,
+    udp: UdpSocket,
+    confinement: String,
+) -> Result<(), StartError> {
     let (ledger_lost, warden_lost, drain) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let socket = config.ledger_socket.clone();
     let ledger = Ledger::connect(&socket, ledger_lost.clone()).await.map_err(|source| StartError::Ledger { socket, source })?;
@@ -230,7 +237,8 @@ fn crl_drafts(trust: &Trust) -> Vec<Draft> {
 /// What the gateway still reads after start: revocation lists, with the authorities they belong to. Folders, since lists are replaced.
 fn readable(config: &Config) -> Vec<PathBuf> {
     let files = config.issuer.iter().flat_map(|issuer| [&issuer.crl, &issuer.certificate]);
-    let mut folders: Vec<_> = files.map(|file| file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()).collect();
+    let mut folders: Vec<_> =
+        files.map(|file| file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()).collect();
     folders.sort();
     folders.dedup();
     folders

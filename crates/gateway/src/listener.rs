@@ -70,13 +70,16 @@ async fn tls_peer(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, coun
     let stream = match accepted {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            let no_certificate = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) == Some(&rustls::Error::NoCertificatesPresented);
+            let no_certificate =
+                error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) == Some(&rustls::Error::NoCertificatesPresented);
             return refused(&shared, &note, no_certificate, from.ip(), "tls", &error).await;
         }
         Err(_) => return tracing::debug!(from = %from.ip(), "handshake took too long"),
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-    let Some(identity) = identity(&shared, chain, from.ip(), "tls").await else { return };
+    let Some(identity) = identity(&shared, chain, from.ip(), "tls").await else {
+        return;
+    };
     let (reader, writer) = tokio::io::split(stream);
     let writer = Writer::Tls(Box::new(writer));
     connection::serve(shared, Peer { identity, from: from.ip(), transport: "tls", reader: Box::new(reader), writer, counted }).await;
@@ -153,13 +156,16 @@ async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketA
     let connection = match connected {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
-            let no_certificate = matches!(&error, quinn::ConnectionError::TransportError(inner) if u64::from(inner.code) == QUIC_CERTIFICATE_REQUIRED);
+            let no_certificate =
+                matches!(&error, quinn::ConnectionError::TransportError(inner) if u64::from(inner.code) == QUIC_CERTIFICATE_REQUIRED);
             return refused(&shared, &note, no_certificate, from.ip(), "quic", &error).await;
         }
         Err(_) => return tracing::debug!(from = %from.ip(), "handshake took too long"),
     };
     let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok()).map(|chain| *chain);
-    let Some(identity) = identity(&shared, chain.unwrap_or_default(), from.ip(), "quic").await else { return };
+    let Some(identity) = identity(&shared, chain.unwrap_or_default(), from.ip(), "quic").await else {
+        return;
+    };
     let (writer, reader) = match tokio::time::timeout(deadline, connection.accept_bi()).await {
         Ok(Ok(stream)) => stream,
         _ => return connection.close(quic_code::PROTOCOL.into(), b"no stream"),
@@ -177,9 +183,18 @@ async fn next_slot(shared: &Shared, handshakes: &Arc<Semaphore>) -> Option<Owned
 
 /// Audits a certificate that was refused. A handshake that failed otherwise is noise of the network: browsers and scanners open
 /// connections that they drop.
-async fn refused(shared: &Shared, note: &Note, no_certificate: bool, from: IpAddr, transport: &'static str, error: &(dyn std::error::Error + Send + Sync + 'static)) {
+async fn refused(
+    shared: &Shared,
+    note: &Note,
+    no_certificate: bool,
+    from: IpAddr,
+    transport: &'static str,
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) {
     let refused = note.take().or_else(|| no_certificate.then(tls::missing));
-    let Some(refused) = refused else { return tracing::debug!(%from, error = %chain(error), "handshake failed") };
+    let Some(refused) = refused else {
+        return tracing::debug!(%from, error = %chain(error), "handshake failed");
+    };
     audit_refused(shared, refused, from, transport).await;
 }
 

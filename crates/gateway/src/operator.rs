@@ -20,7 +20,9 @@ const ROWS_MAX: usize = 80;
 
 /// Sends the open sessions, the newest first where there are too many for one frame.
 pub async fn list(shared: &Shared, identity: &VerifiedIdentity, from: IpAddr, transport: &'static str, writer: Writer) {
-    let Some(operator) = operator(shared, identity) else { return not_an_operator(shared, from, transport, writer).await };
+    let Some(operator) = operator(shared, identity) else {
+        return not_an_operator(shared, from, transport, writer).await;
+    };
     let event = Event::OperatorActed { action: "sessions-listed".to_owned(), from };
     if !kept(shared, Draft { person: Some(operator), ..Draft::new(event) }).await {
         return refuse(writer, RefusedFrame::plain(RefusalCode::AuditUnavailable), quic_code::REFUSED).await;
@@ -33,7 +35,9 @@ pub async fn list(shared: &Shared, identity: &VerifiedIdentity, from: IpAddr, tr
 
 /// Ends a session, and says so once it has ended.
 pub async fn end(shared: &Shared, identity: &VerifiedIdentity, session: SessionId, from: IpAddr, transport: &'static str, writer: Writer) {
-    let Some(operator) = operator(shared, identity) else { return not_an_operator(shared, from, transport, writer).await };
+    let Some(operator) = operator(shared, identity) else {
+        return not_an_operator(shared, from, transport, writer).await;
+    };
     if !shared.registry.has(session) {
         let refusal = Refusal { holder: Some(operator), ..Refusal::new(RefusalCode::NoSuchSession, format!("no session {session} is open")) };
         record_refusal(shared, refusal, from, transport).await;

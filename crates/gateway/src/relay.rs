@@ -299,7 +299,9 @@ fn start_sender(mut writer: Writer) -> (mpsc::Sender<Vec<u8>>, tokio::task::Join
 
 /// The oldest receipt that is owed. Cancelled, it is still owed.
 async fn receipt(owed: &mut VecDeque<Pending>) -> Result<Receipt, AppendError> {
-    let Some(oldest) = owed.front_mut() else { return std::future::pending().await };
+    let Some(oldest) = owed.front_mut() else {
+        return std::future::pending().await;
+    };
     let result = oldest.await.unwrap_or(Err(AppendError::Gone));
     owed.pop_front();
     result

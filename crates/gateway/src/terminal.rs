@@ -3,10 +3,10 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use crate::descriptor::Descriptor;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::termios::{Winsize, tcsetwinsize};
-use crate::descriptor::Descriptor;
 
 /// A terminal that can be read, typed into and resized.
 #[derive(Debug)]

@@ -136,7 +136,9 @@ impl Trust {
     /// # Errors
     /// Why it would not.
     pub fn still_accepts(&self, chain: &[CertificateDer<'_>]) -> Result<(), Refused> {
-        let Some((end_entity, intermediates)) = chain.split_first() else { return Err(missing()) };
+        let Some((end_entity, intermediates)) = chain.split_first() else {
+            return Err(missing());
+        };
         let accepted = self.verifier.verify_client_cert(end_entity, intermediates, UnixTime::now());
         accepted.map(drop).map_err(|error| refused(end_entity, &error))
     }

@@ -1,7 +1,6 @@
-//! The shape of a permit's file, and the way from its text to a [`Permit`].
+//! The way from a permit's text to a [`Permit`].
 //!
-//! The serde shape stays private to this file and is taken apart field by field, so that a new field that nobody handles does
-//! not compile. Unknown keys are errors: a typo must never widen access.
+//! The shape of the file is taken apart field by field, so that a new field that nobody handles does not compile.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -13,14 +12,12 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
 use crate::measure;
-use crate::model::{
-    Dataset, Destination, Holder, Identity, Permit, Place, Port, Problem, Recording, Resources, SessionLimits, Validity, Workspace,
-};
+use crate::model::{Dataset, Destination, Holder, Identity, Permit, Place, Port, Problem, Recording, Resources, SessionLimits, Validity, Workspace};
+use crate::shape::{CertificateTable, DatasetTable, Document, EgressTable, HolderTable, PermitTable, RecordingTable, ResourcesTable, SessionTable};
 
 /// The largest permit file that is looked at; the longest real ones are a few KiB.
 pub const PERMIT_BYTES_MAX: usize = 256 * 1024;
@@ -28,101 +25,6 @@ pub const PERMIT_BYTES_MAX: usize = 256 * 1024;
 const LIST_ENTRIES_MAX: usize = 256;
 /// A cell needs room for a shell.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    schema: Spanned<u32>,
-    permit: PermitTable,
-    holder: Spanned<Vec<HolderTable>>,
-    workspace: WorkspaceTable,
-    #[serde(default)]
-    dataset: Vec<DatasetTable>,
-    #[serde(default)]
-    egress: Vec<EgressTable>,
-    #[serde(default)]
-    session: SessionTable,
-    #[serde(default)]
-    resources: ResourcesTable,
-    #[serde(default)]
-    recording: RecordingTable,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PermitTable {
-    id: Spanned<String>,
-    title: Spanned<String>,
-    purpose: Spanned<String>,
-    issuer: Spanned<String>,
-    valid_from: Spanned<Datetime>,
-    valid_until: Spanned<Datetime>,
-    time_zone: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HolderTable {
-    id: Spanned<String>,
-    name: Spanned<String>,
-    certificate: Spanned<CertificateTable>,
-    valid_until: Option<Spanned<Datetime>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CertificateTable {
-    uri: Option<String>,
-    issuer: Option<String>,
-    subject_serial_number: Option<String>,
-    key_sha256: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WorkspaceTable {
-    name: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DatasetTable {
-    name: Spanned<String>,
-    path: Spanned<String>,
-    mounted_at: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EgressTable {
-    name: Spanned<String>,
-    to: Spanned<String>,
-    ports: Spanned<Vec<Spanned<String>>>,
-    reason: Spanned<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct SessionTable {
-    max_per_person: Option<Spanned<u32>>,
-    max_length: Option<Spanned<String>>,
-    idle_disconnect: Option<Spanned<String>>,
-    from_networks: Option<Spanned<Vec<Spanned<String>>>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct ResourcesTable {
-    memory: Option<Spanned<String>>,
-    processes: Option<Spanned<u32>>,
-    cpus: Option<Spanned<f64>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct RecordingTable {
-    terminal: Option<Spanned<String>>,
-}
 
 /// Turns the text of a permit's file into a permit.
 ///
@@ -484,9 +386,7 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
 
 /// What no workspace may be pointed at: the cell itself, its neighbours on the link, and cloud metadata services.
 fn never_a_destination(network: &IpNet) -> Option<&'static str> {
-    let overlaps = |other: &str| {
-        other.parse::<IpNet>().is_ok_and(|other| other.contains(network) || network.contains(&other))
-    };
+    let overlaps = |other: &str| other.parse::<IpNet>().is_ok_and(|other| other.contains(network) || network.contains(&other));
     if network.prefix_len() < 8 {
         Some("more than any workspace needs")
     } else if overlaps("127.0.0.0/8") || overlaps("::1/128") {

@@ -131,11 +131,7 @@ impl fmt::Debug for SessionId {
 impl FromStr for SessionId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let refuse = || IdError {
-            what: "a session id",
-            rule: "16 of 0-9 a-z without i, l, o, u",
-            text: text.chars().take(80).collect(),
-        };
+        let refuse = || IdError { what: "a session id", rule: "16 of 0-9 a-z without i, l, o, u", text: text.chars().take(80).collect() };
         if text.len() != 16 {
             return Err(refuse());
         }

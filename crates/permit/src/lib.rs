@@ -12,6 +12,7 @@ mod ids;
 mod measure;
 mod model;
 mod set;
+mod shape;
 
 pub use admission::{Admission, Refusal, RefusalCode, Request, admit};
 pub use document::{PERMIT_BYTES_MAX, parse};

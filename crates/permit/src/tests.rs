@@ -163,9 +163,10 @@ fn each_mistake_is_named_with_its_line() {
 
 #[test]
 fn every_mistake_is_told_at_once() {
-    let text = BAD[1..].iter().filter(|(from, ..)| *from != "schema = 1").fold(GOOD.to_owned(), |text, (from, to, what)| {
-        if what.starts_with("unknown field") { text } else { text.replacen(from, to, 1) }
-    });
+    let text = BAD[1..]
+        .iter()
+        .filter(|(from, ..)| *from != "schema = 1")
+        .fold(GOOD.to_owned(), |text, (from, to, what)| if what.starts_with("unknown field") { text } else { text.replacen(from, to, 1) });
     let problems = parse("bad.toml", &text).expect_err("mistakes");
     assert!(problems.len() >= 8, "{problems:#?}");
 }

@@ -84,7 +84,9 @@ impl<M: Message> Decoder<M> {
     #[expect(clippy::should_implement_trait, reason = "an iterator can't be fed between two items")]
     pub fn next(&mut self) -> Result<Option<M>, FrameError> {
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
-        let Some((&[kind, a, b, c, d], rest)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let Some((&[kind, a, b, c, d], rest)) = rest.split_first_chunk::<HEADER_BYTES>() else {
+            return Ok(None);
+        };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length > PAYLOAD_BYTES_MAX {
             return Err(FrameError::TooLong { kind, length });

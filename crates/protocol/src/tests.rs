@@ -67,7 +67,10 @@ fn a_length_beyond_the_bound_is_refused_before_its_payload_comes() {
     let mut decoder = Decoder::<Ask>::default();
     decoder.feed(&[0x02, 0x7f, 0xff, 0xff, 0xff]);
     assert_eq!(decoder.next(), Err(FrameError::TooLong { kind: 2, length: 0x7fff_ffff }));
-    assert_eq!(encode(&Ask::Input(vec![0; PAYLOAD_BYTES_MAX + 1]), &mut Vec::new()), Err(FrameError::TooLong { kind: 2, length: PAYLOAD_BYTES_MAX + 1 }));
+    assert_eq!(
+        encode(&Ask::Input(vec![0; PAYLOAD_BYTES_MAX + 1]), &mut Vec::new()),
+        Err(FrameError::TooLong { kind: 2, length: PAYLOAD_BYTES_MAX + 1 })
+    );
 }
 
 #[test]

@@ -47,7 +47,14 @@ impl Closing {
     }
 
     /// The session was open.
-    pub(crate) fn after_work(facts: Facts, reason: CloseReason, exit_status: Option<i32>, entry: Entry, owed: usize, effects: &mut Vec<Effect>) -> Session {
+    pub(crate) fn after_work(
+        facts: Facts,
+        reason: CloseReason,
+        exit_status: Option<i32>,
+        entry: Entry,
+        owed: usize,
+        effects: &mut Vec<Effect>,
+    ) -> Session {
         let cell = reason != CloseReason::WardenLost;
         if cell {
             effects.push(Effect::EndCell(reason));

@@ -14,8 +14,10 @@ const BEGAN: &str = "2026-06-01T10:00:00Z";
 
 fn facts() -> Facts {
     let permits = PermitSet::new(vec![sulku_permit::parse("good.toml", GOOD).expect("a good permit")]).expect("no contradiction");
-    let credential =
-        Credential { identities: vec![Identity::Uri("spiffe://spe.example.fi/person/maija".into())], expires: "2030-01-01T00:00:00Z".parse().expect("a time") };
+    let credential = Credential {
+        identities: vec![Identity::Uri("spiffe://spe.example.fi/person/maija".into())],
+        expires: "2030-01-01T00:00:00Z".parse().expect("a time"),
+    };
     let from = "192.0.2.7".parse().expect("an address");
     let request = Request { credential: &credential, permit: None, from, now: BEGAN.parse().expect("a time") };
     let admission = sulku_permit::admit(&permits, &request).expect("admitted");
