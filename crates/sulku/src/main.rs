@@ -1,1 +1,82 @@
-fn main() {}
+//! Everyone's command line: researchers connect, operators see sessions and check policies and hosts, auditors verify.
+//!
+//! It decides nothing: admission is the gateway's, and what a record proves the audit's. It prints an error once, here, as
+//! what happened and what to do.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sulku_client::{DialError, SessionError};
+
+mod connect;
+mod demo;
+mod doctor;
+mod policy;
+mod print;
+mod profile;
+mod sessions;
+
+/// The gateway said no.
+const EXIT_REFUSED: u8 = 3;
+
+const EXIT_CODES: &str = "Exit codes: what ended the session's shell or command, for connect; 2 for a wrong command line; \
+                          3 when the gateway refused; 1 for all else.";
+
+/// Access to secure processing environments.
+#[derive(Parser)]
+#[command(name = "sulku", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Open a session in the workspace of a permit
+    Connect(connect::ConnectArgs),
+    /// See and end open sessions, as an operator
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Check permits before they come into force
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Check what this computer has and lacks
+    Doctor(doctor::DoctorArgs),
+    /// Show a whole environment on this machine
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_if_asked();
+    let outcome = match cli.command {
+        Command::Connect(args) => connect::run(args),
+        Command::Sessions(command) => sessions::run(command),
+        Command::Policy(command) => policy::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Demo(args) => demo::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        report(&error);
+        if is_refusal(&error) { ExitCode::from(EXIT_REFUSED) } else { ExitCode::FAILURE }
+    })
+}
+
+/// An error and its causes: `sulku: what; what to do`, then one line for each cause.
+fn report(error: &anyhow::Error) {
+    eprintln!("sulku: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+}
+
+fn is_refusal(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(DialError::Refused(_))) || matches!(error.downcast_ref(), Some(SessionError::Refused(_)))
+}
+
+/// Silent unless asked: a log line in the middle of a session's screen helps nobody.
+fn log_if_asked() {
+    if let Ok(filter) = std::env::var("SULKU_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}

@@ -1,0 +1,77 @@
+//! Open sessions, for an operator. The gateway decides who is one.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use sulku_client::{end_session, sessions};
+use sulku_permit::SessionId;
+use sulku_protocol::SessionRow;
+
+use crate::print;
+use crate::profile::{ProfileArgs, TransportArgs};
+
+/// What to do with sessions.
+#[derive(Subcommand)]
+pub enum SessionsCommand {
+    /// Show the open sessions
+    List {
+        #[command(flatten)]
+        profile: ProfileArgs,
+        #[command(flatten)]
+        transport: TransportArgs,
+        /// As JSON, one array
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a session at once; its holder is told that an operator did
+    End {
+        /// Its id, as `sulku sessions list` shows it
+        id: SessionId,
+        #[command(flatten)]
+        profile: ProfileArgs,
+        #[command(flatten)]
+        transport: TransportArgs,
+    },
+}
+
+/// Runs `sulku sessions`.
+///
+/// # Errors
+/// The gateway refused or could not be reached.
+pub fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match command {
+        SessionsCommand::List { profile, transport, json } => {
+            let rows = runtime.block_on(sessions(&profile.load()?, transport.transport()))?;
+            let text = if json { serde_json::to_string_pretty(&rows)? + "\n" } else { table(&rows) };
+            print::answer(&text)?;
+        }
+        SessionsCommand::End { id, profile, transport } => {
+            runtime.block_on(end_session(&profile.load()?, transport.transport(), id))?;
+            print::answer(&format!("ended {id}\n"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(rows: &[SessionRow]) -> String {
+    if rows.is_empty() {
+        return "no open sessions\n".to_owned();
+    }
+    let head = ["SESSION", "PERSON", "PERMIT", "FROM", "OVER", "OPENED", "ENDS", "IDLE", "SHOWN"].map(String::from).to_vec();
+    let line = |row: &SessionRow| {
+        let SessionRow { session, permit, person, from, transport, opened, ends, idle_s, bytes_out } = row;
+        vec![
+            session.to_string(),
+            person.to_string(),
+            permit.to_string(),
+            from.clone(),
+            transport.clone(),
+            print::local(*opened),
+            print::local(*ends),
+            print::length(*idle_s),
+            print::amount(*bytes_out),
+        ]
+    };
+    print::table(&std::iter::once(head).chain(rows.iter().map(line)).collect::<Vec<_>>())
+}
