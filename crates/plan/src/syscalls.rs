@@ -171,7 +171,7 @@ pub const DENIED: &[Denied] = &[
         "the host is not the cell's to run",
     ),
     never(
-        &["iopl", "ioperm", "modify_ldt", "uselib", "ustat", "sysfs", "_sysctl", "create_module"],
+        &["iopl", "ioperm", "modify_ldt", "uselib", "ustat", "sysfs", "_sysctl"],
         "old doors of x86",
     ),
 ];

@@ -1,1 +1,36 @@
 //! The only privileged process: builds cells, enforces plans, reaps.
+//!
+//! It takes a closed set of orders from one gateway and carries out none that the ledger's receipts and its own copy of the permits
+//! do not bear out. It has no inet socket, no TLS, no thread but one, and parses nothing that a researcher sent.
+
+mod cell;
+mod cgroup;
+pub mod config;
+mod daemon;
+mod denials;
+pub mod doctor;
+mod gateway;
+mod ledger;
+mod network;
+mod packet;
+mod permits;
+mod sys;
+mod verdict;
+
+pub use daemon::{RunError, run};
+
+/// The isolation rung that this warden gives.
+pub const RUNG: &str = "root";
+
+/// An error with all its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

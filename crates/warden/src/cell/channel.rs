@@ -1,0 +1,59 @@
+//! What the warden and a cell's first process say to each other, over a packet socket that only these two have.
+//!
+//! The first process is the warden's own code, but it becomes the cell's: what it says is parsed, bounded, and gives it nothing.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::packet;
+
+/// The longest message; the longest are errors with a path in them.
+const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
+/// What the cell's first process says.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Said {
+    /// It is in a new user namespace that nobody is mapped into yet.
+    Unmapped,
+    /// All walls stand; nothing of the holder's has run. Carries the terminal's master.
+    Ready {
+        /// How Landlock is enforced, in words.
+        landlock: String,
+    },
+    /// The shell or the command runs.
+    Running,
+    /// A step failed; nothing of the holder's has run.
+    Failed {
+        /// Which step.
+        step: String,
+        /// Why.
+        error: String,
+    },
+}
+
+/// What the warden says.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Told {
+    /// The process is in its control group.
+    Placed,
+    /// The user namespace is mapped.
+    Mapped,
+    /// The record is durable: run.
+    Go,
+    /// Send this signal to the terminal's foreground processes.
+    Signal(i32),
+}
+
+/// Says something, with a descriptor if one is given.
+pub fn say<T: Serialize>(socket: impl AsFd, message: &T, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    packet::send(socket, &serde_json::to_vec(message)?, descriptor)
+}
+
+/// Hears one message, waiting for it if the socket waits. The end of the connection is an error.
+pub fn hear<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, Option<OwnedFd>)> {
+    let (packet, descriptor) = packet::receive(socket, MESSAGE_BYTES_MAX)?;
+    if packet.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((serde_json::from_slice(&packet)?, descriptor)) }
+}

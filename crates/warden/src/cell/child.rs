@@ -1,0 +1,264 @@
+//! Inside the new process: from a copy of the warden to the cell's first process, wall by wall, and on to the holder's shell.
+//!
+//! The user namespace comes last of the namespaces, so that all others belong to the host's: even capabilities that a process
+//! might win back inside have no power over the cell's network and mounts. No record, no shell: it waits for the warden's word.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, chdir, getrlimit, ioctl_tiocsctty, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, setsid, umask, wait,
+};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use rustix::termios::{InputModes, OptionalActions, Winsize, tcgetattr, tcgetpgrp, tcsetattr, tcsetwinsize};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid, UnshareFlags, clear_ambient_capability_set, move_into_link_name_space,
+    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+use sulku_permit::{HolderId, SessionId};
+use sulku_plan::Plan;
+use sulku_plan::filesystem::{CELL_UID, PATH, WORKSPACE};
+use sulku_plan::order::TerminalSize;
+
+use super::channel::{Said, Told, hear, say};
+use super::walls::{self, Filters};
+use super::{Step, files};
+use crate::sys;
+
+/// The status of a first process whose cell could not be built.
+const FAILED: i32 = 70;
+/// The status of a command that could not be run, as shells have it.
+const NOT_RUN: i32 = 127;
+
+/// All that the new process needs to become a cell.
+pub struct Blueprint<'a> {
+    /// What the cell is to be.
+    pub plan: &'a Plan,
+    /// Whose session it is.
+    pub person: &'a HolderId,
+    /// Which session.
+    pub session: SessionId,
+    /// The command, or the shell if none.
+    pub command: Option<&'a [String]>,
+    /// The terminal's kind.
+    pub term: &'a str,
+    /// The terminal's size.
+    pub size: TerminalSize,
+    /// The workspace's user id on the host.
+    pub uid: u32,
+    /// A detached mount of the workspace's folder.
+    pub workspace: OwnedFd,
+    /// The cell's network namespace.
+    pub network: OwnedFd,
+    /// The seccomp programmes.
+    pub filters: &'a Filters,
+    /// The way to the warden.
+    pub channel: OwnedFd,
+}
+
+/// A cell's terminal: both sides.
+struct Terminal {
+    master: OwnedFd,
+    slave: OwnedFd,
+}
+
+impl Blueprint<'_> {
+    /// Becomes the cell. Never returns.
+    pub fn run(self) -> ! {
+        let failed = match self.build() {
+            Ok((terminal, landlock)) => self.serve(&terminal, landlock),
+            Err(failed) => failed,
+        };
+        // If nobody hears it, nobody is there to.
+        let _unheard = say(&self.channel, &Said::Failed { step: failed.step, error: failed.error.to_string() }, None);
+        sys::exit_now(FAILED)
+    }
+
+    fn build(&self) -> Result<(Terminal, String), Step> {
+        // A warden that dies takes its cells with it.
+        Step::at("die with the warden", set_parent_process_death_signal(Some(Signal::KILL)))?;
+        sys::reset_signals();
+        Step::at("let go of descriptors", self.let_go_of_descriptors())?;
+        umask(Mode::empty());
+        self.await_word("be placed in a control group", |told| matches!(told, Told::Placed))?;
+        Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
+        Step::at("enter the network", move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)))?;
+        Step::at("take the workspace's name", rustix::system::sethostname(self.plan.workspace().as_str().as_bytes()))?;
+        files::build(self.plan, self.person, self.uid, &self.workspace)?;
+        let terminal = Step::at("open a terminal", self.terminal())?;
+        self.become_nobody()?;
+        let landlock = Step::at("raise Landlock", walls::landlock(self.plan.landlock()))?;
+        Step::at("load the seccomp filter", self.filters.load())?;
+        Ok((terminal, landlock))
+    }
+
+    fn let_go_of_descriptors(&self) -> io::Result<()> {
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        (0..=2).try_for_each(|number| sys::duplicate_as(null.as_fd(), number))?;
+        // SAFETY-free: 0, 1 and 2 are borrowed from std only to be kept open.
+        let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+        sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd(), self.channel.as_fd(), self.network.as_fd(), self.workspace.as_fd()])
+    }
+
+    fn await_word(&self, step: &str, awaited: fn(&Told) -> bool) -> Result<(), Step> {
+        let (told, _) = Step::at(step, hear::<Told>(&self.channel))?;
+        if awaited(&told) { Ok(()) } else { Err(Step::new(step, io::ErrorKind::InvalidData.into())) }
+    }
+
+    /// The terminal comes from the cell's own devpts, so that the cell can name it and the host's terminals stay out of sight.
+    fn terminal(&self) -> io::Result<Terminal> {
+        let master = rustix::fs::open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+        unlockpt(&master)?;
+        let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        let TerminalSize { columns, rows } = self.size;
+        tcsetwinsize(&master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
+        let mut modes = tcgetattr(&slave)?;
+        // Erasing a letter of several bytes erases all of them.
+        modes.input_modes |= InputModes::IUTF8;
+        tcsetattr(&slave, OptionalActions::Now, &modes)?;
+        Ok(Terminal { master, slave })
+    }
+
+    /// Gives up every power: the user, the groups, the capabilities in every set, and the ways to win them back.
+    fn become_nobody(&self) -> Result<(), Step> {
+        let limits = self.plan.limits();
+        for (resource, most) in [(Resource::Nofile, limits.open_files), (Resource::Memlock, limits.locked_bytes), (Resource::Core, limits.core_bytes)] {
+            let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
+            Step::at("set limits", setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }))?;
+        }
+        Step::at("leave all groups", set_thread_groups(&[]))?;
+        Step::at("make a user namespace", sys::unshare(UnshareFlags::NEWUSER))?;
+        Step::at("ask for a mapping", say(&self.channel, &Said::Unmapped, None))?;
+        self.await_word("be mapped", |told| matches!(told, Told::Mapped))?;
+        let (user, group) = (Uid::from_raw(CELL_UID), Gid::from_raw(CELL_UID));
+        Step::at("become the cell's group", set_thread_res_gid(group, group, group))?;
+        Step::at("become the cell's user", set_thread_res_uid(user, user, user))?;
+        Step::at("empty the bounding set", sys::empty_bounding_set())?;
+        Step::at("empty the ambient set", clear_ambient_capability_set())?;
+        let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
+        Step::at("drop all capabilities", set_capabilities(None, none))?;
+        Step::at("renounce new privileges", set_no_new_privs(true))?;
+        Step::at("hide the first process", set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
+        // The kernel forgets it whenever a process changes who it is.
+        Step::at("die with the warden", set_parent_process_death_signal(Some(Signal::KILL)))
+    }
+
+    /// Waits for the warden's word, runs what the holder asked for, and stays as the cell's first process.
+    fn serve(&self, terminal: &Terminal, landlock: String) -> Step {
+        let result = Step::at("hand over the terminal", say(&self.channel, &Said::Ready { landlock }, Some(terminal.master.as_fd())))
+            .and_then(|()| self.await_word("hear that the record is durable", |told| matches!(told, Told::Go)))
+            .and_then(|()| self.start(terminal));
+        match result {
+            Ok((shell, children)) => attend(shell, &children, &self.channel, &terminal.master),
+            Err(failed) => failed,
+        }
+    }
+
+    fn start(&self, terminal: &Terminal) -> Result<(Pid, OwnedFd), Step> {
+        let children = Step::at("watch children", sys::signals(&[libc::SIGCHLD]))?;
+        let (news, report) = Step::at("make a pipe", rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC))?;
+        let Some(shell) = Step::at("start the shell", sys::fork())? else {
+            let error = self.execute(terminal, &report);
+            let _unheard = rustix::io::write(&report, error.to_string().as_bytes());
+            sys::exit_now(NOT_RUN)
+        };
+        drop(report);
+        let mut failure = [0; 256];
+        // The pipe closes when the programme runs, and speaks when it does not.
+        match Step::at("hear of the shell", rustix::io::read(&news, &mut failure))? {
+            0 => {
+                Step::at("say that the shell runs", say(&self.channel, &Said::Running, None))?;
+                Ok((shell, children))
+            }
+            length => Err(Step::new("run the command", io::Error::other(String::from_utf8_lossy(&failure[..length]).into_owned()))),
+        }
+    }
+
+    fn execute(&self, terminal: &Terminal, report: &OwnedFd) -> io::Error {
+        let prepare = || -> io::Result<()> {
+            sys::reset_signals();
+            setsid()?;
+            ioctl_tiocsctty(&terminal.slave)?;
+            (0..=2).try_for_each(|number| sys::duplicate_as(terminal.slave.as_fd(), number))?;
+            umask(Mode::from_raw_mode(0o027));
+            chdir(WORKSPACE)?;
+            let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+            sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd(), report.as_fd()])
+        };
+        if let Err(error) = prepare() {
+            return error;
+        }
+        let shell = ["/bin/bash".to_owned(), "-l".to_owned()];
+        let command = self.command.unwrap_or(&shell);
+        let (Some(arguments), Some(environment)) = (c_strings(command.iter().cloned()), c_strings(self.environment())) else {
+            return io::ErrorKind::InvalidInput.into();
+        };
+        let Some(programme) = command.first() else { return io::ErrorKind::InvalidInput.into() };
+        let mut error = io::Error::from_raw_os_error(libc::ENOENT);
+        for path in PATH.split(':').map(|folder| format!("{folder}/{programme}")) {
+            let path = if programme.contains('/') { programme.clone() } else { path };
+            let Ok(path) = CString::new(path) else { continue };
+            let found = sys::execute(&path, &arguments, &environment);
+            if found.raw_os_error() != Some(libc::ENOENT) {
+                error = found;
+            }
+        }
+        error
+    }
+
+    /// Nothing of the warden's environment; what a login has, and which session this is.
+    fn environment(&self) -> impl Iterator<Item = String> {
+        let pairs = [
+            ("TERM", self.term.to_owned()),
+            ("HOME", WORKSPACE.to_owned()),
+            ("PATH", PATH.to_owned()),
+            ("SHELL", "/bin/bash".to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("USER", self.person.to_string()),
+            ("LOGNAME", self.person.to_string()),
+            ("SULKU_PERMIT", self.plan.permit().to_string()),
+            ("SULKU_SESSION", self.session.to_string()),
+        ];
+        pairs.into_iter().map(|(key, value)| format!("{key}={value}"))
+    }
+}
+
+fn c_strings(texts: impl Iterator<Item = String>) -> Option<Vec<CString>> {
+    texts.map(|text| CString::new(text).ok()).collect()
+}
+
+/// The life of a cell's first process: it buries orphans, passes signals on, and ends when the shell does, and the cell with it.
+fn attend(shell: Pid, children: &OwnedFd, channel: &OwnedFd, master: &OwnedFd) -> ! {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == shell {
+                let signalled = status.terminating_signal().map(|signal| 128 + signal);
+                sys::exit_now(status.exit_status().or(signalled).unwrap_or(FAILED));
+            }
+        }
+        let mut fds = [PollFd::new(children, PollFlags::IN), PollFd::new(channel, PollFlags::IN)];
+        if poll(&mut fds, None).is_err() {
+            continue;
+        }
+        if !fds[0].revents().is_empty() {
+            let mut news = [0; 128];
+            let _drained = rustix::io::read(children, &mut news);
+        }
+        if !fds[1].revents().is_empty() {
+            match hear::<Told>(channel) {
+                Ok((Told::Signal(signal), _)) => {
+                    if let (Ok(group), Some(signal)) = (tcgetpgrp(master), Signal::from_named_raw(signal)) {
+                        let _gone_meanwhile = rustix::process::kill_process_group(group, signal);
+                    }
+                }
+                Ok(_) => {}
+                // Nobody holds the other end: the warden is gone.
+                Err(_) => sys::exit_now(128 + libc::SIGKILL),
+            }
+        }
+    }
+}

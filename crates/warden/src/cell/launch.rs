@@ -1,0 +1,110 @@
+//! The warden's side of building a cell: folder, group, process. What the process then says is answered by [`super::Cell`].
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, fchown, fstat, mkdirat, open, openat2};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::process::{Gid, Pid, Uid};
+use sulku_permit::WorkspaceName;
+use sulku_plan::filesystem::CELL_UID;
+
+use super::Step;
+use super::channel::{Told, say};
+use super::child::Blueprint;
+use crate::cgroup::Group;
+use crate::config::CELL_UIDS;
+use crate::sys;
+
+/// The folder of a workspace, and the user id on the host that it alone has.
+#[derive(Debug)]
+pub struct Folder {
+    /// A mount of the folder, attached nowhere.
+    pub mount: OwnedFd,
+    /// Its owner.
+    pub uid: u32,
+}
+
+/// Opens the workspace's folder, making it if this is its first session. Its owner is a user id that no other workspace has.
+pub fn folder(workspaces: &Path, name: &WorkspaceName, uid_base: u32) -> Result<Folder, Step> {
+    let parent = Step::at("open the workspaces' folder", open(workspaces, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
+    let made = match mkdirat(&parent, name.as_str(), Mode::from_raw_mode(0o700)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(Step::new("make the workspace's folder", error.into())),
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let folder = Step::at("open the workspace's folder", openat2(&parent, name.as_str(), flags, Mode::empty(), resolve))?;
+    let uids = uid_base..uid_base + CELL_UIDS;
+    let mut uid = Step::at("look at the workspace's folder", fstat(&folder))?.st_uid;
+    // A folder of root's is one whose making was interrupted.
+    if made || uid == 0 {
+        let taken = Step::at("look at the workspaces", owners(workspaces))?;
+        uid = uids.clone().find(|uid| !taken.contains(uid)).ok_or_else(|| Step::new("find a free user id", io::ErrorKind::StorageFull.into()))?;
+        Step::at("give the folder to its workspace", fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid))))?;
+    }
+    if !uids.contains(&uid) {
+        let error = io::Error::other(format!("its owner {uid} is none of this warden's user ids; move the folder away"));
+        return Err(Step::new("open the workspace's folder", error));
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = Step::at("hold the workspace's folder", open_tree(&folder, "", flags))?;
+    Step::at("hold the workspace's folder", sys::mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV))?;
+    Ok(Folder { mount, uid })
+}
+
+fn owners(workspaces: &Path) -> io::Result<Vec<u32>> {
+    fs::read_dir(workspaces)?.map(|entry| Ok(fs::symlink_metadata(entry?.path())?.uid())).collect()
+}
+
+/// A cell's first process, being built.
+#[derive(Debug)]
+pub struct Process {
+    /// Its id on the host.
+    pub pid: Pid,
+    /// A descriptor that means it alone.
+    pub pidfd: OwnedFd,
+    /// The way to it.
+    pub channel: OwnedFd,
+}
+
+/// Starts the process in its group. It then builds itself, and speaks when it needs the warden.
+pub fn process(blueprint: Blueprint<'_>, channel: OwnedFd, group: &Group) -> Result<Process, Step> {
+    match Step::at("start a process", sys::clone_into_namespaces())? {
+        sys::Side::Child => blueprint.run(),
+        sys::Side::Parent { pid, pidfd } => {
+            let process = Process { pid, pidfd, channel };
+            let placed = group.hold(pid).and_then(|()| say(&process.channel, &Told::Placed, None));
+            match placed {
+                Ok(()) => Ok(process),
+                Err(error) => {
+                    process.end();
+                    Err(Step::new("place the process in its control group", error))
+                }
+            }
+        }
+    }
+}
+
+impl Process {
+    /// Maps the cell's one user to the workspace's user id, and nothing else.
+    pub fn map(&self, uid: u32) -> io::Result<()> {
+        let of = |file: &str| format!("/proc/{}/{file}", self.pid.as_raw_nonzero());
+        fs::write(of("setgroups"), "deny")?;
+        fs::write(of("uid_map"), format!("{CELL_UID} {uid} 1\n"))?;
+        fs::write(of("gid_map"), format!("{CELL_UID} {uid} 1\n"))?;
+        say(&self.channel, &Told::Mapped, None)
+    }
+
+    /// Ends a process that never became a cell, and waits for its end: it has nothing that could hold it up.
+    fn end(&self) {
+        let _gone_already = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
+        let _reaped = rustix::process::waitid(rustix::process::WaitId::PidFd(self.pidfd.as_fd()), rustix::process::WaitIdOptions::EXITED);
+    }
+}
+

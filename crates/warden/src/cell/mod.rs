@@ -1,0 +1,341 @@
+//! A cell: the running isolation of one session, from the first process to the last leftover.
+//!
+//! A cell moves through [`Phase`]s and never back. What a phase means for the rest of the warden is the daemon's matter; here is
+//! what the kernel is told.
+
+mod channel;
+mod child;
+mod files;
+mod launch;
+mod walls;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use sulku_audit::{CloseReason, Draft, Event, Opening};
+use sulku_plan::order::TerminalSize;
+use sulku_plan::{Plan, PlanDigest};
+
+use self::channel::{Told, hear, say};
+use crate::cgroup::{Group, Hierarchy, Motion, Usage};
+use crate::denials::Denials;
+use crate::ledger::Pending;
+use crate::network::{CellLink, CellNetwork, Grant};
+
+pub use self::channel::Said;
+pub use self::walls::{Filters, LANDLOCK_ABI_MIN};
+
+/// A step that failed, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {step}: {error}")]
+pub struct Step {
+    step: String,
+    error: io::Error,
+}
+
+impl Step {
+    fn new(step: impl Into<String>, error: io::Error) -> Self {
+        Self { step: step.into(), error }
+    }
+
+    fn at<T>(step: impl Into<String>, result: Result<T, impl Into<io::Error>>) -> Result<T, Self> {
+        result.map_err(|error| Self::new(step, error.into()))
+    }
+}
+
+/// Where a cell is in its life.
+#[derive(Debug)]
+pub enum Phase {
+    /// Its process builds its walls.
+    Building(Instant),
+    /// It is built; `cell.launched` is on its way to the ledger.
+    AwaitingReceipt(Pending),
+    /// The record is durable; the shell is being started.
+    Starting,
+    /// The shell or the command runs.
+    Running,
+    /// The shell or the command has ended, and with it all processes.
+    Ended(Instant),
+    /// Its processes have been told to die.
+    Dying(Instant, Outcome),
+    /// No process is left; the kernel is removing its network.
+    Vanishing(Instant, Outcome, Remains),
+}
+
+/// Why a cell goes.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It lived.
+    Reaped(CloseReason),
+    /// It never came to run anything; the order is refused for this reason.
+    Refused(String),
+}
+
+/// What is known of a cell whose processes are gone.
+#[derive(Debug, Clone, Default)]
+pub struct Remains {
+    /// What it used.
+    pub usage: Usage,
+    /// What could not be removed.
+    pub leftovers: Vec<String>,
+}
+
+/// The running isolation of one session.
+#[derive(Debug)]
+pub struct Cell {
+    /// What its ledger entry said.
+    pub opening: Opening,
+    /// What it is made of.
+    pub plan: Plan,
+    /// When it ends at the latest, and what that end is called.
+    pub ends: (Timestamp, CloseReason),
+    /// Its rights on the network.
+    pub grant: Grant,
+    /// Its link to the router.
+    pub link: CellLink,
+    /// Its address.
+    pub address: std::net::Ipv4Addr,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The terminal's master, once there is one.
+    pub master: Option<OwnedFd>,
+    /// When it goes because nobody takes it over.
+    pub orphaned_until: Option<Instant>,
+    /// Whether `cell.launched` was written.
+    pub recorded: bool,
+    /// Denied packets not yet told to the ledger.
+    pub denials: Denials,
+    process: launch::Process,
+    channel_open: bool,
+    group: Group,
+    uid: u32,
+}
+
+/// What every cell is built with.
+pub struct Site<'a> {
+    /// The warden's name.
+    pub instance: &'a str,
+    /// The workspaces' folder.
+    pub workspaces: &'a Path,
+    /// The first of the workspaces' user ids.
+    pub uid_base: u32,
+    /// The control groups.
+    pub hierarchy: &'a Hierarchy,
+    /// The seccomp programmes.
+    pub filters: &'a Filters,
+}
+
+/// What one cell is to be, verified.
+pub struct Commission {
+    /// The session's opening, from the ledger.
+    pub opening: Opening,
+    /// The plan that it must follow.
+    pub plan: Plan,
+    /// When it ends at the latest, and what that end is called.
+    pub ends: (Timestamp, CloseReason),
+    /// The terminal's size.
+    pub size: TerminalSize,
+    /// The terminal's kind.
+    pub term: String,
+}
+
+impl Cell {
+    /// Starts building a cell. Nothing of it is left if this fails, except a workspace's folder.
+    ///
+    /// # Errors
+    /// A step that failed.
+    pub fn start(site: &Site<'_>, commission: Commission, network: CellNetwork, mark: u32) -> Result<Self, Step> {
+        let Commission { opening, plan, ends, size, term } = commission;
+        let folder = launch::folder(site.workspaces, plan.workspace(), site.uid_base)?;
+        let group = Step::at("make a control group", site.hierarchy.make(site.instance, &opening.session().to_string(), plan.limits()))?;
+        let grant = Grant::new(mark, &network, plan.destinations());
+        let (link, address) = (CellLink::from(&network), network.address);
+        let (ours, theirs) = Step::at("make a channel", crate::sys::packet_pair())?;
+        let blueprint = child::Blueprint {
+            plan: &plan,
+            person: opening.person(),
+            session: opening.session(),
+            command: opening.command(),
+            term: &term,
+            size,
+            uid: folder.uid,
+            workspace: folder.mount,
+            network: network.namespace,
+            filters: site.filters,
+            channel: theirs,
+        };
+        let process = launch::process(blueprint, ours, &group).inspect_err(|_| {
+            group.remove();
+        })?;
+        Ok(Self {
+            opening,
+            ends,
+            grant,
+            link,
+            address,
+            phase: Phase::Building(Instant::now()),
+            master: None,
+            orphaned_until: None,
+            recorded: false,
+            denials: Denials::default(),
+            process,
+            channel_open: true,
+            group,
+            uid: folder.uid,
+            plan,
+        })
+    }
+
+    /// An event about this cell's session.
+    #[must_use]
+    pub fn draft(&self, event: Event) -> Draft {
+        Draft {
+            permit: Some(self.opening.permit().clone()),
+            session: Some(self.opening.session()),
+            person: Some(self.opening.person().clone()),
+            event,
+        }
+    }
+
+    /// The `cell.launched` entry.
+    #[must_use]
+    pub fn launched(&self, landlock: String, seccomp: &str) -> Draft {
+        let digest: PlanDigest = self.plan.digest();
+        self.draft(Event::CellLaunched {
+            pid: self.process.pid.as_raw_nonzero().get().cast_unsigned(),
+            rung: crate::RUNG.to_owned(),
+            landlock,
+            seccomp: seccomp.to_owned(),
+            plan: digest.to_string(),
+            address: self.address.into(),
+        })
+    }
+
+    /// The descriptor over which its first process speaks, while it may.
+    #[must_use]
+    pub fn channel(&self) -> Option<BorrowedFd<'_>> {
+        self.channel_open.then(|| self.process.channel.as_fd())
+    }
+
+    /// The descriptor that becomes readable when its first process has ended, while that matters.
+    #[must_use]
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        (!matches!(self.phase, Phase::Ended(_) | Phase::Vanishing(..))).then(|| self.process.pidfd.as_fd())
+    }
+
+    /// Hears what its first process says; keeps the terminal if it comes.
+    pub fn hear(&mut self) -> Option<Said> {
+        match hear(&self.process.channel) {
+            Ok((said, master)) => {
+                if let Some(master) = master.filter(|_| self.master.is_none()) {
+                    self.master = Some(master);
+                }
+                Some(said)
+            }
+            Err(_) => {
+                self.channel_open = false;
+                None
+            }
+        }
+    }
+
+    /// Maps its user.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn map(&self) -> io::Result<()> {
+        self.process.map(self.uid)
+    }
+
+    /// Lets it run: only after its record is durable, which `proof` shows.
+    ///
+    /// # Errors
+    /// Its process is gone.
+    pub fn release(&self, proof: &sulku_audit::Receipt) -> io::Result<()> {
+        let _durable = proof.index();
+        say(&self.process.channel, &Told::Go, None)
+    }
+
+    /// Has its first process send a signal to the terminal's foreground processes, inside the cell, where no other can be meant.
+    ///
+    /// # Errors
+    /// Its process is gone.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        say(&self.process.channel, &Told::Signal(signal), None)
+    }
+
+    /// Freezes or thaws it.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_motion(&self, motion: Motion) -> io::Result<()> {
+        self.group.set_motion(motion)
+    }
+
+    /// Tells all its processes to die. Those of a frozen cell must move to do so.
+    pub fn kill(&self) {
+        let _gone_already = pidfd_send_signal(&self.process.pidfd, Signal::KILL);
+        let _gone_already = self.group.set_motion(Motion::Thawed);
+    }
+
+    /// Its first process's exit status, if it has ended; with it every other process of the cell has.
+    #[must_use]
+    pub fn ended(&self) -> Option<i32> {
+        let status = waitid(WaitId::PidFd(self.process.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).ok()??;
+        status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+    }
+
+    /// Lets go of all that is left once no process is, and says what stays.
+    pub fn clear(&mut self) -> Remains {
+        self.master = None;
+        self.channel_open = false;
+        let usage = self.group.usage();
+        let leftovers = self.group.remove().into_iter().map(|folder| format!("control group {}", folder.display())).collect();
+        Remains { usage, leftovers }
+    }
+
+    /// Whether it has not been told to go.
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        !matches!(self.phase, Phase::Dying(..) | Phase::Vanishing(..))
+    }
+
+    /// Whether the holder's programmes run.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running) && self.orphaned_until.is_none()
+    }
+
+    /// Whether the kernel is removing its network.
+    #[must_use]
+    pub const fn is_vanishing(&self) -> bool {
+        matches!(self.phase, Phase::Vanishing(..))
+    }
+
+    /// Whether its first process has said something that was not heard yet.
+    #[must_use]
+    pub fn has_words(&self) -> bool {
+        self.channel_open && crate::sys::readable_within(&self.process.channel, 0).unwrap_or(false)
+    }
+
+    /// Its first process, on the host.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.process.pid.as_raw_nonzero().get()
+    }
+
+    /// The permit's line that allows a destination: the narrowest that does.
+    #[must_use]
+    pub fn allowed_by(&self, protocol: u8, to: std::net::Ipv4Addr, port: u16) -> Option<(sulku_permit::Protocol, String)> {
+        let to = std::net::IpAddr::V4(to);
+        let matching = self.plan.destinations().iter().filter(|allowed| {
+            allowed.to.contains(&to) && allowed.port.number == port && allowed.port.protocol.number() == protocol
+        });
+        matching.max_by_key(|allowed| allowed.to.prefix_len()).map(|allowed| (allowed.port.protocol, allowed.at.to_string()))
+    }
+}
+

@@ -1,0 +1,252 @@
+//! The walls that a cell's processes carry with them: Landlock and seccomp, from the plan's data to what the kernel takes.
+//!
+//! Landlock is all or nothing: a host whose kernel can't enforce every rule runs no cell. It does not restrict TCP: its rules can't
+//! tell a cell's loopback from the world, and they are no egress boundary anyway; the router is.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
+    RulesetStatus, Scope,
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+};
+use sulku_audit::merkle::sha256;
+use sulku_plan::filesystem::{Access, LandlockRule};
+use sulku_plan::syscalls::{Answer, DENIED, Denied, Test};
+
+/// The Landlock interface that every cell is held by; the first with both kinds of scope.
+pub const LANDLOCK_ABI_MIN: u32 = 6;
+
+/// The seccomp programmes, compiled once.
+#[derive(Debug)]
+pub struct Filters {
+    programmes: Vec<BpfProgram>,
+    digest: String,
+}
+
+/// Why a wall does not stand.
+#[derive(Debug, thiserror::Error)]
+pub enum WallError {
+    /// The plan names a call that this crate has no number for.
+    #[error("the plan denies the system call {0}, which has no number here")]
+    UnknownCall(&'static str),
+    /// The filter could not be compiled.
+    #[error("the seccomp filter can't be compiled")]
+    Filter(#[from] seccompiler::BackendError),
+    /// The filter could not be loaded.
+    #[error("the seccomp filter can't be loaded")]
+    Load(#[from] seccompiler::Error),
+    /// Landlock refused.
+    #[error("Landlock refused a rule")]
+    Landlock(#[from] landlock::RulesetError),
+    /// Landlock is enforced in part.
+    #[error("Landlock is not fully enforced")]
+    Partial,
+    /// This processor is not one that the filter is written for.
+    #[error("cells need an x86_64 or aarch64 processor")]
+    Processor,
+}
+
+impl From<WallError> for io::Error {
+    fn from(error: WallError) -> Self {
+        Self::other(crate::chain(&error))
+    }
+}
+
+impl Filters {
+    /// Compiles what the plan denies.
+    ///
+    /// # Errors
+    /// See [`WallError`].
+    pub fn compile() -> Result<Self, WallError> {
+        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| WallError::Processor)?;
+        let answers = [(Answer::Eperm, libc::EPERM), (Answer::Enosys, libc::ENOSYS)];
+        let mut programmes = Vec::with_capacity(answers.len());
+        for (answer, errno) in answers {
+            let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+            for Denied { calls, when, .. } in DENIED.iter().filter(|denied| denied.answer == answer) {
+                let when = when.iter().map(|all| rule(all)).collect::<Result<Vec<_>, _>>()?;
+                for call in *calls {
+                    match number(call) {
+                        Some(Some(number)) => rules.entry(number).or_default().extend(when.iter().cloned()),
+                        Some(None) => {}
+                        None => return Err(WallError::UnknownCall(call)),
+                    }
+                }
+            }
+            let errno = SeccompAction::Errno(errno.cast_unsigned());
+            programmes.push(BpfProgram::try_from(SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?)?);
+        }
+        let text: String = programmes.iter().flatten().map(|line| format!("{:x} {:x} {:x} {:x}\n", line.code, line.jt, line.jf, line.k)).collect();
+        Ok(Self { programmes, digest: sha256(&[text.as_bytes()]).to_string() })
+    }
+
+    /// SHA-256 of the programmes, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Holds this process and all that it starts, for ever.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn load(&self) -> Result<(), WallError> {
+        self.programmes.iter().try_for_each(|programme| apply_filter(programme).map_err(Into::into))
+    }
+}
+
+fn rule(tests: &[Test]) -> Result<SeccompRule, seccompiler::BackendError> {
+    let condition = |test: &Test| match *test {
+        Test::Is(argument, value) => SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into()),
+        Test::IsNot(argument, value) => SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value.into()),
+        Test::Bits(argument, mask, value) => {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask.into()), value.into())
+        }
+    };
+    SeccompRule::new(tests.iter().map(condition).collect::<Result<_, _>>()?)
+}
+
+/// Holds this process and all that it starts to the plan's rules, for ever; says in words how.
+///
+/// # Errors
+/// A rule can't be enforced; the process may then be held by none.
+pub fn landlock(rules: &[LandlockRule]) -> Result<String, WallError> {
+    let level = CompatLevel::HardRequirement;
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(level)
+        .handle_access(AccessFs::from_all(ABI::V6))?
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?
+        .set_compatibility(level);
+    for LandlockRule { path, access } in rules {
+        // What the host lacks the cell lacks, and nothing needs to be left open for it.
+        let Ok(beneath) = PathFd::new(path) else { continue };
+        let rights = rights(*access);
+        let rights = if Path::new(path).is_dir() { rights } else { rights & AccessFs::from_file(ABI::V6) };
+        ruleset = ruleset.add_rule(PathBeneath::new(beneath, rights))?;
+    }
+    let status = ruleset.restrict_self()?;
+    if status.ruleset == RulesetStatus::FullyEnforced { Ok(format!("ABI {}, fully enforced", crate::sys::landlock_abi())) } else { Err(WallError::Partial) }
+}
+
+fn rights(access: Access) -> BitFlags<AccessFs> {
+    let list = BitFlags::from(AccessFs::ReadDir);
+    let read = list | AccessFs::ReadFile;
+    match access {
+        Access::List => list,
+        Access::Read => read,
+        Access::Run => read | AccessFs::Execute,
+        Access::Write => AccessFs::from_all(ABI::V6) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev),
+        Access::Device => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
+    }
+}
+
+/// The number of a call by its name: `None` for no known name, `Some(None)` for one that this processor does not have.
+fn number(name: &str) -> Option<Option<i64>> {
+    Some(Some(match name {
+        "clone3" => libc::SYS_clone3,
+        "clone" => libc::SYS_clone,
+        "unshare" => libc::SYS_unshare,
+        "setns" => libc::SYS_setns,
+        "socket" => libc::SYS_socket,
+        "socketpair" => libc::SYS_socketpair,
+        "ioctl" => libc::SYS_ioctl,
+        "personality" => libc::SYS_personality,
+        "ptrace" => libc::SYS_ptrace,
+        "process_vm_readv" => libc::SYS_process_vm_readv,
+        "process_vm_writev" => libc::SYS_process_vm_writev,
+        "process_madvise" => libc::SYS_process_madvise,
+        "pidfd_getfd" => libc::SYS_pidfd_getfd,
+        "kcmp" => libc::SYS_kcmp,
+        "io_uring_setup" => libc::SYS_io_uring_setup,
+        "io_uring_enter" => libc::SYS_io_uring_enter,
+        "io_uring_register" => libc::SYS_io_uring_register,
+        "userfaultfd" => libc::SYS_userfaultfd,
+        "memfd_secret" => libc::SYS_memfd_secret,
+        "keyctl" => libc::SYS_keyctl,
+        "add_key" => libc::SYS_add_key,
+        "request_key" => libc::SYS_request_key,
+        "bpf" => libc::SYS_bpf,
+        "perf_event_open" => libc::SYS_perf_event_open,
+        "mount" => libc::SYS_mount,
+        "umount2" => libc::SYS_umount2,
+        "pivot_root" => libc::SYS_pivot_root,
+        "chroot" => libc::SYS_chroot,
+        "fsopen" => libc::SYS_fsopen,
+        "fsconfig" => libc::SYS_fsconfig,
+        "fsmount" => libc::SYS_fsmount,
+        "fspick" => libc::SYS_fspick,
+        "open_tree" => libc::SYS_open_tree,
+        "move_mount" => libc::SYS_move_mount,
+        "mount_setattr" => libc::SYS_mount_setattr,
+        "name_to_handle_at" => libc::SYS_name_to_handle_at,
+        "open_by_handle_at" => libc::SYS_open_by_handle_at,
+        "fanotify_init" => libc::SYS_fanotify_init,
+        "quotactl" => libc::SYS_quotactl,
+        "quotactl_fd" => libc::SYS_quotactl_fd,
+        "init_module" => libc::SYS_init_module,
+        "finit_module" => libc::SYS_finit_module,
+        "delete_module" => libc::SYS_delete_module,
+        "kexec_load" => libc::SYS_kexec_load,
+        "kexec_file_load" => libc::SYS_kexec_file_load,
+        "reboot" => libc::SYS_reboot,
+        "swapon" => libc::SYS_swapon,
+        "swapoff" => libc::SYS_swapoff,
+        "acct" => libc::SYS_acct,
+        "syslog" => libc::SYS_syslog,
+        "vhangup" => libc::SYS_vhangup,
+        "settimeofday" => libc::SYS_settimeofday,
+        "clock_settime" => libc::SYS_clock_settime,
+        "clock_adjtime" => libc::SYS_clock_adjtime,
+        "adjtimex" => libc::SYS_adjtimex,
+        "sethostname" => libc::SYS_sethostname,
+        "setdomainname" => libc::SYS_setdomainname,
+        "migrate_pages" => libc::SYS_migrate_pages,
+        "move_pages" => libc::SYS_move_pages,
+        "lookup_dcookie" => libc::SYS_lookup_dcookie,
+        "nfsservctl" => libc::SYS_nfsservctl,
+        other => return number_on_x86(other),
+    }))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn number_on_x86(name: &str) -> Option<Option<i64>> {
+    Some(Some(match name {
+        "iopl" => libc::SYS_iopl,
+        "ioperm" => libc::SYS_ioperm,
+        "modify_ldt" => libc::SYS_modify_ldt,
+        "uselib" => libc::SYS_uselib,
+        "ustat" => libc::SYS_ustat,
+        "sysfs" => libc::SYS_sysfs,
+        "_sysctl" => libc::SYS__sysctl,
+        _ => return None,
+    }))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn number_on_x86(name: &str) -> Option<Option<i64>> {
+    const ABSENT: &[&str] = &["iopl", "ioperm", "modify_ldt", "uselib", "ustat", "sysfs", "_sysctl"];
+    ABSENT.contains(&name).then_some(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_that_the_plan_denies_has_a_number_and_the_filter_compiles() {
+        for denied in DENIED {
+            for call in denied.calls {
+                assert!(number(call).is_some(), "{call}");
+            }
+        }
+        let filters = Filters::compile().expect("the plan's filter compiles");
+        assert_eq!(filters.digest().len(), 64);
+        assert_eq!(number("read"), None, "control: a call that the plan does not name is unknown");
+    }
+}

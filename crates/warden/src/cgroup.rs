@@ -1,0 +1,206 @@
+//! A cell's control group: what it may use up, freezing it, and what it has used. Version 2 where the host has the controllers
+//! there, else version 1.
+//!
+//! It knows numbers and folders; which limits a permit gives is the plan's matter.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+use sulku_plan::Limits;
+
+/// The controllers that a cell needs, as version 1 names them.
+const V1_CONTROLLERS: [&str; 4] = ["pids", "memory", "cpu", "freezer"];
+const V2_CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
+/// The period over which processor time is shared out, in microseconds.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// Where the host keeps its control groups.
+#[derive(Debug, Clone)]
+pub enum Hierarchy {
+    /// One tree.
+    V2(PathBuf),
+    /// A tree for each controller, in the order of [`V1_CONTROLLERS`], and that of `cpuacct` if there is one.
+    V1 {
+        /// Pids, memory, cpu, freezer.
+        trees: [PathBuf; 4],
+        /// Processor time used.
+        cpuacct: Option<PathBuf>,
+    },
+}
+
+/// The control group of one cell.
+#[derive(Debug)]
+pub struct Group {
+    hierarchy: Hierarchy,
+    name: PathBuf,
+}
+
+/// What a cell has used.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Usage {
+    /// Processor time in milliseconds.
+    pub cpu_ms: u64,
+    /// Most memory at once, in bytes; 0 where the kernel does not tell.
+    pub memory_peak_bytes: u64,
+}
+
+/// Whether a cell's processes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Motion {
+    /// They run.
+    Thawed,
+    /// They stand still.
+    Frozen,
+}
+
+impl Hierarchy {
+    /// Finds the hierarchy in the host's mounts.
+    ///
+    /// # Errors
+    /// The names of the controllers that are nowhere to be found.
+    pub fn find() -> Result<Self, Vec<&'static str>> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let lines: Vec<Vec<&str>> = mounts.lines().map(|line| line.split(' ').collect()).collect();
+        let of_type = |kind: &'static str| lines.iter().filter(move |line| line.get(2) == Some(&kind) && line.len() > 3);
+        for line in of_type("cgroup2") {
+            let available = fs::read_to_string(Path::new(line[1]).join("cgroup.controllers")).unwrap_or_default();
+            if V2_CONTROLLERS.iter().all(|wanted| available.split_whitespace().any(|found| found == *wanted)) {
+                return Ok(Self::V2(line[1].into()));
+            }
+        }
+        let tree = |controller: &str| of_type("cgroup").find(|line| line[3].split(',').any(|option| option == controller)).map(|line| PathBuf::from(line[1]));
+        match V1_CONTROLLERS.map(tree) {
+            [Some(pids), Some(memory), Some(cpu), Some(freezer)] => Ok(Self::V1 { trees: [pids, memory, cpu, freezer], cpuacct: tree("cpuacct") }),
+            found => Err(V1_CONTROLLERS.into_iter().zip(found).filter(|(_, tree)| tree.is_none()).map(|(name, _)| name).collect()),
+        }
+    }
+
+    /// In words, for the operator.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::V2(root) => format!("version 2 at {}", root.display()),
+            Self::V1 { trees, .. } => format!("version 1: {}", trees.iter().map(|tree| tree.display().to_string()).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    fn roots(&self) -> Vec<&PathBuf> {
+        match self {
+            Self::V2(root) => vec![root],
+            Self::V1 { trees, cpuacct } => trees.iter().chain(cpuacct).collect(),
+        }
+    }
+
+    /// Makes the group of a cell with its limits.
+    ///
+    /// # Errors
+    /// The kernel refused; what was made is removed.
+    pub fn make(&self, instance: &str, cell: &str, limits: &Limits) -> io::Result<Group> {
+        let parent = PathBuf::from(format!("sulku-{instance}"));
+        let group = Group { hierarchy: self.clone(), name: parent.join(cell) };
+        for root in self.roots() {
+            fs::create_dir_all(root.join(&parent))?;
+            if let Self::V2(root) = self {
+                for folder in [root.clone(), root.join(&parent)] {
+                    fs::write(folder.join("cgroup.subtree_control"), "+pids +memory +cpu")?;
+                }
+            }
+        }
+        group.set(limits).inspect_err(|_| {
+            group.remove();
+        })?;
+        Ok(group)
+    }
+
+    /// Removes the cells' groups that an earlier warden of this instance left when it died. Their processes died with it.
+    pub fn sweep(&self, instance: &str) {
+        let of = |root: &PathBuf| fs::read_dir(root.join(format!("sulku-{instance}"))).into_iter().flatten().flatten();
+        for folder in self.roots().into_iter().flat_map(of).map(|entry| entry.path()).filter(|path| path.is_dir()) {
+            if let Err(error) = fs::remove_dir(&folder) {
+                tracing::warn!(folder = %folder.display(), %error, "a control group of an earlier warden could not be removed");
+            }
+        }
+    }
+}
+
+impl Group {
+    fn set(&self, limits: &Limits) -> io::Result<()> {
+        let quota_us = u64::from(limits.cpu_percent) * CPU_PERIOD_US / 100;
+        match &self.hierarchy {
+            Hierarchy::V2(root) => {
+                let folder = root.join(&self.name);
+                fs::create_dir(&folder)?;
+                fs::write(folder.join("pids.max"), limits.processes.to_string())?;
+                fs::write(folder.join("memory.max"), limits.memory_bytes.to_string())?;
+                fs::write(folder.join("cpu.max"), format!("{quota_us} {CPU_PERIOD_US}"))
+            }
+            Hierarchy::V1 { trees: [pids, memory, cpu, freezer], cpuacct } => {
+                for root in [pids, memory, cpu, freezer].into_iter().chain(cpuacct) {
+                    // Two controllers may share one tree.
+                    match fs::create_dir(root.join(&self.name)) {
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        other => other?,
+                    }
+                }
+                fs::write(pids.join(&self.name).join("pids.max"), limits.processes.to_string())?;
+                fs::write(memory.join(&self.name).join("memory.limit_in_bytes"), limits.memory_bytes.to_string())?;
+                fs::write(cpu.join(&self.name).join("cpu.cfs_period_us"), CPU_PERIOD_US.to_string())?;
+                fs::write(cpu.join(&self.name).join("cpu.cfs_quota_us"), quota_us.to_string())
+            }
+        }
+    }
+
+    fn folders(&self) -> Vec<PathBuf> {
+        self.hierarchy.roots().into_iter().map(|root| root.join(&self.name)).collect()
+    }
+
+    /// Puts a process, and all it will start, into the group.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn hold(&self, pid: Pid) -> io::Result<()> {
+        self.folders().iter().try_for_each(|folder| fs::write(folder.join("cgroup.procs"), pid.as_raw_nonzero().to_string()))
+    }
+
+    /// Freezes or thaws all of the group.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_motion(&self, motion: Motion) -> io::Result<()> {
+        match (&self.hierarchy, motion) {
+            (Hierarchy::V2(root), Motion::Frozen) => fs::write(root.join(&self.name).join("cgroup.freeze"), "1"),
+            (Hierarchy::V2(root), Motion::Thawed) => fs::write(root.join(&self.name).join("cgroup.freeze"), "0"),
+            (Hierarchy::V1 { trees, .. }, Motion::Frozen) => fs::write(trees[3].join(&self.name).join("freezer.state"), "FROZEN"),
+            (Hierarchy::V1 { trees, .. }, Motion::Thawed) => fs::write(trees[3].join(&self.name).join("freezer.state"), "THAWED"),
+        }
+    }
+
+    /// What the group has used so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let number = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0_u64);
+        match &self.hierarchy {
+            Hierarchy::V2(root) => {
+                let folder = root.join(&self.name);
+                let stat = fs::read_to_string(folder.join("cpu.stat")).unwrap_or_default();
+                let used_us = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")).and_then(|text| text.parse().ok()).unwrap_or(0_u64);
+                Usage { cpu_ms: used_us / 1_000, memory_peak_bytes: number(folder.join("memory.peak")) }
+            }
+            Hierarchy::V1 { trees: [_, memory, ..], cpuacct } => {
+                let used_ns = cpuacct.as_ref().map_or(0, |root| number(root.join(&self.name).join("cpuacct.usage")));
+                Usage { cpu_ms: used_ns / 1_000_000, memory_peak_bytes: number(memory.join(&self.name).join("memory.max_usage_in_bytes")) }
+            }
+        }
+    }
+
+    /// Removes the group; returns the folders that are still there.
+    pub fn remove(&self) -> Vec<PathBuf> {
+        let gone = |folder: &PathBuf| match fs::remove_dir(folder) {
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(()) => true,
+        };
+        self.folders().into_iter().filter(|folder| !gone(folder)).collect()
+    }
+}

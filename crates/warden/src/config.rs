@@ -1,0 +1,267 @@
+//! The warden's configuration: one TOML file that only root can write.
+//!
+//! Every error says file, line, column and what to do. It names no person and no permit; those come from the permits' folder.
+
+use std::fmt;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use sulku_audit::Verifier;
+use toml::Spanned;
+
+use crate::network::overlap;
+
+/// The longest file that is looked at.
+const CONFIG_BYTES_MAX: u64 = 256 * 1024;
+/// A name that becomes part of interface and cgroup names.
+const NAME_BYTES_MAX: usize = 8;
+/// Workspaces, and so user ids, that one warden serves.
+pub const CELL_UIDS: u32 = 65_536;
+
+/// All that the warden is told.
+#[derive(Debug)]
+pub struct Config {
+    /// Its name on this host; several wardens have several.
+    pub instance: String,
+    /// Where the gateway connects.
+    pub socket: PathBuf,
+    /// The gateway's user id; no other may connect.
+    pub gateway_uid: u32,
+    /// Where the ledger listens.
+    pub ledger_socket: PathBuf,
+    /// The ledger's public key; its name is the ledger's origin.
+    pub ledger_key: Verifier,
+    /// The warden's own copy of the permits.
+    pub permits: PathBuf,
+    /// Where the workspaces' folders are.
+    pub workspaces: PathBuf,
+    /// Addresses of cells.
+    pub cell_network: Ipv4Net,
+    /// The first of the user ids on the host that workspaces get.
+    pub cell_uid_base: u32,
+    /// How long cells stay, frozen, after the gateway was lost.
+    pub gateway_lost_grace: Duration,
+    /// Networks kept ready.
+    pub pool: usize,
+    /// Cells at once.
+    pub cells_max: usize,
+    /// Ways out of the router.
+    pub uplinks: Vec<Uplink>,
+}
+
+/// A way out of the router.
+#[derive(Debug)]
+pub struct Uplink {
+    /// Its name.
+    pub name: String,
+    /// The router's address on it.
+    pub router_address: Ipv4Net,
+    /// The address at the far end.
+    pub peer_address: Ipv4Net,
+    /// Where the far end is.
+    pub peer: Peer,
+    /// What is reached over it.
+    pub routes: Vec<Ipv4Net>,
+    instance: String,
+}
+
+impl Uplink {
+    /// The interface's name at the far end.
+    #[must_use]
+    pub fn peer_interface(&self) -> String {
+        format!("{}-{}", self.instance, self.name)
+    }
+}
+
+/// Where an uplink's far end is.
+#[derive(Debug)]
+pub enum Peer {
+    /// In the network namespace in which the warden was started.
+    Host,
+    /// In the network namespace that this file stands for.
+    Namespace(PathBuf),
+}
+
+/// A configuration that can't be used: where, what, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}:{line}:{column}: {what}; {help}")]
+pub struct ConfigError {
+    file: String,
+    line: usize,
+    column: usize,
+    what: String,
+    help: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    instance: Spanned<String>,
+    socket: Spanned<PathBuf>,
+    gateway_uid: u32,
+    ledger_socket: Spanned<PathBuf>,
+    ledger_origin: Spanned<String>,
+    ledger_key: Spanned<PathBuf>,
+    permits: Spanned<PathBuf>,
+    workspaces: Spanned<PathBuf>,
+    cell_network: Spanned<Ipv4Net>,
+    cell_uid_base: Spanned<u32>,
+    gateway_lost_grace_s: Spanned<u64>,
+    pool: Spanned<usize>,
+    cells_max: Spanned<usize>,
+    #[serde(default)]
+    uplink: Vec<UplinkTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UplinkTable {
+    name: Spanned<String>,
+    router_address: Spanned<Ipv4Net>,
+    peer_address: Spanned<Ipv4Net>,
+    peer_namespace: Spanned<String>,
+    routes: Vec<Ipv4Net>,
+}
+
+struct Reader<'a> {
+    file: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn error(&self, span: &Range<usize>, what: impl fmt::Display, help: impl fmt::Display) -> ConfigError {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        ConfigError { file: self.file.display().to_string(), line, column, what: what.to_string(), help: help.to_string() }
+    }
+
+    fn name(&self, name: &Spanned<String>) -> Result<String, ConfigError> {
+        let text = name.get_ref();
+        let good = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if good {
+            Ok(text.clone())
+        } else {
+            Err(self.error(&name.span(), format!("{text:?} is no name"), format!("write 1 to {NAME_BYTES_MAX} of a-z 0-9")))
+        }
+    }
+
+    fn absolute(&self, path: Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
+        let span = path.span();
+        let path = path.into_inner();
+        let plain = path.is_absolute() && path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
+        if plain { Ok(path) } else { Err(self.error(&span, format!("{} is no absolute path", path.display()), "write one that begins with / and has no ..")) }
+    }
+
+    fn folder_of_root(&self, path: Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
+        let span = path.span();
+        let path = self.absolute(path)?;
+        let found = std::fs::metadata(&path).map_err(|error| self.error(&span, format!("{}: {error}", path.display()), "make the folder"))?;
+        if found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0 {
+            Ok(path)
+        } else {
+            let what = format!("{} is not a folder that only root can write", path.display());
+            Err(self.error(&span, what, format!("chown root:root {0} && chmod go-w {0}", path.display())))
+        }
+    }
+
+    fn within<T: PartialOrd + fmt::Display + Copy>(&self, value: &Spanned<T>, range: std::ops::RangeInclusive<T>) -> Result<T, ConfigError> {
+        let number = *value.get_ref();
+        let what = format!("{number} is out of bounds");
+        if range.contains(&number) { Ok(number) } else { Err(self.error(&value.span(), what, format!("write {} to {}", range.start(), range.end()))) }
+    }
+
+    fn uplink(&self, table: UplinkTable, instance: &str, cells: &Ipv4Net) -> Result<Uplink, ConfigError> {
+        let UplinkTable { name, router_address, peer_address, peer_namespace, routes } = table;
+        let (router, peer_end) = (*router_address.get_ref(), *peer_address.get_ref());
+        if router.trunc() != peer_end.trunc() || router.addr() == peer_end.addr() || router.prefix_len() > 31 {
+            let help = "write two addresses of one network, as in \"10.211.0.1/30\" and \"10.211.0.2/30\"";
+            return Err(self.error(&peer_address.span(), "the two ends are not on one network", help));
+        }
+        if overlap(&router.trunc(), cells) {
+            return Err(self.error(&router_address.span(), "the uplink lies inside cell_network", "give the uplink another network"));
+        }
+        let peer = match peer_namespace.get_ref().as_str() {
+            "host" => Peer::Host,
+            path if path.starts_with('/') => Peer::Namespace(path.into()),
+            _ => return Err(self.error(&peer_namespace.span(), "this is no namespace", "write \"host\" or a file as in \"/run/netns/uplink\"")),
+        };
+        Ok(Uplink { name: self.name(&name)?, router_address: router, peer_address: peer_end, peer, routes, instance: instance.to_owned() })
+    }
+}
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// The first thing wrong with it.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error: std::io::Error| Reader { file, text: "" }.error(&(0..0), error, "name a file that root can read");
+        let found = std::fs::metadata(file).map_err(unreadable)?;
+        if found.uid() != 0 || found.mode() & 0o022 != 0 || found.len() > CONFIG_BYTES_MAX {
+            let help = format!("chown root:root {0} && chmod go-w {0}", file.display());
+            return Err(Reader { file, text: "" }.error(&(0..0), "somebody else than root can write this file", help));
+        }
+        let text = std::fs::read_to_string(file).map_err(unreadable)?;
+        Self::parse(&Reader { file, text: &text })
+    }
+
+    fn parse(reader: &Reader<'_>) -> Result<Self, ConfigError> {
+        let document: Document = toml::from_str(reader.text).map_err(|error| {
+            reader.error(&error.span().unwrap_or(0..0), error.message().trim().replace('\n', ", "), "see config/warden.toml for what belongs here")
+        })?;
+        let Document {
+            instance,
+            socket,
+            gateway_uid,
+            ledger_socket,
+            ledger_origin,
+            ledger_key,
+            permits,
+            workspaces,
+            cell_network,
+            cell_uid_base,
+            gateway_lost_grace_s,
+            pool,
+            cells_max,
+            uplink,
+        } = document;
+        let instance = reader.name(&instance)?;
+        let cells = cell_network.get_ref().trunc();
+        if cells.prefix_len() > 30 || cells.prefix_len() < 8 {
+            return Err(reader.error(&cell_network.span(), "cell_network has an unusable size", "write a prefix of 8 to 30, as in \"10.210.0.0/16\""));
+        }
+        let uplinks = uplink.into_iter().map(|table| reader.uplink(table, &instance, &cells)).collect::<Result<Vec<_>, _>>()?;
+        let key_span = ledger_key.span();
+        let key_file = reader.absolute(ledger_key)?;
+        let key_text = std::fs::read_to_string(&key_file)
+            .map_err(|error| reader.error(&key_span, format!("{}: {error}", key_file.display()), "put the ledger's public key there: sulku audit keygen"))?;
+        let key: Verifier = key_text
+            .trim()
+            .parse()
+            .map_err(|error| reader.error(&key_span, format!("{}: {error}", key_file.display()), "it holds one line, as in origin+12345678+A…"))?;
+        if key.name() != ledger_origin.get_ref() {
+            let what = format!("the key is of {:?}, not of {:?}", key.name(), ledger_origin.get_ref());
+            return Err(reader.error(&ledger_origin.span(), what, "write the origin that the ledger's own configuration has"));
+        }
+        Ok(Self {
+            socket: reader.absolute(socket)?,
+            gateway_uid,
+            ledger_socket: reader.absolute(ledger_socket)?,
+            ledger_key: key,
+            permits: reader.folder_of_root(permits)?,
+            workspaces: reader.folder_of_root(workspaces)?,
+            cell_network: cells,
+            cell_uid_base: reader.within(&cell_uid_base, 65_536..=u32::MAX - CELL_UIDS - 1)?,
+            gateway_lost_grace: Duration::from_secs(reader.within(&gateway_lost_grace_s, 0..=3_600)?),
+            pool: reader.within(&pool, 0..=256)?,
+            cells_max: reader.within(&cells_max, 1..=4_096)?,
+            uplinks,
+            instance,
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! What follows from cells: their words, their ends, and time.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use sulku_audit::{CloseReason, Event, Receipt};
+use sulku_permit::SessionId;
+use sulku_plan::order::Report;
+
+use super::{BUILD_WITHIN, ENDED_STAYS, GONE_WITHIN, Mode, Warden};
+use crate::cell::{Outcome, Phase, Remains, Said};
+use crate::ledger::Pending;
+
+impl Warden {
+    pub(super) fn hear_cell(&mut self, session: SessionId) {
+        let Some(cell) = self.cells.get_mut(&session) else { return };
+        let Some(said) = cell.hear() else { return };
+        match (&cell.phase, said) {
+            (Phase::Building(_), Said::Unmapped) => {
+                if let Err(error) = cell.map() {
+                    self.fail(session, format!("could not map the cell's user: {error}"));
+                }
+            }
+            (Phase::Building(_), Said::Ready { landlock }) if cell.master.is_some() => {
+                let draft = cell.launched(landlock, self.filters.digest());
+                if let Some(pending) = self.record(draft)
+                    && let Some(cell) = self.cells.get_mut(&session)
+                {
+                    cell.phase = Phase::AwaitingReceipt(pending);
+                    cell.recorded = true;
+                }
+            }
+            (Phase::Starting, Said::Running) => {
+                cell.phase = Phase::Running;
+                // The warden keeps a copy of the terminal's master, so that the session can outlive its gateway.
+                let master = cell.master.as_ref().and_then(|master| master.as_fd().try_clone_to_owned().ok());
+                match master {
+                    Some(master) => self.report_with(&Report::Launched { session }, Some(master)),
+                    None => self.fail(session, "the terminal could not be handed over".to_owned()),
+                }
+            }
+            (Phase::Building(_) | Phase::Starting, Said::Failed { step, error }) => self.fail(session, format!("could not {step}: {error}")),
+            // A dying cell may still say what it had begun to say.
+            (Phase::Dying(..) | Phase::Vanishing(..) | Phase::Ended(_), _) => {}
+            (_, said) => self.fail(session, format!("the cell's first process spoke out of turn: {said:?}")),
+        }
+    }
+
+    /// The record of a launch is durable: the cell may reach the world, and run.
+    pub(super) fn release(&mut self, pending: Pending, receipt: &Receipt) {
+        let waits = |phase: &Phase| matches!(phase, Phase::AwaitingReceipt(waits) if *waits == pending);
+        let Some((session, cell)) = self.cells.iter_mut().find(|(_, cell)| waits(&cell.phase)) else { return };
+        let session = *session;
+        let lasts = Duration::try_from(cell.ends.0.duration_since(Timestamp::now())).unwrap_or_default();
+        let released = self.router.elements.admit(&cell.grant, lasts).and_then(|()| cell.release(receipt));
+        cell.phase = Phase::Starting;
+        if let Err(error) = released {
+            self.fail(session, format!("could not release the cell: {error}"));
+        }
+    }
+
+    /// The cell never ran anything; the launch is refused once nothing of it is left.
+    fn fail(&mut self, session: SessionId, reason: String) {
+        tracing::error!(%session, reason, "a cell could not be built");
+        self.end_as(session, Outcome::Refused(reason));
+    }
+
+    /// The cell is to go.
+    pub(super) fn reap(&mut self, session: SessionId, reason: CloseReason) {
+        let running = self.cells.get(&session).is_some_and(|cell| matches!(cell.phase, Phase::Running | Phase::Ended(_)));
+        let outcome = if running { Outcome::Reaped(reason) } else { Outcome::Refused("the cell was ended before it ran".to_owned()) };
+        self.end_as(session, outcome);
+    }
+
+    pub(super) fn reap_all(&mut self, reason: CloseReason) {
+        let sessions: Vec<_> = self.cells.keys().copied().collect();
+        sessions.into_iter().for_each(|session| self.reap(session, reason));
+    }
+
+    fn end_as(&mut self, session: SessionId, outcome: Outcome) {
+        let Some(cell) = self.cells.get_mut(&session) else { return };
+        if !cell.is_alive() {
+            return;
+        }
+        // Its network first: from here on not a packet passes, whatever its processes do.
+        if let Err(error) = self.router.elements.revoke(&cell.grant) {
+            tracing::error!(%session, %error, "a session's elements could not be removed; they time out with it");
+        }
+        if matches!(cell.phase, Phase::Ended(_)) {
+            self.clear(session, outcome);
+        } else {
+            cell.kill();
+            cell.phase = Phase::Dying(Instant::now(), outcome);
+        }
+    }
+
+    pub(super) fn process_ended(&mut self, session: SessionId) {
+        let Some(cell) = self.cells.get_mut(&session) else { return };
+        let Some(status) = cell.ended() else { return };
+        match &cell.phase {
+            Phase::Running => {
+                cell.phase = Phase::Ended(Instant::now());
+                if let Err(error) = self.router.elements.revoke(&cell.grant) {
+                    tracing::error!(%session, %error, "a session's elements could not be removed; they time out with it");
+                }
+                self.report(&Report::Exited { session, status });
+            }
+            Phase::Dying(_, outcome) => {
+                let outcome = outcome.clone();
+                self.clear(session, outcome);
+            }
+            Phase::Building(_) | Phase::AwaitingReceipt(_) | Phase::Starting => {
+                // Its last words say more than its status; they come first if there are any.
+                while self.cells.get(&session).is_some_and(|cell| cell.is_alive() && cell.has_words()) {
+                    self.hear_cell(session);
+                }
+                let outcome = match self.cells.get(&session).map(|cell| &cell.phase) {
+                    Some(Phase::Dying(_, outcome)) => outcome.clone(),
+                    _ => Outcome::Refused(format!("the cell's first process ended with status {status}")),
+                };
+                if let Some(cell) = self.cells.get(&session)
+                    && let Err(error) = self.router.elements.revoke(&cell.grant)
+                {
+                    tracing::error!(%session, %error, "a session's elements could not be removed; they time out with it");
+                }
+                self.clear(session, outcome);
+            }
+            Phase::Ended(_) | Phase::Vanishing(..) => {}
+        }
+    }
+
+    /// No process is left: ends its flows, tells what is untold, and lets go of what it had.
+    fn clear(&mut self, session: SessionId, outcome: Outcome) {
+        let Some(cell) = self.cells.get_mut(&session) else { return };
+        if let Err(error) = self.watch.end_flows(cell.grant.mark) {
+            tracing::error!(%session, %error, "a session's flows could not be ended");
+        }
+        self.look_to_the_end();
+        let Some(cell) = self.cells.get_mut(&session) else { return };
+        let untold: Vec<_> = cell.denials.rest().into_iter().map(|event| cell.draft(event)).collect();
+        let remains = cell.clear();
+        cell.phase = Phase::Vanishing(Instant::now(), outcome, remains);
+        for draft in untold {
+            self.record(draft);
+        }
+    }
+
+    /// What the passing of time brings.
+    pub(super) fn pass_time(&mut self) {
+        let (now, clock) = (Instant::now(), Timestamp::now());
+        let mut due = Vec::new();
+        let mut late = Vec::new();
+        let mut told = Vec::new();
+        for (session, cell) in &mut self.cells {
+            told.extend(cell.denials.due(now).into_iter().map(|event| (*session, event)));
+            match &cell.phase {
+                Phase::Building(since) if now.duration_since(*since) > BUILD_WITHIN => late.push((*session, "the cell did not build itself in time")),
+                Phase::Running if clock >= cell.ends.0 => due.push((*session, cell.ends.1)),
+                Phase::Running | Phase::Ended(_) if cell.orphaned_until.is_some_and(|until| now >= until) => due.push((*session, CloseReason::GatewayLost)),
+                Phase::Ended(since) if now.duration_since(*since) > ENDED_STAYS => due.push((*session, CloseReason::ShellExited)),
+                _ => {}
+            }
+        }
+        for (session, event) in told {
+            if let Some(cell) = self.cells.get(&session) {
+                let draft = cell.draft(event);
+                self.record(draft);
+            }
+        }
+        late.into_iter().for_each(|(session, reason)| self.fail(session, reason.to_owned()));
+        due.into_iter().for_each(|(session, reason)| self.reap(session, reason));
+        self.look_after_the_dying(now);
+        self.look_after_the_ledger();
+    }
+
+    fn look_after_the_dying(&mut self, now: Instant) {
+        let sessions: Vec<_> = self.cells.keys().copied().collect();
+        for session in sessions {
+            let Some(cell) = self.cells.get_mut(&session) else { continue };
+            match &mut cell.phase {
+                Phase::Dying(since, outcome) if now.duration_since(*since) > GONE_WITHIN => {
+                    let outcome = outcome.clone();
+                    let pid = cell.pid();
+                    self.clear(session, outcome);
+                    if let Some(Phase::Vanishing(_, _, remains)) = self.cells.get_mut(&session).map(|cell| &mut cell.phase) {
+                        remains.leftovers.push(format!("process {pid}"));
+                    }
+                }
+                Phase::Vanishing(since, outcome, remains) => {
+                    let here = self.router.has_link(&cell.link);
+                    if here && now.duration_since(*since) <= GONE_WITHIN {
+                        continue;
+                    }
+                    if here {
+                        remains.leftovers.push(format!("network link of address {}", cell.address));
+                    }
+                    let (outcome, remains) = (outcome.clone(), std::mem::take(remains));
+                    self.bury(session, outcome, remains);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// All of it is gone, or named as left.
+    fn bury(&mut self, session: SessionId, outcome: Outcome, remains: Remains) {
+        let Some(cell) = self.cells.remove(&session) else { return };
+        if remains.leftovers.is_empty() {
+            self.pool.forget(cell.link.slot);
+        }
+        let Remains { usage, leftovers } = remains;
+        let reason = match &outcome {
+            Outcome::Reaped(reason) => *reason,
+            Outcome::Refused(_) => CloseReason::CellFailed,
+        };
+        if cell.recorded {
+            let event = Event::CellReaped { reason, cpu_ms: usage.cpu_ms, memory_peak_bytes: usage.memory_peak_bytes, leftovers: leftovers.clone() };
+            self.record(cell.draft(event));
+        }
+        let orphan = cell.orphaned_until.is_some();
+        match outcome {
+            Outcome::Reaped(_) if orphan => {}
+            Outcome::Reaped(_) => self.report(&Report::Reaped { session, leftovers }),
+            Outcome::Refused(reason) if orphan || matches!(self.mode, Mode::Stopping(_)) => tracing::warn!(%session, reason, "a cell never ran"),
+            Outcome::Refused(reason) => {
+                let about = cell.draft(Event::OrderRefused { order: String::new(), reason: String::new() });
+                self.refuse("launch", Some(session), Some(about), reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The warden's one loop: waits for something to happen, does what follows, never waits for anything else.
+//!
+//! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger and the router in `record`.
+
+mod cells;
+mod orders;
+mod record;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sulku_audit::{CloseReason, Draft, Event};
+use sulku_permit::SessionId;
+
+use crate::cell::{Cell, Filters};
+use crate::cgroup::Hierarchy;
+use crate::config::{Config, ConfigError};
+use crate::gateway::{Gateway, Listener};
+use crate::ledger::{Ledger, LedgerError};
+use crate::network::{NetworkError, Pool, Router, Watch, ruleset_digest};
+use crate::permits::Permits;
+use crate::verdict::Judge;
+use crate::{RUNG, doctor, sys};
+
+/// How often time-outs are looked at when nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+/// How often the kernel is asked whether a cell's link is gone, while one is going.
+const VANISHING_TICK: Duration = Duration::from_millis(5);
+/// How long cells stay frozen for a ledger that is away.
+const LEDGER_AWAY_MAX: Duration = Duration::from_secs(30);
+/// How long a cell may take to build itself; milliseconds are usual.
+const BUILD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a cell whose shell has ended waits for the gateway to end it.
+const ENDED_STAYS: Duration = Duration::from_secs(120);
+/// How long processes may take to die, and after that the network to vanish, before they are named as leftovers.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the warden takes at most to reap all cells when it stops.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Why the warden did not start or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The host lacks something.
+    #[error("this host can't hold cells: {0}; run sulku-warden doctor")]
+    Host(String),
+    /// The network is not as it must be.
+    #[error("the network can't be made")]
+    Network(#[from] NetworkError),
+    /// The ledger can't be relied on.
+    #[error("the ledger can't be relied on")]
+    Ledger(#[from] LedgerError),
+    /// The seccomp filter does not compile.
+    #[error("the seccomp filter can't be made: {0}")]
+    Filter(String),
+    /// The socket for the gateway can't be made, or another basic thing failed.
+    #[error("could not {step}")]
+    System {
+        /// What.
+        step: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Cells could not be recorded any more and were ended.
+    #[error("the ledger stayed away for {} s; all cells were ended", LEDGER_AWAY_MAX.as_secs())]
+    Unrecorded,
+}
+
+/// Whether launches are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// They are.
+    Serving,
+    /// The ledger is away since then; nothing runs.
+    Unrecorded(Instant),
+    /// The warden was told to stop; then it goes.
+    Stopping(Instant),
+}
+
+struct Warden {
+    config: Config,
+    hierarchy: Hierarchy,
+    filters: Filters,
+    judge: Judge,
+    ledger: Ledger,
+    router: Router,
+    watch: Watch,
+    pool: Pool,
+    listener: Listener,
+    signals: OwnedFd,
+    gateway: Option<Gateway>,
+    cells: BTreeMap<SessionId, Cell>,
+    /// Sessions whose flows may still be reported as ended: their mark, and their draft without an event.
+    next_mark: u32,
+    mode: Mode,
+}
+
+/// What a descriptor that became readable stands for.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    Gateway,
+    Ledger,
+    Watch,
+    Channel(SessionId),
+    Process(SessionId),
+}
+
+/// Runs a warden until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it did not start, or why it had to end all cells.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let system = |step| move |source| RunError::System { step, source };
+    let signals = sys::signals(&[libc::SIGTERM, libc::SIGINT]).map_err(system("watch signals"))?;
+    let missing: Vec<_> = doctor::examine().into_iter().filter_map(|check| check.missing).collect();
+    if !missing.is_empty() {
+        return Err(RunError::Host(missing.join("; ")));
+    }
+    let hierarchy = Hierarchy::find().map_err(|missing| RunError::Host(missing.join(", ")))?;
+    let filters = Filters::compile().map_err(|error| RunError::Filter(crate::chain(&error)))?;
+    let listener = Listener::at(&config.socket, config.gateway_uid).map_err(system("listen for the gateway"))?;
+    hierarchy.sweep(&config.instance);
+    let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
+    let (router, watch) = Router::make(&config.uplinks)?;
+    ledger.append(Draft::new(Event::WardenStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        rung: RUNG.to_owned(),
+        kernel: doctor::kernel(),
+        landlock_abi: sys::landlock_abi(),
+        ruleset: ruleset_digest(),
+    }))?;
+    ledger.settle()?;
+    let judge = Judge::new(config.ledger_key.clone(), Permits::in_folder(config.permits.clone()), Timestamp::now());
+    let pool = Pool::new(config.cell_network, config.pool);
+    let mut warden = Warden {
+        hierarchy,
+        filters,
+        judge,
+        ledger,
+        router,
+        watch,
+        pool,
+        listener,
+        signals,
+        gateway: None,
+        cells: BTreeMap::new(),
+        next_mark: 1,
+        mode: Mode::Serving,
+        config,
+    };
+    tracing::info!(instance = warden.config.instance, rung = RUNG, "the warden serves");
+    warden.serve()
+}
+
+impl Warden {
+    fn serve(&mut self) -> Result<(), RunError> {
+        loop {
+            let ready = self.wait();
+            let idle = ready.is_empty();
+            for source in ready {
+                self.attend(source);
+            }
+            self.pass_time();
+            match self.mode {
+                Mode::Serving if idle && self.pool.wants_more() => {
+                    if let Err(error) = self.pool.fill(self.router.home(), self.router.links()) {
+                        tracing::error!(error = crate::chain(&error), "a cell's network could not be made");
+                    }
+                }
+                Mode::Serving => {}
+                Mode::Unrecorded(since) if since.elapsed() > LEDGER_AWAY_MAX => return self.leave_unrecorded(),
+                Mode::Unrecorded(_) => {}
+                Mode::Stopping(since) if self.cells.is_empty() || since.elapsed() > STOP_WITHIN => return self.leave(),
+                Mode::Stopping(_) => {}
+            }
+        }
+    }
+
+    /// Waits for something to happen, and says where.
+    fn wait(&self) -> Vec<Source> {
+        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = vec![
+            (Source::Signals, self.signals.as_fd(), PollFlags::IN),
+            (Source::Listener, self.listener.as_fd(), PollFlags::IN),
+        ];
+        if let Some(ledger) = self.ledger.descriptor() {
+            watched.push((Source::Ledger, ledger, PollFlags::IN | write_if(self.ledger.wants_to_write())));
+        }
+        // While the ledger has much to do, what makes entries waits.
+        if !self.ledger.is_busy() {
+            watched.extend(self.watch.descriptors().map(|fd| (Source::Watch, fd, PollFlags::IN)));
+            watched.extend(self.gateway.iter().map(|gateway| (Source::Gateway, gateway.as_fd(), PollFlags::IN | write_if(gateway.wants_to_write()))));
+        }
+        for (session, cell) in &self.cells {
+            watched.extend(cell.channel().map(|fd| (Source::Channel(*session), fd, PollFlags::IN)));
+            watched.extend(cell.pidfd().map(|fd| (Source::Process(*session), fd, PollFlags::IN)));
+        }
+        let mut fds: Vec<_> = watched.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+        let wait = self.wait_at_most();
+        let timeout = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(1), tv_nsec: wait.subsec_nanos().into() };
+        if poll(&mut fds, Some(&timeout)).is_err() {
+            return Vec::new();
+        }
+        watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|((source, _, _), _)| *source).collect()
+    }
+
+    fn wait_at_most(&self) -> Duration {
+        if self.mode == Mode::Serving && self.pool.wants_more() {
+            return Duration::ZERO;
+        }
+        if self.cells.values().any(Cell::is_vanishing) { VANISHING_TICK } else { TICK }
+    }
+
+    fn attend(&mut self, source: Source) {
+        match source {
+            Source::Signals => {
+                let mut news = [0; 256];
+                let _drained = rustix::io::read(&self.signals, &mut news);
+                self.stop();
+            }
+            Source::Listener => self.greet(),
+            Source::Gateway => self.hear_gateway(),
+            Source::Ledger => self.hear_ledger(),
+            Source::Watch => self.look(),
+            Source::Channel(session) => self.hear_cell(session),
+            Source::Process(session) => self.process_ended(session),
+        }
+    }
+
+    fn stop(&mut self) {
+        if matches!(self.mode, Mode::Stopping(_)) {
+            return;
+        }
+        tracing::info!(cells = self.cells.len(), "the warden was told to stop");
+        self.mode = Mode::Stopping(Instant::now());
+        self.reap_all(CloseReason::Drain);
+    }
+
+    fn leave(&mut self) -> Result<(), RunError> {
+        let reason = if self.cells.is_empty() { "told to stop".to_owned() } else { format!("told to stop; {} cells would not go", self.cells.len()) };
+        self.ledger.append(Draft::new(Event::WardenStopped { reason }))?;
+        self.ledger.settle()?;
+        if let Some(gateway) = &mut self.gateway {
+            let _gone_already = gateway.flush();
+        }
+        let _gone_already = std::fs::remove_file(&self.config.socket);
+        Ok(())
+    }
+
+    /// The ledger stayed away: everything ends, and nobody can be told but by the exit status.
+    fn leave_unrecorded(&mut self) -> Result<(), RunError> {
+        self.reap_all(CloseReason::AuditFailed);
+        let until = Instant::now() + GONE_WITHIN;
+        while !self.cells.is_empty() && Instant::now() < until {
+            for source in self.wait() {
+                if let Source::Process(session) = source {
+                    self.process_ended(session);
+                }
+            }
+            self.pass_time();
+        }
+        Err(RunError::Unrecorded)
+    }
+}
+
+fn write_if(wanted: bool) -> PollFlags {
+    if wanted { PollFlags::OUT } else { PollFlags::empty() }
+}

@@ -1,0 +1,199 @@
+//! What follows from the gateway: its coming, its orders, its going.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use sulku_audit::{CloseReason, Draft, Event, Receipt};
+use sulku_permit::SessionId;
+use sulku_plan::order::{ORDER_VERSION, Order, Report, Signal, TerminalSize};
+
+use super::{Mode, Warden};
+use crate::RUNG;
+use crate::cell::{Cell, Phase as CellPhase, Site};
+use crate::cgroup::Motion;
+use crate::gateway::{Heard, Phase};
+use crate::verdict::LaunchRefused;
+
+impl Warden {
+    /// Somebody connects. There is one gateway at a time; a second is shown out.
+    pub(super) fn greet(&mut self) {
+        let Some(gateway) = self.listener.accept() else { return };
+        if self.gateway.is_some() {
+            tracing::warn!("a second gateway connected and was shown out");
+        } else {
+            self.gateway = Some(gateway);
+        }
+    }
+
+    pub(super) fn hear_gateway(&mut self) {
+        let Some(gateway) = &mut self.gateway else { return };
+        if gateway.flush().is_err() {
+            return self.gateway_lost();
+        }
+        match gateway.hear() {
+            None => {}
+            Some(Heard::Gone) => self.gateway_lost(),
+            Some(Heard::Nonsense(reason)) => self.refuse("none", None, None, reason),
+            Some(Heard::Order(order)) => self.obey(*order),
+        }
+    }
+
+    /// The table of what may be ordered when; anything else is out of phase.
+    fn obey(&mut self, order: Order<Receipt>) {
+        let Some(phase) = self.gateway.as_ref().map(|gateway| gateway.phase) else { return };
+        match (phase, order) {
+            (Phase::Greeting, Order::Hello { version: ORDER_VERSION }) => {
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.phase = Phase::Serving;
+                }
+                self.report(&Report::Ready { version: ORDER_VERSION, rung: RUNG.to_owned(), missing: Vec::new() });
+            }
+            (Phase::Greeting, Order::Hello { version }) => {
+                self.refuse("hello", None, None, format!("the gateway speaks version {version}, the warden {ORDER_VERSION}; install the same release"));
+            }
+            (Phase::Serving, Order::Launch { receipt, size, term }) => self.launch(&receipt, size, term),
+            (Phase::Serving, Order::Signal { session, signal }) => self.signal(session, signal),
+            (Phase::Serving, Order::End { session, reason }) => self.end(session, &reason),
+            (_, order) => {
+                let (name, session) = match order {
+                    Order::Hello { .. } => ("hello", None),
+                    Order::Launch { .. } => ("launch", None),
+                    Order::Signal { session, .. } => ("signal", Some(session)),
+                    Order::End { session, .. } => ("end", Some(session)),
+                };
+                self.refuse(name, session, None, "the order is out of phase".to_owned());
+            }
+        }
+    }
+
+    fn launch(&mut self, receipt: &Receipt, size: TerminalSize, term: String) {
+        if self.mode != Mode::Serving {
+            return self.refuse("launch", None, None, "the warden takes no launches now: it is stopping, or the ledger is away".to_owned());
+        }
+        let commission = match self.judge.decide(receipt, size, term, Timestamp::now()) {
+            Ok(commission) => commission,
+            Err((refused, opening)) => {
+                let draft = opening.as_ref().map(|opening| Draft {
+                    permit: Some(opening.permit().clone()),
+                    session: Some(opening.session()),
+                    person: Some(opening.person().clone()),
+                    event: Event::OrderRefused { order: String::new(), reason: String::new() },
+                });
+                return self.refuse("launch", opening.map(|opening| opening.session()), draft, crate::chain(&refused));
+            }
+        };
+        let session = commission.opening.session();
+        let about = Draft {
+            permit: Some(commission.opening.permit().clone()),
+            session: Some(session),
+            person: Some(commission.opening.person().clone()),
+            event: Event::OrderRefused { order: String::new(), reason: String::new() },
+        };
+        if self.cells.len() >= self.config.cells_max {
+            let full = LaunchRefused::Full(self.config.cells_max);
+            return self.refuse("launch", Some(session), Some(about), full.to_string());
+        }
+        let network = match self.pool.take(self.router.home(), self.router.links()) {
+            Ok(network) => network,
+            Err(error) => return self.refuse("launch", Some(session), Some(about), crate::chain(&error)),
+        };
+        let site = Site {
+            instance: &self.config.instance,
+            workspaces: &self.config.workspaces,
+            uid_base: self.config.cell_uid_base,
+            hierarchy: &self.hierarchy,
+            filters: &self.filters,
+        };
+        let (mark, slot) = (self.next_mark, network.slot());
+        self.next_mark = self.next_mark.checked_add(1).unwrap_or(1);
+        match Cell::start(&site, commission, network, mark) {
+            Ok(cell) => drop(self.cells.insert(session, cell)),
+            Err(failed) => {
+                self.pool.forget(slot);
+                self.refuse("launch", Some(session), Some(about), crate::chain(&failed));
+            }
+        }
+    }
+
+    fn signal(&mut self, session: SessionId, signal: Signal) {
+        let number = match signal {
+            Signal::Hup => libc::SIGHUP,
+            Signal::Int => libc::SIGINT,
+            Signal::Quit => libc::SIGQUIT,
+            Signal::Term => libc::SIGTERM,
+            Signal::Usr1 => libc::SIGUSR1,
+            Signal::Usr2 => libc::SIGUSR2,
+            Signal::Tstp => libc::SIGTSTP,
+            Signal::Cont => libc::SIGCONT,
+        };
+        let sent = match self.cells.get(&session) {
+            Some(cell) if matches!(cell.phase, CellPhase::Running) && cell.orphaned_until.is_none() => cell.signal(number).map_err(|error| error.to_string()),
+            // A shell that has just ended can't be signalled, and that is nobody's fault.
+            Some(_) => Ok(()),
+            None => Err("there is no such cell".to_owned()),
+        };
+        if let Err(reason) = sent {
+            self.refuse("signal", Some(session), None, reason);
+        }
+    }
+
+    fn end(&mut self, session: SessionId, reason: &str) {
+        let Ok(reason) = serde_json::from_value::<CloseReason>(serde_json::Value::String(reason.to_owned())) else {
+            return self.refuse("end", Some(session), None, "the reason is not one of the closing entry's".to_owned());
+        };
+        match self.cells.get(&session) {
+            Some(cell) if cell.orphaned_until.is_none() => self.reap(session, reason),
+            Some(_) => self.refuse("end", Some(session), None, "the cell is not this gateway's".to_owned()),
+            None => self.refuse("end", Some(session), None, "there is no such cell".to_owned()),
+        }
+    }
+
+    /// Says no, to the gateway and to the ledger.
+    pub(super) fn refuse(&mut self, order: &str, session: Option<SessionId>, about: Option<Draft>, reason: String) {
+        tracing::warn!(order, reason, "an order was refused");
+        let event = Event::OrderRefused { order: order.to_owned(), reason: reason.chars().take(2_000).collect() };
+        // A session that the gateway merely names is not one that the warden knows.
+        let draft = about.map_or_else(|| Draft::new(event.clone()), |about| Draft { event: event.clone(), ..about });
+        self.record(draft);
+        self.report(&Report::Refused { session, reason });
+    }
+
+    pub(super) fn report(&mut self, report: &Report) {
+        self.report_with(report, None);
+    }
+
+    pub(super) fn report_with(&mut self, report: &Report, master: Option<std::os::fd::OwnedFd>) {
+        if let Some(gateway) = &mut self.gateway
+            && gateway.phase_allows(report)
+            && gateway.report(report, master).is_err()
+        {
+            self.gateway_lost();
+        }
+    }
+
+    /// Nobody sees or ends these cells any more: no egress and no processor from now on, and gone after the grace.
+    pub(super) fn gateway_lost(&mut self) {
+        self.gateway = None;
+        let until = Instant::now() + self.config.gateway_lost_grace;
+        let mut lost = Vec::new();
+        for (session, cell) in self.cells.iter_mut().filter(|(_, cell)| cell.is_alive() && cell.orphaned_until.is_none()) {
+            if let Err(error) = self.router.elements.revoke(&cell.grant) {
+                tracing::error!(%session, %error, "a session's elements could not be removed");
+            }
+            if let Err(error) = cell.set_motion(Motion::Frozen) {
+                tracing::error!(%session, %error, "a cell could not be frozen");
+            }
+            cell.orphaned_until = Some(until);
+            lost.push(*session);
+        }
+        tracing::warn!(cells = lost.len(), "the gateway's connection is lost");
+        self.record(Draft::new(Event::GatewayLost { cells: lost.len() as u64, grace_s: self.config.gateway_lost_grace.as_secs() }));
+        for session in lost {
+            // A cell that runs nothing yet has nothing to keep; one that can't be frozen must not go on.
+            let unfinished = self.cells.get(&session).is_some_and(|cell| !matches!(cell.phase, CellPhase::Running));
+            if unfinished {
+                self.reap(session, CloseReason::GatewayLost);
+            }
+        }
+    }
+}

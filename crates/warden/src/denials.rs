@@ -1,0 +1,147 @@
+//! Denied packets of one session, gathered so that a flood becomes few entries and no packet goes uncounted.
+//!
+//! The first packet to a destination is told at once; more of them within [`WINDOW`] are counted and told together. It decides
+//! nothing about packets.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use sulku_audit::Event;
+
+use crate::network::Denial;
+
+/// How long packets to one destination are gathered.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Destinations that are told apart within a window. A scan of more is counted under the last of them.
+const DESTINATIONS_MAX: usize = 64;
+
+/// A session's denied packets.
+#[derive(Debug, Default)]
+pub struct Denials {
+    recent: BTreeMap<Target, Gathered>,
+    /// Packets that got no line of their own, and the last such.
+    uncounted: Option<(Target, u64)>,
+    last: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    protocol: u8,
+    destination: Ipv4Addr,
+    port: u16,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    since: Instant,
+    packets: u64,
+}
+
+impl Denials {
+    /// Takes a packet in; the event to write now, if it is the first to its destination.
+    pub fn note(&mut self, denial: &Denial, now: Instant) -> Option<Event> {
+        let Denial { protocol, destination, port, lost, .. } = *denial;
+        let target = Target { protocol, destination, port };
+        if lost > 0 {
+            self.count(target, lost, now);
+        }
+        if let Some(gathered) = self.recent.get_mut(&target) {
+            gathered.packets += 1;
+            return None;
+        }
+        if self.recent.len() >= DESTINATIONS_MAX {
+            self.count(target, 1, now);
+            return None;
+        }
+        self.recent.insert(target, Gathered { since: now, packets: 0 });
+        Some(target.denied(0))
+    }
+
+    /// The events of windows that have closed; of all, if `until` is far enough.
+    pub fn due(&mut self, now: Instant) -> Vec<Event> {
+        let closed = |since: Instant| now.saturating_duration_since(since) >= WINDOW;
+        let mut events = Vec::new();
+        self.recent.retain(|target, gathered| {
+            let keep = !closed(gathered.since);
+            if !keep && gathered.packets > 0 {
+                events.push(target.denied(gathered.packets - 1));
+            }
+            keep
+        });
+        if self.last.is_some_and(closed)
+            && let Some((target, packets)) = self.uncounted.take()
+        {
+            events.push(target.denied(packets - 1));
+        }
+        events
+    }
+
+    /// All that is still untold: for the end of the session.
+    pub fn rest(&mut self) -> Vec<Event> {
+        self.due(Instant::now() + 2 * WINDOW)
+    }
+
+    fn count(&mut self, target: Target, packets: u64, now: Instant) {
+        let before = self.uncounted.map_or_else(
+            || {
+                self.last = Some(now);
+                0
+            },
+            |(_, packets)| packets,
+        );
+        self.uncounted = Some((target, before + packets));
+    }
+}
+
+impl Target {
+    /// One entry for this packet and `suppressed` more.
+    const fn denied(self, suppressed: u64) -> Event {
+        let Self { protocol, destination, port } = self;
+        Event::EgressDenied { protocol, destination: std::net::IpAddr::V4(destination), port, suppressed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denial(port: u16, lost: u64) -> Denial {
+        Denial { mark: 1, interface: 1000, protocol: 6, destination: Ipv4Addr::new(192, 0, 2, 1), port, lost }
+    }
+
+    fn packets(events: &[Event]) -> u64 {
+        let of = |event: &Event| if let Event::EgressDenied { suppressed, .. } = event { suppressed + 1 } else { 0 };
+        events.iter().map(of).sum()
+    }
+
+    /// NW-04: every denied packet is in an entry or in the count of one.
+    #[test]
+    fn every_denied_packet_is_counted_once_however_they_come() {
+        let start = Instant::now();
+        let mut denials = Denials::default();
+        let mut events = Vec::new();
+        let mut sent = 0;
+        for round in 0..3_u32 {
+            let now = start + round * 2 * WINDOW;
+            for port in 1..=300 {
+                for _ in 0..=port % 3 {
+                    events.extend(denials.note(&denial(port, u64::from(port % 2)), now));
+                    sent += 1 + u64::from(port % 2);
+                }
+            }
+            events.extend(denials.due(now + WINDOW));
+        }
+        events.extend(denials.rest());
+        assert_eq!(packets(&events), sent);
+        assert!(events.len() < 3 * (2 * DESTINATIONS_MAX + 2), "a scan gave {} entries", events.len());
+    }
+
+    #[test]
+    fn the_first_packet_to_a_destination_is_told_at_once() {
+        let mut denials = Denials::default();
+        assert!(denials.note(&denial(80, 0), Instant::now()).is_some());
+        assert!(denials.note(&denial(80, 0), Instant::now()).is_none());
+        assert!(denials.note(&denial(81, 0), Instant::now()).is_some());
+    }
+}

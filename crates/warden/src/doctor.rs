@@ -1,0 +1,122 @@
+//! What the host must have for the root rung, looked at one by one, each with what to install or enable.
+//!
+//! It changes nothing and needs no configuration.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cell::{Filters, LANDLOCK_ABI_MIN};
+use crate::cgroup::Hierarchy;
+use crate::network::NFT;
+use crate::sys;
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+pub struct Check {
+    /// What.
+    pub what: &'static str,
+    /// What was found, if it is enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// What is missing and what to do about it, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+impl Check {
+    fn new(what: &'static str, result: Result<String, String>) -> Self {
+        let (found, missing) = match result {
+            Ok(found) => (Some(found), None),
+            Err(missing) => (None, Some(missing)),
+        };
+        Self { what, found, missing }
+    }
+}
+
+/// The kernel's release.
+#[must_use]
+pub fn kernel() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Looks at everything.
+#[must_use]
+pub fn examine() -> Vec<Check> {
+    vec![
+        Check::new("root", root()),
+        Check::new("kernel", version()),
+        Check::new("landlock", landlock()),
+        Check::new("seccomp", seccomp()),
+        Check::new("namespaces", namespaces()),
+        Check::new("control groups", Hierarchy::find().map(|found| found.describe()).map_err(|missing| {
+            format!("no control group has {}; boot with cgroup v2, or mount the v1 controllers", missing.join(", "))
+        })),
+        Check::new("terminals", filesystem("devpts", "enable CONFIG_UNIX98_PTYS in the kernel")),
+        Check::new("memory file systems", filesystem("tmpfs", "enable CONFIG_TMPFS in the kernel")),
+        Check::new("nft", nft()),
+        Check::new("packet log", packet_log()),
+    ]
+}
+
+fn root() -> Result<String, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("the warden builds namespaces; run it as root".to_owned());
+    }
+    let held = rustix::thread::capabilities(None).map_err(|error| error.to_string())?.effective;
+    use rustix::thread::CapabilitySet;
+    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::MKNOD
+        | CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE | CapabilitySet::KILL | CapabilitySet::SETPCAP;
+    if held.contains(needed) { Ok("with the capabilities it needs".to_owned()) } else { Err(format!("capabilities are missing: {:?}", needed - held)) }
+}
+
+fn version() -> Result<String, String> {
+    let release = kernel();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found >= (6, 12) { Ok(release) } else { Err(format!("kernel {release} is too old; install Linux 6.12 or newer")) }
+}
+
+fn landlock() -> Result<String, String> {
+    match sys::landlock_abi() {
+        abi if abi >= LANDLOCK_ABI_MIN => Ok(format!("ABI {abi}")),
+        0 => Err("Landlock is off; enable CONFIG_SECURITY_LANDLOCK and boot with lsm=landlock,…".to_owned()),
+        abi => Err(format!("Landlock has ABI {abi}, cells need {LANDLOCK_ABI_MIN}; install Linux 6.12 or newer")),
+    }
+}
+
+fn seccomp() -> Result<String, String> {
+    let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
+    if !actions.contains("errno") || !actions.contains("kill_process") {
+        return Err("seccomp filters are off; enable CONFIG_SECCOMP_FILTER in the kernel".to_owned());
+    }
+    Filters::compile().map(|filters| format!("filter {}", filters.digest())).map_err(|error| crate::chain(&error))
+}
+
+fn namespaces() -> Result<String, String> {
+    let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+    let absent: Vec<_> = kinds.into_iter().filter(|kind| !Path::new("/proc/self/ns").join(kind).exists()).collect();
+    if !absent.is_empty() {
+        return Err(format!("the kernel has no namespaces of kind {}; enable CONFIG_NAMESPACES and all below it", absent.join(", ")));
+    }
+    let most = std::fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
+    if most.trim() == "0" { Err("user namespaces are off; sysctl user.max_user_namespaces=65536".to_owned()) } else { Ok(kinds.join(", ")) }
+}
+
+fn filesystem(kind: &str, advice: &str) -> Result<String, String> {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if known.lines().any(|line| line.split_whitespace().last() == Some(kind)) { Ok(kind.to_owned()) } else { Err(advice.to_owned()) }
+}
+
+fn nft() -> Result<String, String> {
+    let output = std::process::Command::new(NFT).arg("--version").env_clear().output();
+    match output {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        _ => Err(format!("{NFT} does not run; install the package nftables")),
+    }
+}
+
+fn packet_log() -> Result<String, String> {
+    let loaded = Path::new("/proc/net/netfilter/nfnetlink_log").exists();
+    if loaded { Ok("NFLOG".to_owned()) } else { Err("NFLOG is absent; modprobe nfnetlink_log, or enable CONFIG_NETFILTER_NETLINK_LOG".to_owned()) }
+}

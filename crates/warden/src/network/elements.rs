@@ -1,0 +1,173 @@
+//! One session's elements in the router's map and set: written and removed over a long-lived netlink socket, in microseconds.
+//!
+//! Every element carries a kernel time-out that ends with the session, so that a permit's end cuts its traffic even if the warden
+//! is dead. The warden only names marks that it has given out itself.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use sulku_plan::Allowed;
+
+use super::netlink::{ACK, CREATE, Message, Part, Socket};
+use super::pool::CellNetwork;
+use super::rules::{ALLOWED, SESSIONS, TABLE};
+
+const NFPROTO_INET: u8 = 1;
+const SUBSYSTEM: u16 = 10;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NEW_ELEMENTS: u16 = SUBSYSTEM << 8 | 12;
+const DELETE_ELEMENTS: u16 = SUBSYSTEM << 8 | 14;
+const LIST_TABLE: u16 = 1;
+const LIST_SET: u16 = 2;
+const LIST_ELEMENTS: u16 = 3;
+const LIST_ELEMENT: u16 = 1;
+const ELEMENT_KEY: u16 = 1;
+const ELEMENT_DATA: u16 = 2;
+const ELEMENT_TIMEOUT: u16 = 4;
+const ELEMENT_KEY_END: u16 = 10;
+const DATA_VALUE: u16 = 1;
+/// Elements in one message, so that no attribute comes near its 64 KiB.
+const ELEMENTS_A_MESSAGE: usize = 256;
+
+/// What one live session may do on the network.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The session's mark.
+    pub mark: u32,
+    /// The name of the router's end of its link.
+    interface: String,
+    /// Its address.
+    address: Ipv4Addr,
+    /// Where it may go, without overlaps.
+    to: Vec<(Ipv4Net, u8, u16)>,
+}
+
+impl Grant {
+    /// The grant of a session with this mark behind this link.
+    #[must_use]
+    pub fn new(mark: u32, network: &CellNetwork, destinations: &[Allowed]) -> Self {
+        let mut to: Vec<_> = destinations
+            .iter()
+            .filter_map(|allowed| match allowed.to {
+                IpNet::V4(network) => Some((network.trunc(), allowed.port.protocol.number(), allowed.port.number)),
+                // IPv6 is off in cells; a destination there is as good as denied.
+                IpNet::V6(_) => None,
+            })
+            .collect();
+        // The kernel refuses intervals that overlap. Two networks overlap only if one holds the other; the wider one stays.
+        to.sort_unstable_by_key(|(network, protocol, port)| (network.prefix_len(), *network, *protocol, *port));
+        let mut widest: Vec<(Ipv4Net, u8, u16)> = Vec::with_capacity(to.len());
+        for (network, protocol, port) in to {
+            if !widest.iter().any(|(wide, p, n)| *p == protocol && *n == port && wide.contains(&network)) {
+                widest.push((network, protocol, port));
+            }
+        }
+        Self { mark, interface: network.interface(), address: network.address, to: widest }
+    }
+
+    fn session_key(&self) -> Vec<u8> {
+        let mut key = self.interface.clone().into_bytes();
+        key.resize(16, 0);
+        key.extend(self.address.octets());
+        key
+    }
+
+    fn allowed_keys(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
+        let key = |address: Ipv4Addr, protocol: u8, port: u16| {
+            let mut key = self.mark.to_ne_bytes().to_vec();
+            key.extend(address.octets());
+            key.extend([protocol, 0, 0, 0]);
+            key.extend(port.to_be_bytes());
+            key.extend([0, 0]);
+            key
+        };
+        self.to.iter().map(move |(to, protocol, port)| (key(to.network(), *protocol, *port), key(to.broadcast(), *protocol, *port)))
+    }
+}
+
+/// The writer of elements.
+#[derive(Debug)]
+pub struct Elements(Socket);
+
+impl Elements {
+    /// Opens the socket in the network namespace in which this runs: the router's.
+    pub(super) fn open() -> io::Result<Self> {
+        Ok(Self(Socket::open(Part::Filter, 0)?))
+    }
+
+    /// Lets the session's packets through for so long.
+    ///
+    /// # Errors
+    /// The kernel refused; nothing of the session is there then.
+    pub fn admit(&self, grant: &Grant, lasts: Duration) -> io::Result<()> {
+        let lasts_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX).max(1);
+        let session = element(&grant.session_key(), None, Some(grant.mark), Some(lasts_ms));
+        let allowed: Vec<_> = grant.allowed_keys().map(|(first, last)| element(&first, Some(&last), None, Some(lasts_ms))).collect();
+        self.batch(messages(NEW_ELEMENTS, CREATE, ALLOWED, &allowed).chain(messages(NEW_ELEMENTS, CREATE, SESSIONS, &[session])))
+    }
+
+    /// Lets nothing of the session through any more, in either direction.
+    ///
+    /// # Errors
+    /// The kernel refused. A session that has no elements is none: that is what was asked.
+    pub fn revoke(&self, grant: &Grant) -> io::Result<()> {
+        // The session's element alone cuts it off; it goes first and by itself.
+        let session = element(&grant.session_key(), None, None, None);
+        missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, SESSIONS, &[session])))?;
+        let allowed: Vec<_> = grant.allowed_keys().map(|(first, last)| element(&first, Some(&last), None, None)).collect();
+        // An element that timed out makes the kernel refuse the batch; without their session the rest are inert and time out too.
+        missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, ALLOWED, &allowed)))
+    }
+
+    fn batch(&self, messages: impl Iterator<Item = Message>) -> io::Result<()> {
+        let edge = |kind| Message::new(kind, 0, &[0, 0, 0, 10]);
+        let batch: Vec<_> = [edge(BATCH_BEGIN)].into_iter().chain(messages).chain([edge(BATCH_END)]).collect();
+        self.0.request(&batch).map(drop)
+    }
+}
+
+fn missing_is_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn messages<'a>(kind: u16, flags: u16, set: &'static str, elements: &'a [Element]) -> impl Iterator<Item = Message> + 'a {
+    elements.chunks(ELEMENTS_A_MESSAGE).map(move |elements| {
+        Message::new(kind, ACK | flags, &[NFPROTO_INET, 0, 0, 0]).with_name(LIST_TABLE, TABLE).with_name(LIST_SET, set).with_nested(
+            LIST_ELEMENTS,
+            |list| {
+                elements.iter().fold(list, |list, Element { key, key_end, data, timeout_ms }| {
+                    list.with_nested(LIST_ELEMENT, |element| {
+                        let mut element = element.with_nested(ELEMENT_KEY, |inside| inside.with(DATA_VALUE, key));
+                        if let Some(key_end) = key_end {
+                            element = element.with_nested(ELEMENT_KEY_END, |inside| inside.with(DATA_VALUE, key_end));
+                        }
+                        if let Some(data) = data {
+                            element = element.with_nested(ELEMENT_DATA, |inside| inside.with(DATA_VALUE, &data.to_ne_bytes()));
+                        }
+                        if let Some(timeout_ms) = timeout_ms {
+                            element = element.with(ELEMENT_TIMEOUT, &timeout_ms.to_be_bytes());
+                        }
+                        element
+                    })
+                })
+            },
+        )
+    })
+}
+
+struct Element {
+    key: Vec<u8>,
+    key_end: Option<Vec<u8>>,
+    data: Option<u32>,
+    timeout_ms: Option<u64>,
+}
+
+fn element(key: &[u8], key_end: Option<&[u8]>, data: Option<u32>, timeout_ms: Option<u64>) -> Element {
+    Element { key: key.to_vec(), key_end: key_end.map(<[u8]>::to_vec), data, timeout_ms }
+}

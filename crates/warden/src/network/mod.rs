@@ -1,0 +1,17 @@
+//! Everything of the network: the router between cells and the world, its rules, and what it sees.
+//!
+//! The router is a network namespace without a name. It exists as long as the warden holds its descriptor: a warden that dies
+//! leaves no rule and no interface. Cells have no way out but through it. IPv6 is off, there and in cells.
+
+mod elements;
+pub mod netlink;
+mod pool;
+mod router;
+mod rules;
+mod watch;
+
+pub use elements::Grant;
+pub use pool::{CellNetwork, Pool};
+pub use router::{CellLink, NetworkError, Router, overlap};
+pub use rules::{NFT, ruleset_digest};
+pub use watch::{Denial, Flow, Sighting, Watch};

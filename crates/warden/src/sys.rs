@@ -1,0 +1,179 @@
+//! The system calls that neither std nor rustix offers safely. All `unsafe` of the crate is in this file.
+//!
+//! The warden has one thread, so a copy of it made by `clone3` may use the heap and every library before it runs another
+//! programme. Nothing here decides anything.
+#![allow(unsafe_code, reason = "the one file of this crate for calls that the type system can't check")]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+
+/// Which side of a process's duplication this is.
+pub enum Side {
+    /// The new process.
+    Child,
+    /// The old one.
+    Parent {
+        /// The child, in the parent's counting.
+        pid: Pid,
+        /// A descriptor that means the child and never another.
+        pidfd: OwnedFd,
+    },
+}
+
+fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn pid(raw: libc::c_long) -> Pid {
+    i32::try_from(raw).ok().and_then(Pid::from_raw).expect("the kernel's process ids are positive and fit")
+}
+
+/// Duplicates this process into new mount, process, IPC and host name namespaces.
+pub fn clone_into_namespaces() -> io::Result<Side> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all-zero is a valid clone_args: no stack, no TLS, no cgroup.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_PIDFD;
+    arguments.flags = u64::from(flags.cast_unsigned());
+    arguments.pidfd = (&raw mut pidfd).addr() as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM the child gets a copy of the memory, as from fork; this process has one thread, so no lock is held
+    // by another. `pidfd` outlives the call and is written before it returns.
+    let result = checked(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) })?;
+    if result == 0 {
+        return Ok(Side::Child);
+    }
+    // SAFETY: CLONE_PIDFD made this descriptor for us alone.
+    Ok(Side::Parent { pid: pid(result), pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// Duplicates this process. `None` is the child.
+pub fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: this process has one thread, so its copy may go on as if nothing had happened.
+    let result = checked(libc::c_long::from(unsafe { libc::fork() }))?;
+    Ok((result != 0).then(|| pid(result)))
+}
+
+/// Leaves the namespaces named by the flags for new ones.
+pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: only FILES is unsafe, as it would split the descriptor table between threads; there is one thread.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}
+
+/// Sets attributes (`MOUNT_ATTR_*`) of a mount and all below it, and makes it private.
+pub fn mount_setattr(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: the path is an empty C string, and the struct outlives the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size_of::<libc::mount_attr>())
+    };
+    checked(result).map(drop)
+}
+
+/// Takes every capability out of the bounding set. Needs `CAP_SETPCAP`.
+pub fn empty_bounding_set() -> io::Result<()> {
+    for capability in 0..64 {
+        // SAFETY: takes plain numbers.
+        if let Err(error) = checked(libc::c_long::from(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) })) {
+            // The kernel knows no capability of this number or above.
+            return if error.raw_os_error() == Some(libc::EINVAL) && capability > 0 { Ok(()) } else { Err(error) };
+        }
+    }
+    Ok(())
+}
+
+/// Gives every signal its default effect and blocks none. What a daemon ignores, its programmes would ignore too: a shell started
+/// with SIGINT ignored never hears Ctrl-C.
+pub fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is always valid; the kernel refuses KILL and STOP, which keep their effect anyway.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: the set is initialised by sigemptyset before it is used.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Blocks the signals and returns a descriptor that becomes readable when one is pending.
+pub fn signals(which: &[i32]) -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset before it is used; signalfd makes a descriptor for us alone.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in which {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        let fd = checked(libc::c_long::from(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)))?;
+        Ok(OwnedFd::from_raw_fd(i32::try_from(fd).expect("descriptors fit")))
+    }
+}
+
+/// Closes every descriptor but these.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut keep: Vec<_> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    keep.sort_unstable();
+    keep.dedup();
+    let mut from = 0_u32;
+    for until in keep.into_iter().map(Some).chain([None]) {
+        let last = until.map_or(u32::MAX, |until| until.wrapping_sub(1));
+        if until != Some(from) {
+            // SAFETY: the caller runs on in this process with these descriptors alone; owners of the closed ones are never dropped,
+            // since a child of the warden ends in exec or exit.
+            checked(unsafe { libc::syscall(libc::SYS_close_range, from, last, 0_u32) })?;
+        }
+        from = until.map_or(u32::MAX, |until| until + 1);
+    }
+    Ok(())
+}
+
+/// Makes `fd` also known as `number`, which a programme inherits.
+pub fn duplicate_as(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: the numbers used are 0, 1 and 2, which nothing in the calling child owns.
+    checked(libc::c_long::from(unsafe { libc::dup2(fd.as_raw_fd(), number) })).map(drop)
+}
+
+/// Runs the programme in place of this process; returns only if that fails.
+pub fn execute(programme: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<_> { strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect() };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both lists end in null and point to C strings that the caller holds.
+    unsafe { libc::execve(programme.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends this process at once, without running anything of its parent's.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(status) }
+}
+
+/// The kernel's Landlock ABI version; 0 where there is none.
+pub fn landlock_abi() -> u32 {
+    const VERSION: u32 = 1;
+    // SAFETY: with this flag the kernel takes no struct.
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION) };
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// Makes a pair of connected packet sockets, closed on exec.
+pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Reads whether `fd` has something to say, waiting at most so long.
+pub fn readable_within(fd: impl AsFd, milliseconds: i64) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let wait = Timespec { tv_sec: milliseconds / 1000, tv_nsec: (milliseconds % 1000) * 1_000_000 };
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&wait))? > 0)
+}
