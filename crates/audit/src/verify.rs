@@ -159,7 +159,7 @@ pub fn recording_path(session: &sulku_permit::SessionId) -> String {
     format!("recordings/{session}.cast")
 }
 
-/// Checks a whole log and shows each entry, with its number, to `visit` on the way. What was shown holds only once all of it has
+/// Checks a whole log and shows each entry, with its number and its exact bytes, to `visit` on the way. What was shown holds only once all of it has
 /// been checked.
 ///
 /// # Errors
@@ -168,7 +168,7 @@ pub fn verify<S: Source + ?Sized>(
     source: &mut S,
     key: &Verifier,
     recordings: Recordings,
-    mut visit: impl FnMut(u64, &Entry),
+    mut visit: impl FnMut(u64, &Entry, &[u8]),
 ) -> Result<Verified, Fault> {
     let (_, checkpoint) = read_checkpoint(source, key)?;
     let mut counters = Counters::default();
@@ -202,7 +202,7 @@ pub fn verify<S: Source + ?Sized>(
             }
             first = first.or(Some(entry.stamp.time));
             last = Some(entry.stamp.time);
-            visit(index, &entry);
+            visit(index, &entry, entry_bytes);
             tree.push(leaf);
             index += 1;
         }

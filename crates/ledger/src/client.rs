@@ -16,10 +16,10 @@ const READ_BYTES: usize = 256 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The ledger can't be reached.
-    #[error("the ledger at {0} can't be reached; is it running? ({1})")]
+    #[error("the ledger at {0} can't be reached; is it running, and is this its socket?")]
     Connect(PathBuf, #[source] io::Error),
     /// The connection broke.
-    #[error("the connection to the ledger broke: {0}")]
+    #[error("the connection to the ledger broke")]
     Io(#[from] io::Error),
     /// A frame can't be made or read.
     #[error(transparent)]

@@ -16,9 +16,9 @@ const FOLDER_MODE: u32 = 0o700;
 /// A file of the log that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    /// The disk or its file system.
+    /// The disk or its file system. Told with its cause in one line, since that is what peers and the last log line get.
     #[error("{0}: {1}")]
-    Io(PathBuf, #[source] io::Error),
+    Io(PathBuf, io::Error),
     /// A file that never changes is there with other bytes.
     #[error("{0} holds other bytes than the log; it was changed, or another program writes here")]
     Conflict(PathBuf),

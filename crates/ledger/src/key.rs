@@ -18,7 +18,7 @@ const KEY_BYTES_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file can't be read or written.
-    #[error("{0}: {1}")]
+    #[error("{0} could not be read or written")]
     File(PathBuf, #[source] io::Error),
     /// There is a file already.
     #[error("{0} exists; a key that signed a log must not be lost: move it away yourself if it did not")]

@@ -46,7 +46,7 @@ pub enum StartError {
     #[error("the first entry could not be kept: {0}")]
     FirstEntry(String),
     /// Something of the host.
-    #[error("{0}: {1}")]
+    #[error("{0} could not be used")]
     Host(PathBuf, #[source] io::Error),
 }
 

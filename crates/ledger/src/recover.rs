@@ -24,7 +24,7 @@ use crate::wal::{Segments, Wal, WalError};
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// The disk or its file system.
-    #[error("{path}: {source}; see to the disk, then start again")]
+    #[error("{path} could not be read or written; see to the disk and to who owns the folder, then start again")]
     Disk {
         /// The file.
         path: PathBuf,

@@ -50,7 +50,7 @@ fn an_auditors_reading_is_in_the_log_before_she_reads() {
     let (origin, entries) = ledger.as_user(AUDITOR, |client| {
         let mut reader = client.announce("the year 2026").unwrap();
         let mut last = None;
-        let verified = sulku_audit::verify::verify(&mut reader, &home.key, sulku_audit::Recordings::Check, |_, entry| last = Some(entry.clone()));
+        let verified = sulku_audit::verify::verify(&mut reader, &home.key, sulku_audit::Recordings::Check, |_, entry, _| last = Some(entry.clone()));
         let expected = Event::AuditRead { uid: AUDITOR, what: "the year 2026".to_owned() };
         assert_eq!(last.unwrap().draft.event, expected);
         let verified = verified.unwrap();

@@ -70,7 +70,7 @@ impl Home {
     }
 
     pub fn verify(&self) -> Result<Verified, Fault> {
-        sulku_audit::verify::verify(&mut Folder::new(self.log().to_owned()), &self.key, Recordings::Check, |_, _| {})
+        sulku_audit::verify::verify(&mut Folder::new(self.log().to_owned()), &self.key, Recordings::Check, |_, _, _| {})
     }
 
     /// Every event of the log, in order.
@@ -78,7 +78,7 @@ impl Home {
         let mut events = Vec::new();
         let mut folder = Folder::new(self.log().to_owned());
         let _: Verified =
-            sulku_audit::verify::verify(&mut folder, &self.key, Recordings::Check, |_, entry| events.push(entry.draft.event.clone())).unwrap();
+            sulku_audit::verify::verify(&mut folder, &self.key, Recordings::Check, |_, entry, _| events.push(entry.draft.event.clone())).unwrap();
         events
     }
 

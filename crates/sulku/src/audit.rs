@@ -1,0 +1,211 @@
+//! `sulku audit`: verify a log, list and show its entries, play recordings, prove single entries, make a log's key.
+//!
+//! Trusts nobody but the public key it is given: whatever it prints was checked against a checkpoint that this key signed. A running
+//! ledger is read through its socket, where each reading is an entry of its own before the first byte comes; `--dir` reads a copy.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use sulku_audit::{EntryProof, Recordings, Source, Verifier};
+use sulku_ledger::client::Client;
+use sulku_ledger::folder::Folder;
+use sulku_ledger::key;
+use sulku_permit::SessionId;
+
+use crate::print::{amount, answer};
+
+mod list;
+mod play;
+mod words;
+
+/// Check, read and prove the record of what happened
+#[derive(Args)]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Check the whole log and every recording against the log's key
+    Verify(Place),
+    /// List entries
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        filter: list::Filter,
+        /// One JSON object a line, with the whole entry
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one entry, proven
+    Show {
+        /// The entry's number
+        index: u64,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show what a session's terminal showed, at the speed it was shown
+    Play {
+        /// The session
+        session: SessionId,
+        #[command(flatten)]
+        pace: play::Pace,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print one entry's proof, which others check with the entry and the log's key
+    Proof {
+        /// The entry's number
+        index: u64,
+        /// Write the entry's exact bytes to this file; the proof is about them
+        #[arg(long, value_name = "FILE")]
+        entry: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Check a proof of one entry, without the log
+    CheckProof {
+        /// The proof
+        proof: PathBuf,
+        /// The entry's exact bytes
+        entry: PathBuf,
+        /// The log's public key
+        #[arg(long, env = "SULKU_AUDIT_KEY", value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Make a log's key: FILE, which signs, and FILE.pub, which auditors check with
+    Keygen {
+        /// The log's name, such as spe.example.fi/audit/node1
+        #[arg(long)]
+        origin: String,
+        /// Where to write it
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// Where the log is, and the key that it is checked with.
+#[derive(Args)]
+struct Place {
+    /// A copy of a log's folder
+    #[arg(long, value_name = "DIR", conflicts_with = "ledger")]
+    dir: Option<PathBuf>,
+    /// A running ledger's socket
+    #[arg(long, value_name = "SOCKET", default_value = "/run/sulku/ledger/ledger.sock")]
+    ledger: PathBuf,
+    /// The log's public key
+    #[arg(long, env = "SULKU_AUDIT_KEY", value_name = "FILE")]
+    key: PathBuf,
+}
+
+impl Place {
+    fn open(&self, what: &str) -> anyhow::Result<(Box<dyn Source>, Verifier)> {
+        let key = load_key(&self.key)?;
+        let source: Box<dyn Source> = match &self.dir {
+            Some(dir) => {
+                anyhow::ensure!(dir.is_dir(), "{} is no folder; give the folder of a log's copy", dir.display());
+                Box::new(Folder::new(dir.clone()))
+            }
+            None => Box::new(Client::connect(&self.ledger)?.announce(what)?),
+        };
+        Ok((source, key))
+    }
+}
+
+fn load_key(path: &Path) -> anyhow::Result<Verifier> {
+    key::load_public(path).context("the log's public key is needed, as `sulku audit keygen` wrote it to FILE.pub")
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The log does not verify, or can't be read.
+pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        AuditCommand::Verify(place) => verify(&place),
+        AuditCommand::List { place, filter, json } => {
+            let (mut source, key) = place.open(&format!("list{filter}"))?;
+            list::run(&mut *source, &key, &filter, if json { list::Form::Json } else { list::Form::Table })
+        }
+        AuditCommand::Show { index, place } => {
+            let (mut source, key) = place.open(&format!("entry {index}"))?;
+            show(&mut *source, &key, index)
+        }
+        AuditCommand::Play { session, pace, place } => {
+            let (mut source, key) = place.open(&format!("recording of session {session}"))?;
+            play::run(&mut *source, &key, session, &pace)
+        }
+        AuditCommand::Proof { index, entry, place } => {
+            let (mut source, key) = place.open(&format!("proof of entry {index}"))?;
+            let (proof, bytes) = EntryProof::make(&mut *source, &key, index)?;
+            if let Some(path) = entry {
+                let mut file = std::fs::File::create_new(&path).with_context(|| format!("{} can't be written", path.display()))?;
+                file.write_all(&bytes)?;
+            }
+            answer(&proof.to_text())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        AuditCommand::CheckProof { proof, entry, key } => {
+            let text = std::fs::read_to_string(&proof).with_context(|| format!("{} can't be read", proof.display()))?;
+            let bytes = std::fs::read(&entry).with_context(|| format!("{} can't be read", entry.display()))?;
+            let proven = EntryProof::parse(&text)?.verify(&bytes, &load_key(&key)?)?;
+            let checkpoint = proven.checkpoint();
+            answer(&format!("it is entry {} of {} in {}\n", proven.index(), checkpoint.size, words::safe(&checkpoint.origin)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        AuditCommand::Keygen { origin, out } => {
+            let public = key::create(&origin, &out)?;
+            answer(&format!("{public}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn verify(place: &Place) -> anyhow::Result<ExitCode> {
+    let (mut source, key) = place.open("verify: every entry and recording")?;
+    let begun = Instant::now();
+    let verified = sulku_audit::verify::verify(&mut *source, &key, Recordings::Check, |_, _, _| {})?;
+    let took = begun.elapsed();
+    let checkpoint = verified.checkpoint();
+    let period = verified.period().map_or_else(String::new, |(first, last)| format!(" from {} to {}", words::time(first), words::time(last)));
+    answer(&format!(
+        "{origin}: whole and unchanged\n  {entries}{period}, each in the tree whose root the key has signed\n  \
+         entries of {permits} and {sessions}, numbered without a gap\n  \
+         {chunks}, {recorded}, each as its entry says\n  root {root}\n  checked in {took:.2} s\n",
+        origin = words::safe(&checkpoint.origin),
+        entries = if verified.entries() == 1 { "1 entry".to_owned() } else { format!("{} entries", verified.entries()) },
+        permits = count(verified.permits(), "permit"),
+        sessions = count(verified.sessions(), "session"),
+        chunks = count(verified.chunks(), "recorded chunk"),
+        recorded = amount(verified.recorded_bytes()),
+        root = checkpoint.root.to_base64(),
+        took = took.as_secs_f64(),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn show(source: &mut dyn Source, key: &Verifier, index: u64) -> anyhow::Result<ExitCode> {
+    let (proof, bytes) = EntryProof::make(source, key, index)?;
+    let proven = proof.verify(&bytes, key)?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes)?;
+    let checkpoint = proven.checkpoint();
+    answer(&format!(
+        "{}\nentry {} of {} in {}, leaf hash {}\n",
+        words::safe_json(&serde_json::to_string_pretty(&value)?),
+        proven.index(),
+        checkpoint.size,
+        words::safe(&checkpoint.origin),
+        sulku_audit::merkle::leaf_hash(&bytes),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

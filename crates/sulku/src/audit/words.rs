@@ -1,0 +1,178 @@
+//! Entries in words for people: each event's gist on one line, and nothing in it that a terminal would obey.
+
+use jiff::Timestamp;
+use sulku_audit::{CloseReason, Event};
+
+use crate::print::amount;
+
+/// The longest gist, in characters: what fits beside the other columns of a wide terminal.
+const GIST_CHARS_MAX: usize = 160;
+
+/// A time in UTC, to the millisecond.
+pub(super) fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S.%3f").to_string()
+}
+
+/// Whether a terminal, or a reader, could take the character for something else than a letter: control characters, and those that
+/// turn the direction of writing or have no width.
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Text with unsafe characters written out.
+pub(super) fn safe(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if is_unsafe(c) {
+            out.extend(c.escape_unicode())
+        } else {
+            out.push(c)
+        }
+        out
+    })
+}
+
+/// JSON text with unsafe characters written as JSON writes them, except for its own line breaks. The value stays the same.
+pub(super) fn safe_json(text: &str) -> String {
+    let mut units = [0; 2];
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if is_unsafe(c) && c != '\n' {
+            c.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+        out
+    })
+}
+
+/// Whether the event is that something was refused or held back.
+pub(super) fn is_denial(event: &Event) -> bool {
+    event.code().ends_with('W') || matches!(event, Event::OrderRefused { .. })
+}
+
+/// An event on one line.
+pub(super) fn gist(event: &Event) -> String {
+    let text = safe(&describe(event));
+    if text.chars().count() <= GIST_CHARS_MAX { text } else { text.chars().take(GIST_CHARS_MAX - 1).chain(['…']).collect() }
+}
+
+fn describe(event: &Event) -> String {
+    match event {
+        Event::LedgerStarted { version, entries, dropped_bytes } => {
+            let dropped = if *dropped_bytes > 0 { format!(", {dropped_bytes} bytes of an unfinished write dropped") } else { String::new() };
+            format!("version {version}, {entries} entries found{dropped}")
+        }
+        Event::LedgerStopped { reason } | Event::WardenStopped { reason } => reason.clone(),
+        Event::AuditRead { uid, what } => format!("user {uid}: {what}"),
+        Event::GatewayStarted { version, listen, rung, confinement } => format!("version {version} at {listen}, rung {rung}, {confinement}"),
+        Event::GatewayStopped { reason, sessions_closed } => format!("{reason}, {sessions_closed} sessions closed"),
+        Event::PermitLoaded { file, sha256 } | Event::CrlLoaded { file, sha256 } => format!("{file} sha256:{}", short(sha256)),
+        Event::PermitRefused { file, problems } => format!("{file}: {}", problems.join("; ")),
+        Event::CertificateRefused { code, reason, serial, certificate_sha256: _, from, transport } => {
+            let serial = serial.as_ref().map_or_else(String::new, |serial| format!(", serial {serial}"));
+            format!("{code} from {from} over {transport}: {reason}{serial}")
+        }
+        Event::ProtocolViolated { reason, from, transport } => format!("from {from} over {transport}: {reason}"),
+        Event::SessionRefused { code, reason, at, from, transport } => {
+            let at = at.as_ref().map_or_else(String::new, |at| format!(", by {at}"));
+            format!("{code} from {from} over {transport}: {reason}{at}")
+        }
+        Event::SessionOpened { from, transport, identity: _, at, command, ends, plan: _, rung, client: _ } => {
+            let what = command.as_ref().map_or_else(|| "a shell".to_owned(), |command| command.join(" "));
+            format!("from {from} over {transport}: {what}; by {at}, until {}, rung {rung}", time(*ends))
+        }
+        Event::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks } => {
+            let exit = exit_status.map_or_else(String::new, |status| format!(", exit status {status}"));
+            let (out, taken, seconds) = (amount(*bytes_out), amount(*bytes_in), duration_ms / 1000);
+            format!("{} after {seconds} s: {out} shown, {taken} taken, {chunks} chunks{exit}", close_reason(*reason))
+        }
+        Event::SequenceRemoved { kind, count, bytes } => format!("{kind}, {count} times, {}", amount(*bytes)),
+        Event::RecordingChunk { chunk, offset, length, sha256 } => {
+            format!("chunk {chunk}: {length} bytes from {offset} on, sha256:{}", short(sha256))
+        }
+        Event::OperatorActed { action, from } => format!("{action} from {from}"),
+        Event::WardenStarted { version, rung, kernel, landlock_abi, ruleset } => {
+            format!("version {version}, rung {rung}, Linux {kernel}, Landlock ABI {landlock_abi}, rules sha256:{}", short(ruleset))
+        }
+        Event::OrderRefused { order, reason } => format!("{order}: {reason}"),
+        Event::GatewayLost { cells, grace_s } => format!("{cells} cells left, reaped in {grace_s} s"),
+        Event::CellLaunched { pid, rung, landlock, seccomp: _, plan: _, address } => format!("process {pid} at {address}, rung {rung}, {landlock}"),
+        Event::CellReaped { reason, cpu_ms, memory_peak_bytes, leftovers } => {
+            let left = if leftovers.is_empty() { String::new() } else { format!("; LEFT BEHIND: {}", leftovers.join(", ")) };
+            format!("{}: {cpu_ms} ms of processor, {} of memory{left}", close_reason(*reason), amount(*memory_peak_bytes))
+        }
+        Event::EgressDenied { protocol, destination, port, suppressed } => {
+            let more = if *suppressed > 0 { format!(", and {suppressed} packets more") } else { String::new() };
+            match protocol {
+                6 => format!("tcp to {}{more}", place(*destination, *port)),
+                17 => format!("udp to {}{more}", place(*destination, *port)),
+                1 | 58 => format!("icmp to {destination}{more}"),
+                other => format!("protocol {other} to {destination}{more}"),
+            }
+        }
+        Event::EgressAllowed { protocol, destination, port, bytes_out, bytes_in, at } => {
+            let (out, back) = (amount(*bytes_out), amount(*bytes_in));
+            format!("{protocol} to {}: {out} out, {back} in, by {at}", place(*destination, *port))
+        }
+    }
+}
+
+fn place(address: std::net::IpAddr, port: u16) -> std::net::SocketAddr {
+    std::net::SocketAddr::new(address, port)
+}
+
+/// A digest's beginning, as people compare it.
+fn short(digest: &str) -> String {
+    digest.chars().take(12).collect()
+}
+
+fn close_reason(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::HolderLeft => "the holder left",
+        CloseReason::ShellExited => "the shell ended",
+        CloseReason::Idle => "idle",
+        CloseReason::LongestSession => "the longest session reached",
+        CloseReason::PermitEnded => "the permit ended",
+        CloseReason::Revoked => "revoked",
+        CloseReason::Operator => "ended by an operator",
+        CloseReason::Drain => "the gateway stopped",
+        CloseReason::ProtocolError => "the protocol broken",
+        CloseReason::AuditFailed => "the audit failed",
+        CloseReason::CellFailed => "the cell failed",
+        CloseReason::GatewayLost => "the gateway lost",
+        CloseReason::WardenLost => "the warden lost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_gets_through() {
+        let wicked = "a\u{1b}]52;c;eA==\u{7}b\u{9b}2Jc\u{202e}d\r\ne";
+        assert_eq!(safe(wicked), "a\\u{1b}]52;c;eA==\\u{7}b\\u{9b}2Jc\\u{202e}d\\u{d}\\u{a}e");
+        let event = Event::SessionRefused {
+            code: sulku_permit::RefusalCode::CertificateExpired,
+            reason: wicked.to_owned(),
+            at: None,
+            from: std::net::Ipv4Addr::LOCALHOST.into(),
+            transport: "tls".to_owned(),
+        };
+        assert!(!gist(&event).chars().any(is_unsafe));
+    }
+
+    #[test]
+    fn safe_json_means_the_same() {
+        let value = serde_json::json!({"text": "\u{9b}2J \u{202e} ä \u{feff}", "more": ["\u{1b}[31m"]});
+        let text = safe_json(&value.to_string());
+        assert!(!text.chars().any(is_unsafe));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).ok(), Some(value));
+    }
+
+    #[test]
+    fn a_long_gist_is_cut_and_says_so() {
+        let event = Event::LedgerStopped { reason: "ä".repeat(500) };
+        assert_eq!(gist(&event).chars().count(), GIST_CHARS_MAX);
+        assert!(gist(&event).ends_with('…'));
+    }
+}
