@@ -88,7 +88,8 @@ impl Ending {
             },
             Self::Code(code) => match code_of(code) {
                 Some(quic_code::BUSY) => DialError::Busy,
-                Some(quic_code::REFUSED | quic_code::PROTOCOL) => DialError::Refused(RefusalCode::ProtocolError.into()),
+                Some(quic_code::REFUSED) => DialError::Unexplained,
+                Some(quic_code::PROTOCOL) => DialError::Refused(RefusalCode::ProtocolError.into()),
                 _ => DialError::Network { gateway, source: io::ErrorKind::ConnectionAborted.into() },
             },
             Self::Distrusted(fault) => DialError::GatewayCertificate(fault),
@@ -127,8 +128,9 @@ fn refusal_of(alert: AlertDescription) -> Option<RefusalCode> {
         A::CertificateRequired | A::NoCertificate => RefusalCode::CertificateMissing,
         A::CertificateExpired => RefusalCode::CertificateExpired,
         A::CertificateRevoked => RefusalCode::CertificateRevoked,
-        A::UnknownCA => RefusalCode::CertificateUnknownIssuer,
-        A::BadCertificate | A::UnsupportedCertificate | A::CertificateUnknown | A::DecryptError => RefusalCode::CertificateInvalid,
+        // An authority that was set up anew keeps its name and has another key: the signature is wrong rather than the issuer unknown.
+        A::UnknownCA | A::DecryptError => RefusalCode::CertificateUnknownIssuer,
+        A::BadCertificate | A::UnsupportedCertificate | A::CertificateUnknown => RefusalCode::CertificateInvalid,
         A::AccessDenied => RefusalCode::NotAHolder,
         _ => return None,
     })
@@ -138,10 +140,10 @@ fn refusal_of(alert: AlertDescription) -> Option<RefusalCode> {
 fn fault_of(alert: AlertDescription) -> Option<GatewayFault> {
     use AlertDescription as A;
     Some(match alert {
-        A::UnknownCA => GatewayFault::UnknownIssuer,
+        A::UnknownCA | A::DecryptError => GatewayFault::UnknownIssuer,
         A::CertificateExpired => GatewayFault::Expired,
         A::BadCertificate => GatewayFault::WrongName,
-        A::UnsupportedCertificate | A::CertificateRevoked | A::CertificateUnknown | A::AccessDenied | A::DecryptError => GatewayFault::Unsuitable,
+        A::UnsupportedCertificate | A::CertificateRevoked | A::CertificateUnknown | A::AccessDenied => GatewayFault::Unsuitable,
         _ => return None,
     })
 }

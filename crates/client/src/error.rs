@@ -44,7 +44,7 @@ pub enum GatewayFault {
     Expired,
     /// It is for another name, or malformed.
     WrongName,
-    /// It is not one for a server, or its signature is wrong.
+    /// It is not one for a server.
     Unsuitable,
 }
 
@@ -67,6 +67,9 @@ pub enum DialError {
     /// The gateway said no. Also when it said so by a TLS alert or a QUIC close code.
     #[error("{0}")]
     Refused(Refused),
+    /// The gateway said no, and its reason did not arrive.
+    #[error("the gateway refused, and its reason did not arrive; try again, and call its operator when it happens again")]
+    Unexplained,
     /// The gateway has no room.
     #[error("the gateway has no room just now; try again in a minute")]
     Busy,

@@ -14,7 +14,7 @@ use crate::words::made_plain;
 
 /// What is read at once: one TLS record.
 const READ_BYTES: usize = 16 * 1024;
-/// Time for the last QUIC packet to leave; a lost one costs the gateway an idle time-out and us nothing.
+/// Time for the last QUIC packet of either side; a lost one of ours costs the gateway an idle time-out and us nothing.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -30,7 +30,11 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(carrier: Carrier, reader: Reader, writer: Writer, farewell: Farewell) -> Self {
-        let incoming = Incoming { reader, decoder: Decoder::default(), chunk: vec![0; READ_BYTES].into_boxed_slice() };
+        let connection = match &farewell {
+            Farewell::Tls => None,
+            Farewell::Quic(_, connection) => Some(connection.clone()),
+        };
+        let incoming = Incoming { reader, decoder: Decoder::default(), chunk: vec![0; READ_BYTES].into_boxed_slice(), connection };
         Self { carrier, incoming, outgoing: Outgoing { writer, bytes: Vec::new() }, farewell }
     }
 }
@@ -57,6 +61,7 @@ pub(crate) struct Incoming {
     reader: Reader,
     decoder: Decoder<Tell>,
     chunk: Box<[u8]>,
+    connection: Option<Connection>,
 }
 
 impl Incoming {
@@ -70,9 +75,23 @@ impl Incoming {
             let bytes = self.chunk.get(..length).unwrap_or_default();
             if bytes.is_empty() {
                 self.decoder.finish().map_err(Ending::Frame)?;
-                return Err(Ending::silent());
+                return Err(self.reason_of_end().await);
             }
             self.decoder.feed(bytes);
+        }
+    }
+
+    /// A QUIC stream ends before its connection, and the connection's code says why.
+    async fn reason_of_end(&self) -> Ending {
+        let closed = async {
+            match &self.connection {
+                Some(connection) => Some(connection.closed().await),
+                None => None,
+            }
+        };
+        match tokio::time::timeout(FAREWELL, closed).await {
+            Ok(Some(reason)) => reason.into(),
+            Ok(None) | Err(_) => Ending::silent(),
         }
     }
 }

@@ -66,7 +66,10 @@ fn client(args: &ProfileArgs) -> anyhow::Result<Verdict> {
         Ok(profile) => {
             let (line, verdict) = certificate(profile.certificate_validity(), Timestamp::now());
             let gateway = profile.gateway();
-            (format!("✓ profile      {}: gateway {gateway}\n✓ private key  yours alone, and belongs to the certificate\n{line}\n", path.display()), verdict)
+            (
+                format!("✓ profile      {}: gateway {gateway}\n✓ private key  yours alone, and belongs to the certificate\n{line}\n", path.display()),
+                verdict,
+            )
         }
         Err(error) => (error.to_string().lines().map(|line| format!("✗ profile      {line}\n")).collect(), Verdict::Bad),
     };
@@ -103,7 +106,8 @@ mod tests {
     fn a_certificates_line_tells_what_to_do_about_it() {
         let time = |text: &str| text.parse::<Timestamp>().expect("a time");
         let period = (time("2026-01-01T00:00:00Z"), time("2026-12-31T00:00:00Z"));
-        let lines = ["2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-12-20T00:00:00Z", "2026-12-31T00:00:01Z"].map(|now| certificate(period, time(now)));
+        let lines = ["2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-12-20T00:00:00Z", "2026-12-31T00:00:01Z"]
+            .map(|now| certificate(period, time(now)));
         let starts = ["✗ certificate  begins", "✓ certificate  valid until", "! certificate  ends", "✗ certificate  ended"];
         for ((line, verdict), start) in lines.iter().zip(starts) {
             assert!(line.starts_with(start), "{line}");
