@@ -1,1 +1,66 @@
-fn main() {}
+//! The acceptance tests: the product on a real kernel, a real network and a real disk, all daemons as in production.
+//!
+//! They need root, and the Debian packages that `make test` installs. Without them they fail and say what is missing.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+mod audit;
+mod certificates;
+mod connect;
+mod demo;
+mod ends;
+mod flow;
+mod hostile;
+mod losses;
+mod peers;
+mod walls;
+
+/// Each test is a function of the same name, in the module before the colons.
+macro_rules! trials {
+    ($($module:ident :: { $($test:ident),* $(,)? })*) => {
+        vec![$($(trial(stringify!($module), stringify!($test), $module::$test),)*)*]
+    };
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = trials! {
+        connect::{
+            a_holder_works_over_quic_and_over_tls, the_client_ends_with_the_commands_status, what_is_typed_reaches_the_shell, text_in_any_script_passes_unharmed,
+            a_holder_of_several_permits_names_one, a_second_session_waits_where_the_permit_allows_one, the_banner_tells_permit_recording_and_end,
+        }
+        peers::{
+            openssl_works_with_a_holders_certificate_and_not_without, openssl_gets_no_older_tls, aioquic_works_with_a_holders_certificate_and_not_without,
+        }
+        certificates::{each_refused_certificate_is_an_entry, a_holder_is_no_operator, revocation_cuts_an_open_session_within_one_second}
+        walls::{
+            what_a_cell_may_not_call_is_refused, a_cell_sees_nothing_of_the_host, a_cell_reaches_its_destinations_and_nothing_else,
+            no_session_sees_anothers_processes, a_greedy_cell_hurts_itself_alone,
+        }
+        ends::{
+            an_idle_session_is_closed_however_much_it_shows, the_longest_session_ends, an_operator_ends_a_session, a_session_ends_when_its_holder_leaves,
+            a_session_ends_when_its_connection_breaks, a_permits_end_ends_the_open_session, a_draining_gateway_closes_its_sessions,
+        }
+        losses::{a_killed_warden_leaves_no_cell, a_killed_gateway_leaves_cells_without_egress_and_soon_none, without_a_ledger_nothing_opens_and_nothing_goes_on}
+        hostile::{a_hostile_frame_closes_its_own_connection_alone, a_peer_that_says_nothing_is_hung_up_on}
+        flow::{ctrl_c_is_heard_in_a_flood, a_slow_reader_slows_itself_alone, what_would_write_the_clipboard_is_removed_and_audited}
+        audit::{
+            what_was_shown_can_be_replayed, every_reading_is_an_entry, a_flipped_bit_is_found_and_named, a_proof_stands_alone, a_ledger_survives_its_own_restart,
+        }
+        demo::{the_demo_meets_every_expectation, ctrl_c_ends_the_demo_and_leaves_nothing}
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let left = sulku_tests::close_shared();
+    if !left.is_empty() {
+        eprintln!("the shared environment left something behind:");
+        left.iter().for_each(|leftover| eprintln!("  {leftover}"));
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+fn trial(module: &str, name: &str, test: fn() -> anyhow::Result<()>) -> Trial {
+    Trial::test(format!("{module}::{name}"), move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+}

@@ -4,7 +4,9 @@
 //! inner function of any daemon, and it never passes without having run: what is missing is a failure with its reason.
 
 mod peers;
+mod session;
 mod shared;
 
-pub use peers::{Answer, openssl, quic};
-pub use shared::{SEVERAL, STAMPED, close_shared, shared};
+pub use peers::{Answer, hello, openssl, quic};
+pub use session::{SOON, closed, session_id};
+pub use shared::{IDLE, LIMIT_S, LONGEST, SINGLE, close_shared, shared};

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use sulku_stage::{Leftover, Options, PermitFile, Person, Stage};
 
-/// Tiina's permits, one for each way in which a session ends by itself. She holds several, so she has to name one.
-pub const SEVERAL: [&str; 3] = [IDLE, LONGEST, SINGLE];
-const IDLE: &str = "TEST/idle/2026";
-const LONGEST: &str = "TEST/longest/2026";
-const SINGLE: &str = "TEST/single/2026";
-/// Seconds that Tiina may be idle, and that her longest session lasts.
-pub const STAMPED: u64 = 3;
+/// Tiina's permit that closes idle sessions soon. She holds several, so she has to name one.
+pub const IDLE: &str = "TEST/idle/2026";
+/// Tiina's permit for short sessions.
+pub const LONGEST: &str = "TEST/longest/2026";
+/// Tiina's permit for one session at a time.
+pub const SINGLE: &str = "TEST/single/2026";
+/// Seconds that Tiina may be idle with one permit, and that her longest session lasts with another.
+pub const LIMIT_S: u64 = 3;
 
 static SHARED: Mutex<Option<Arc<Stage>>> = Mutex::new(None);
 
@@ -27,8 +28,8 @@ pub fn shared() -> anyhow::Result<Arc<Stage>> {
     let own = |id, workspace, tables: &str| PermitFile::bare(id, workspace, Person::Tiina, tables);
     let options = Options {
         permits: vec![
-            own(IDLE, "idle", &format!("[session]\nidle_disconnect = \"{STAMPED} s\"")),
-            own(LONGEST, "longest", &format!("[session]\nmax_length = \"{STAMPED} s\"")),
+            own(IDLE, "idle", &format!("[session]\nidle_disconnect = \"{LIMIT_S} s\"")),
+            own(LONGEST, "longest", &format!("[session]\nmax_length = \"{LIMIT_S} s\"")),
             own(SINGLE, "single", "[session]\nmax_per_person = 1"),
         ],
         ..Options::default()

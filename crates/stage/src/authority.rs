@@ -73,10 +73,16 @@ impl Person {
     }
 }
 
-/// The authority's files.
-#[derive(Debug)]
+/// The authority: its files, and its key as long as the stage stands.
 pub struct Authority {
     folder: PathBuf,
+    issuer: Signer,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 /// The name in the server's certificate.
@@ -86,15 +92,16 @@ impl Authority {
     /// Makes all keys, certificates and the list of the revoked in that folder.
     pub(crate) fn make(folder: &Path) -> Result<Self, StageError> {
         fs::create_dir_all(folder).map_err(StageError::file("making a folder", folder))?;
-        let authority = Self { folder: folder.to_owned() };
         let now = OffsetDateTime::now_utc();
-        let issuer = issuer("Sulku demo authority", now)?;
-        let unknown = issuer_of_strangers(now)?;
+        let authority = Self { folder: folder.to_owned(), issuer: issuer("Sulku demo authority", now)? };
+        // Of the same name: an authority is its key, not its name.
+        let unknown = issuer("Sulku demo authority", now)?;
+        let issuer = &authority.issuer;
         authority.write("authority.pem", issuer.pem.as_bytes())?;
 
         let mut server = leaf("gateway", now - LEEWAY, now + LIFE, ExtendedKeyUsagePurpose::ServerAuth);
         server.subject_alt_names = vec![SanType::DnsName(SERVER_NAME.try_into()?), SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into())];
-        authority.issue("gateway", server, &issuer)?;
+        authority.issue("gateway", server, issuer)?;
 
         for person in Person::ALL {
             let (from, until) = match person {
@@ -104,10 +111,20 @@ impl Authority {
             let mut params = leaf(person.name(), from, until, ExtendedKeyUsagePurpose::ClientAuth);
             params.subject_alt_names = vec![SanType::URI(person.uri().as_str().try_into()?)];
             params.serial_number = Some(serial(*person));
-            authority.issue(person.name(), params, if *person == Person::Stranger { &unknown } else { &issuer })?;
+            authority.issue(person.name(), params, if *person == Person::Stranger { &unknown } else { issuer })?;
         }
-        authority.write("revoked.crl.pem", revoked(&issuer, now)?.as_bytes())?;
+        authority.write("revoked.crl.pem", revoked(issuer, &[Person::Revoked], 1)?.as_bytes())?;
         Ok(authority)
+    }
+
+    /// Withdraws somebody's certificate: a new list takes the place of the old one, whole.
+    ///
+    /// # Errors
+    /// The list can't be made or written.
+    pub fn revoke(&self, person: Person) -> Result<(), StageError> {
+        self.write("next.crl.pem", revoked(&self.issuer, &[Person::Revoked, person], 2)?.as_bytes())?;
+        let (next, list) = (self.folder.join("next.crl.pem"), self.revoked());
+        fs::rename(&next, list).map_err(StageError::file("renaming", next))
     }
 
     /// The authority's own certificate.
@@ -159,11 +176,6 @@ fn issuer(name: &str, now: OffsetDateTime) -> Result<Signer, StageError> {
     Ok(Signer { pem, issuer: Issuer::new(params, key) })
 }
 
-/// Of the same name: an authority is its key, not its name.
-fn issuer_of_strangers(now: OffsetDateTime) -> Result<Signer, StageError> {
-    issuer("Sulku demo authority", now)
-}
-
 fn leaf(name: &str, from: OffsetDateTime, until: OffsetDateTime, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(name);
@@ -184,9 +196,10 @@ fn serial(person: Person) -> SerialNumber {
     SerialNumber::from(1_000 + person as u64)
 }
 
-fn revoked(issuer: &Signer, now: OffsetDateTime) -> Result<String, StageError> {
-    let revoked = RevokedCertParams {
-        serial_number: serial(Person::Revoked),
+fn revoked(issuer: &Signer, persons: &[Person], number: u64) -> Result<String, StageError> {
+    let now = OffsetDateTime::now_utc();
+    let revoked = |person: &Person| RevokedCertParams {
+        serial_number: serial(*person),
         revocation_time: now - Duration::minutes(5),
         reason_code: Some(RevocationReason::KeyCompromise),
         invalidity_date: None,
@@ -194,9 +207,9 @@ fn revoked(issuer: &Signer, now: OffsetDateTime) -> Result<String, StageError> {
     let list = CertificateRevocationListParams {
         this_update: now - LEEWAY,
         next_update: now + LIFE,
-        crl_number: SerialNumber::from(1_u64),
+        crl_number: SerialNumber::from(number),
         issuing_distribution_point: None,
-        revoked_certs: vec![revoked],
+        revoked_certs: persons.iter().map(revoked).collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
     Ok(list.signed_by(&issuer.issuer)?.pem()?)

@@ -89,8 +89,10 @@ pub fn find_in(program: &str, package: &str) -> Result<PathBuf, StageError> {
 pub struct Finished {
     /// How.
     pub status: ExitStatus,
-    /// What it wrote.
+    /// What it wrote, as text.
     pub out: String,
+    /// What it wrote, to the byte.
+    pub out_bytes: Vec<u8>,
     /// What it complained of.
     pub err: String,
     /// How long it took.
@@ -145,8 +147,12 @@ impl Pipe {
         Self { text, reader: Some(reader) }
     }
 
+    fn bytes(&self) -> Vec<u8> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn so_far(&self) -> String {
-        String::from_utf8_lossy(&self.text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
     fn whole(&mut self) -> String {
@@ -252,7 +258,10 @@ impl Running {
         let what = format!("the end of {}", self.shown);
         let status = interrupt.until(&what, within, || self.child.try_wait().map_err(StageError::system("waiting for a program")));
         match status {
-            Ok(status) => Ok(Finished { status, took: self.begun.elapsed(), out: self.out.whole(), err: self.err.whole() }),
+            Ok(status) => {
+                let (took, out, err) = (self.begun.elapsed(), self.out.whole(), self.err.whole());
+                Ok(Finished { status, took, out, out_bytes: self.out.bytes(), err })
+            }
             Err(StageError::TooLate { what, waited }) => {
                 let what = format!("{what}; so far it wrote {:?} and {:?}", tail(&self.out(), 400), tail(&self.err(), 400));
                 Err(StageError::TooLate { what, waited })

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::command::tool;
+use crate::stage::{folder_prefix, identity};
 
 /// Something that should be gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,19 @@ pub struct Leftover {
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.what)
+    }
+}
+
+impl Leftover {
+    /// All that is left of the first stage that the process of this id has raised.
+    #[must_use]
+    pub fn of_process(pid: u32) -> Vec<Self> {
+        let (instance, uids) = identity(pid, 0);
+        let prefix = folder_prefix(&instance);
+        let temporary = std::env::temp_dir();
+        let mut folders = fs::read_dir(&temporary).into_iter().flatten().flatten().map(|entry| entry.path());
+        let folder = folders.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)));
+        look(&instance, &folder.unwrap_or_else(|| temporary.join(prefix)), &uids)
     }
 }
 

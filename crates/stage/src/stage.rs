@@ -38,6 +38,10 @@ const MIRROR: Ipv4Addr = Ipv4Addr::new(10, 20, 30, 40);
 const FORBIDDEN: Ipv4Addr = Ipv4Addr::new(10, 20, 50, 60);
 /// User ids of an instance: ledger, gateway, then the cells.
 const UIDS_EACH: u32 = 4_096;
+/// Ranges until they begin anew: enough for any two stages that stand at the same time.
+const UID_RANGES: u32 = 262_144;
+/// Stages that this process has raised.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 /// The first of all of them: far above what systems hand out, below what some take for negative.
 const UID_FIRST: u32 = 700_000_000;
 
@@ -102,9 +106,8 @@ impl Stage {
         if !rustix::process::geteuid().is_root() {
             return Err(StageError::NotRoot);
         }
-        let (instance, uids) = identity();
-        let folder =
-            tempfile::Builder::new().prefix(&format!("sulku-{instance}-")).tempdir().map_err(StageError::system("making the stage's folder"))?;
+        let (instance, uids) = identity(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = tempfile::Builder::new().prefix(&folder_prefix(&instance)).tempdir().map_err(StageError::system("making the stage's folder"))?;
         let root = folder.path().to_owned();
         open_for_all(&root)?;
         let mut stage = Self {
@@ -485,15 +488,17 @@ impl Drop for Stage {
     }
 }
 
-/// A name and a range of user ids that no other stage on this machine has: both come from this process's id and a count in it.
-fn identity() -> (String, Range<u32>) {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
+/// A name and a range of user ids that no other stage on this machine has: both come from a process's id and a count in it.
+pub(crate) fn identity(pid: u32, count: u32) -> (String, Range<u32>) {
     /// Stages that one process may raise; their ranges must not meet those of the next process.
-    const STAGES_EACH: u32 = 8;
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let pid = std::process::id();
-    let start = UID_FIRST + (pid % 32_768 * STAGES_EACH + count % STAGES_EACH) * UIDS_EACH;
-    (format!("s{}", base_36(pid * STAGES_EACH + count % STAGES_EACH)), start..start + UIDS_EACH)
+    const STAGES_EACH: u32 = 32;
+    let number = pid * STAGES_EACH + count % STAGES_EACH;
+    let start = UID_FIRST + number % UID_RANGES * UIDS_EACH;
+    (format!("s{}", base_36(number)), start..start + UIDS_EACH)
+}
+
+pub(crate) fn folder_prefix(instance: &str) -> String {
+    format!("sulku-{instance}-")
 }
 
 /// In few characters: the name becomes part of interface names, which the kernel keeps to 15.

@@ -1,0 +1,66 @@
+//! Who does not get in, and who goes out again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use sulku_stage::{Options, Person, Stage};
+use sulku_tests::{SOON, closed, session_id, shared};
+
+/// IA-05, LG-01: each refusal is an entry, on each transport, and the peer learns what to do.
+pub fn each_refused_certificate_is_an_entry() -> anyhow::Result<()> {
+    let stage = shared()?;
+    let cases = [
+        (Person::Stranger, "certificate.refused", "certificate-unknown-issuer"),
+        (Person::Expired, "certificate.refused", "certificate-expired"),
+        (Person::Revoked, "certificate.refused", "certificate-revoked"),
+        (Person::Unlisted, "session.refused", "not-a-holder"),
+    ];
+    for (person, event, code) in cases {
+        for transport in ["quic", "tls"] {
+            let session = stage.connect(person, &["--transport", transport, "--", "echo", "inside"])?;
+            ensure!(session.code() == Some(3) && session.out.is_empty() && !session.err.is_empty(), "{person:?} over {transport}: {session:?}");
+            let is_it = |entry: &sulku_stage::Entry| entry.data("code") == code && entry.data("transport") == transport;
+            stage.entry(&["--event", event], SOON, is_it)?;
+        }
+    }
+    let control = stage.connect(Person::Maija, &["--", "echo", "inside"])?;
+    ensure!(control.code() == Some(0) && control.out.trim() == "inside", "{control:?}");
+    Ok(())
+}
+
+pub fn a_holder_is_no_operator() -> anyhow::Result<()> {
+    let stage = shared()?;
+    let profile = |person| stage.profile(person).display().to_string();
+    let as_maija = stage.run(&["sessions", "list", "--profile", &profile(Person::Maija)])?;
+    ensure!(as_maija.code() == Some(3), "{as_maija:?}");
+    let as_onni = stage.run(&["sessions", "list", "--profile", &profile(Person::Onni)])?;
+    ensure!(as_onni.code() == Some(0), "{as_onni:?}");
+    let working = stage.connect(Person::Onni, &["--", "true"])?;
+    ensure!(working.code() == Some(3), "an operator is no holder either: {working:?}");
+    Ok(())
+}
+
+/// SE-05, IA-07
+pub fn revocation_cuts_an_open_session_within_one_second() -> anyhow::Result<()> {
+    let stage = Stage::raise(&Options { rows: 100, ..Options::default() })?;
+    let work = ["--", "sh", "-c", "while sleep 0.1; do echo at work; done"];
+    let (mut maija, mut bo) = (stage.connected(Person::Maija, &work)?, stage.connected(Person::Bo, &work)?);
+    maija.shows("at work", SOON)?;
+    bo.shows("at work", SOON)?;
+    let id = session_id(&maija.err())?;
+    stage.authority().revoke(Person::Maija)?;
+    let revoked = Instant::now();
+    let ended = maija.finish(SOON)?;
+    let took = revoked.elapsed();
+    ensure!(closed(&stage, &id)?.data("reason") == "revoked", "{ended:?}");
+    ensure!(took < Duration::from_millis(1_500), "it took {} ms from the list to her prompt", took.as_millis());
+    let again = stage.connect(Person::Maija, &["--", "true"])?;
+    ensure!(again.code() == Some(3), "{again:?}");
+    let lines = bo.out().lines().count();
+    std::thread::sleep(Duration::from_millis(400));
+    ensure!(bo.out().lines().count() > lines, "the control: Bo works on");
+    drop(bo);
+    let left = stage.close();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}

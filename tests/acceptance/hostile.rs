@@ -1,0 +1,66 @@
+//! Peers that do not keep to the protocol.
+
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use sulku_protocol::{Ask, Signal, encode};
+use sulku_stage::Person;
+use sulku_tests::{SOON, hello, openssl, quic, session_id, shared};
+
+/// LG-07: each is an entry; nobody else notices.
+pub fn a_hostile_frame_closes_its_own_connection_alone() -> anyhow::Result<()> {
+    let stage = shared()?;
+    let mut other = stage.connected(Person::Bo, &[])?;
+    other.type_line("echo before")?;
+    other.shows("before", SOON)?;
+    let frame = |ask: &Ask| {
+        let mut bytes = Vec::new();
+        encode(ask, &mut bytes).map(|()| bytes)
+    };
+    let first = hello(&["sleep", "20"])?;
+    let cases: [(&str, Vec<u8>); 7] = [
+        ("longer than any frame", vec![0x02, 0xff, 0xff, 0xff, 0xff, b'x']),
+        ("of no kind", vec![0x7f, 0, 0, 0, 0]),
+        ("input before hello", frame(&Ask::Input(b"ls\n".to_vec()))?),
+        ("a signal before hello", frame(&Ask::Signal(Signal::Int))?),
+        ("hello twice", [first.clone(), first.clone()].concat()),
+        ("a hello that is none", [&[0x01, 0, 0, 0, 9][..], b"{\"a\":\"b\"}"].concat()),
+        ("garbage after hello", [first, vec![0xee; 64]].concat()),
+    ];
+    for (name, bytes) in &cases {
+        for transport in ["tls", "quic"] {
+            let count = || {
+                stage
+                    .entries(&["--event", "protocol.violated"])
+                    .map(|entries| entries.iter().filter(|entry| entry.data("transport") == transport).count())
+            };
+            let before = count()?;
+            let answer = match transport {
+                "tls" => openssl(&stage, Some(Person::Maija), bytes, &[])?,
+                _ => quic(&stage, Some(Person::Maija), bytes)?,
+            };
+            ensure!(answer.finished.took < Duration::from_secs(7), "{name} over {transport}: the gateway did not hang up: {answer:?}");
+            let counted = || count().ok().filter(|now| *now > before);
+            sulku_stage::poll(SOON, counted).with_context(|| format!("{name} over {transport} is no entry"))?;
+        }
+    }
+    other.type_line("echo after")?;
+    other.shows("after", SOON).context("the control: another session is untouched")?;
+    session_id(&other.err())?;
+    Ok(())
+}
+
+/// SE-06
+pub fn a_peer_that_says_nothing_is_hung_up_on() -> anyhow::Result<()> {
+    let stage = shared()?;
+    let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, stage.port()))?;
+    silent.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let begun = Instant::now();
+    let mut byte = [0];
+    let read = silent.read(&mut byte);
+    ensure!(matches!(read, Ok(0)) || read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset), "the gateway keeps a silent peer");
+    ensure!((5..19).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    Ok(())
+}
