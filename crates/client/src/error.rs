@@ -118,7 +118,10 @@ pub enum DialError {
         /// How.
         source: io::Error,
     },
-    /// The request does not fit a frame.
+    /// The command names no program.
+    #[error("the command's first word is empty; name a program")]
+    NoProgram,
+    /// The command is longer than a gateway takes.
     #[error("the command is too long; put it into a script in the workspace")]
     TooLong,
     /// The gateway broke the protocol.

@@ -14,18 +14,32 @@ use crate::session::Session;
 
 /// A gateway builds a workspace in well under a second; one that makes its records durable on a slow disk takes a few.
 const WELCOME_PATIENCE: Duration = Duration::from_secs(30);
+/// What a gateway takes as a command; more belongs into a script.
+const COMMAND_WORDS_MAX: usize = 256;
+const COMMAND_BYTES_MAX: usize = 8 * 1024;
+/// What a gateway takes as the side of a terminal, in characters.
+const TERMINAL_SIDE_MAX: u16 = 1000;
+/// What a gateway takes as a terminal's kind.
+const TERM_BYTES_MAX: usize = 64;
+/// The kind of a terminal that has none: no program expects anything of it.
+const TERM_UNKNOWN: &str = "dumb";
 /// As the gateway records it.
 const CLIENT: &str = concat!("sulku ", env!("CARGO_PKG_VERSION"));
 
 /// The terminal at which a session will be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terminal {
-    /// Its kind, as in `TERM`.
+    /// Its kind, as in `TERM`; `dumb` is meant where this can't be one.
     pub term: String,
-    /// Its columns, at least 1.
+    /// Its columns; 1 to 1000 are meant.
     pub columns: u16,
-    /// Its rows, at least 1.
+    /// Its rows; 1 to 1000 are meant.
     pub rows: u16,
+}
+
+/// The size nearest to it that a terminal can have.
+pub(crate) fn size(columns: u16, rows: u16) -> (u16, u16) {
+    (columns.clamp(1, TERMINAL_SIDE_MAX), rows.clamp(1, TERMINAL_SIDE_MAX))
 }
 
 /// Opens a session: a shell, or the command. Without a permit, the profile's own or the only one is meant.
@@ -39,9 +53,14 @@ pub async fn connect(
     command: Option<Vec<String>>,
     terminal: Terminal,
 ) -> Result<Session, DialError> {
-    let Terminal { term, columns, rows } = terminal;
+    if let Some(words) = &command {
+        check_command(words)?;
+    }
+    let (columns, rows) = size(terminal.columns, terminal.rows);
+    let is_term = |term: &str| (1..=TERM_BYTES_MAX).contains(&term.len()) && term.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    let term = if is_term(&terminal.term) { terminal.term } else { TERM_UNKNOWN.to_owned() };
     let permit = permit.or_else(|| profile.permit().cloned());
-    let purpose = Purpose::Connect { permit, command, term, columns: columns.max(1), rows: rows.max(1) };
+    let purpose = Purpose::Connect { permit, command, term, columns, rows };
     match ask(profile, transport, purpose).await? {
         (link, Tell::Welcome(welcome)) => Ok(Session::new(welcome, link)),
         (link, _) => out_of_phase(link).await,
@@ -73,6 +92,16 @@ pub async fn end_session(profile: &Profile, transport: Transport, session: Sessi
             Ok(())
         }
         (link, _) => out_of_phase(link).await,
+    }
+}
+
+fn check_command(words: &[String]) -> Result<(), DialError> {
+    let bytes: usize = words.iter().map(String::len).sum();
+    match words.first() {
+        None => Err(DialError::NoProgram),
+        Some(program) if program.is_empty() => Err(DialError::NoProgram),
+        Some(_) if words.len() > COMMAND_WORDS_MAX || bytes > COMMAND_BYTES_MAX => Err(DialError::TooLong),
+        Some(_) => Ok(()),
     }
 }
 

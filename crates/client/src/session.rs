@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::dial::Carrier;
 use crate::error::SessionError;
 use crate::link::{Farewell, Incoming, Link, Outgoing};
+use crate::open::size;
 
 /// What is typed or pasted travels in pieces of at most this, so that a signal never waits behind a long frame.
 const INPUT_FRAME_BYTES_MAX: usize = 4 * 1024;
@@ -82,7 +83,8 @@ impl Keyboard {
     /// # Errors
     /// The session is over.
     pub async fn resize(&self, columns: u16, rows: u16) -> Result<(), Over> {
-        self.control(Ask::Resize { columns: columns.max(1), rows: rows.max(1) }).await
+        let (columns, rows) = size(columns, rows);
+        self.control(Ask::Resize { columns, rows }).await
     }
 
     /// Sends a signal to what runs in the foreground; overtakes input that waits.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use sulku_client::{DialError, SessionError};
 
+mod audit;
 mod connect;
 mod demo;
 mod doctor;
@@ -40,6 +41,8 @@ enum Command {
     /// Check permits before they come into force
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Read and verify the record, as an auditor
+    Audit(audit::AuditArgs),
     /// Check what this computer has and lacks
     Doctor(doctor::DoctorArgs),
     /// Show a whole environment on this machine
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Connect(args) => connect::run(args),
         Command::Sessions(command) => sessions::run(command),
         Command::Policy(command) => policy::run(&command),
+        Command::Audit(args) => audit::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args),
     };

@@ -117,7 +117,7 @@ mod tests {
         let line = GOOD.lines().position(|line| line.starts_with("ports")).expect("a line") + 1;
         assert!(report.text.contains(&format!("a.toml:{line}:10: this is no port; ")), "{}", report.text);
         assert!(report.text.contains("b.toml:1:"), "{}", report.text);
-        assert!(report.text.contains("✓ ") && report.problems == 2, "{}", report.text);
+        assert!(report.text.contains("✓ ") && report.problems == 3, "{}", report.text);
     }
 
     #[test]

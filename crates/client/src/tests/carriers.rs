@@ -128,3 +128,27 @@ fn an_operator_sees_and_ends_sessions() {
         }
     });
 }
+
+#[test]
+fn what_no_gateway_would_take_is_not_sent() {
+    within_patience(async {
+        let desk = Desk::new();
+        let gateway = Gateway::start(&desk, Options::default(), |mut peer: Peer| async move {
+            let Some(Ask::Hello(hello)) = peer.ask().await else { panic!("hello comes first") };
+            let Purpose::Connect { term, columns, rows, .. } = hello.purpose else { panic!("a session was asked for") };
+            assert_eq!((term.as_str(), columns, rows), ("dumb", 1, 1000));
+            peer.tell(&welcomed()).await.expect("sent");
+            assert_eq!(peer.ask().await, Some(Ask::Resize { columns: 1000, rows: 1 }));
+            peer.tell(&Tell::Output(b"seen".to_vec())).await.expect("sent");
+            peer.ask().await;
+        });
+        let profile = profile(&desk, gateway.port);
+        let odd = || Terminal { term: "x\u{1b}[2J".into(), columns: 0, rows: u16::MAX };
+        let mut session = connect(&profile, Transport::Auto, None, None, odd()).await.expect("open");
+        session.keyboard.resize(u16::MAX, 0).await.expect("open");
+        assert_eq!(session.screen.next().await.expect("output"), Event::Output(b"seen".to_vec()));
+        let long = connect(&profile, Transport::Auto, None, Some(vec!["x".repeat(9_000)]), odd()).await.expect_err("too long");
+        let none = connect(&profile, Transport::Auto, None, Some(vec![String::new()]), odd()).await.expect_err("no program");
+        assert!(matches!((&long, &none), (DialError::TooLong, DialError::NoProgram)), "{long:?}, {none:?}");
+    });
+}
