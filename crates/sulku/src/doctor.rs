@@ -40,7 +40,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         }
         None if args.json => anyhow::bail!("{WARDEN} is neither beside sulku nor in PATH; install it to check this host"),
         None => {
-            print::answer(&format!("- host         {WARDEN} is not installed: a researcher's computer needs none\n"))?;
+            print::answer(&line("none", "host", &format!("{WARDEN} is not installed; a researcher's computer needs none")))?;
             0
         }
     };
@@ -58,20 +58,18 @@ enum Verdict {
 
 fn client(args: &ProfileArgs) -> anyhow::Result<Verdict> {
     let path = args.path()?;
+    let shown = path.display();
     if !args.is_named() && !path.exists() {
-        print::answer(&format!("- profile      none at {}: only who connects needs one\n", path.display()))?;
+        print::answer(&line("none", "profile", &format!("none at {shown}; only who connects needs one")))?;
         return Ok(Verdict::Good);
     }
     let (text, verdict) = match Profile::load(&path) {
         Ok(profile) => {
-            let (line, verdict) = certificate(profile.certificate_validity(), Timestamp::now());
-            let gateway = profile.gateway();
-            (
-                format!("✓ profile      {}: gateway {gateway}\n✓ private key  yours alone, and belongs to the certificate\n{line}\n", path.display()),
-                verdict,
-            )
+            let (dates, verdict) = certificate(profile.certificate_validity(), Timestamp::now());
+            let gateway = line("ok", "profile", &format!("{shown}, for the gateway at {}", profile.gateway()));
+            (gateway + &line("ok", "private key", "readable by you alone, and belongs to the certificate") + &dates, verdict)
         }
-        Err(error) => (error.to_string().lines().map(|line| format!("✗ profile      {line}\n")).collect(), Verdict::Bad),
+        Err(error) => (error.to_string().lines().map(|problem| line("wrong", "profile", problem)).collect(), Verdict::Bad),
     };
     print::answer(&text)?;
     Ok(verdict)
@@ -80,15 +78,21 @@ fn client(args: &ProfileArgs) -> anyhow::Result<Verdict> {
 fn certificate((from, until): (Timestamp, Timestamp), now: Timestamp) -> (String, Verdict) {
     let soon = now.checked_add(RENEWAL_WARNING).unwrap_or(Timestamp::MAX);
     let (begins, ends) = (print::local(from), print::local(until));
-    if now < from {
-        (format!("✗ certificate  begins {begins}; check this computer's clock"), Verdict::Bad)
+    let (label, found, verdict) = if now < from {
+        ("wrong", format!("begins {begins}; check this computer's clock"), Verdict::Bad)
     } else if now > until {
-        (format!("✗ certificate  ended {ends}; renew it with the body that issued it"), Verdict::Bad)
+        ("wrong", format!("ended {ends}; renew it with the body that issued it"), Verdict::Bad)
     } else if soon > until {
-        (format!("! certificate  ends {ends}; renew it soon"), Verdict::Good)
+        ("soon", format!("ends {ends}; renew it with the body that issued it"), Verdict::Good)
     } else {
-        (format!("✓ certificate  valid until {ends}"), Verdict::Good)
-    }
+        ("ok", format!("valid until {ends}"), Verdict::Good)
+    };
+    (line(label, "certificate", &found), verdict)
+}
+
+/// One line, in the columns of the warden's own.
+fn line(label: &str, what: &str, found: &str) -> String {
+    format!("{label:<8} {what:<20} {found}\n")
 }
 
 /// The warden beside our own program, or else in `PATH`.
@@ -105,13 +109,13 @@ mod tests {
     #[test]
     fn a_certificates_line_tells_what_to_do_about_it() {
         let time = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let period = (time("2026-01-01T00:00:00Z"), time("2026-12-31T00:00:00Z"));
-        let lines = ["2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-12-20T00:00:00Z", "2026-12-31T00:00:01Z"]
+        let period = (time("2026-01-02T00:00:00Z"), time("2026-12-30T00:00:00Z"));
+        let lines = ["2026-01-01T23:59:59Z", "2026-01-02T00:00:00Z", "2026-12-20T00:00:00Z", "2026-12-30T00:00:01Z"]
             .map(|now| certificate(period, time(now)));
-        let starts = ["✗ certificate  begins", "✓ certificate  valid until", "! certificate  ends", "✗ certificate  ended"];
-        for ((line, verdict), start) in lines.iter().zip(starts) {
-            assert!(line.starts_with(start), "{line}");
-            assert_eq!(matches!(verdict, Verdict::Bad), start.starts_with('✗'));
+        let expected = [("wrong", "begins 2026"), ("ok", "valid until 2026"), ("soon", "ends 2026"), ("wrong", "ended 2026")];
+        for ((line, verdict), (label, found)) in lines.iter().zip(expected) {
+            assert!(line.starts_with(&format!("{label:<8} certificate          {found}")), "{line}");
+            assert_eq!(matches!(verdict, Verdict::Bad), label == "wrong");
         }
     }
 

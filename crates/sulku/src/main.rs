@@ -20,8 +20,9 @@ mod sessions;
 /// The gateway said no.
 const EXIT_REFUSED: u8 = 3;
 
-const EXIT_CODES: &str = "Exit codes: what ended the session's shell or command, for connect; 2 for a wrong command line; \
-                          3 when the gateway refused; 1 for all else.";
+const EXIT_CODES: &str = "\
+Exit codes: 0 when all went well; for connect, that of the session's shell or
+command; 3 when the gateway refused; 2 for a wrong command line; 1 for all else";
 
 /// Access to secure processing environments.
 #[derive(Parser)]

@@ -9,7 +9,7 @@ use sulku_client::{Profile, Transport};
 #[derive(clap::Args)]
 pub struct ProfileArgs {
     /// Your profile: gateway, certificate and key [default: ~/.config/sulku/profile.toml]
-    #[arg(long, value_name = "FILE", env = "SULKU_PROFILE")]
+    #[arg(long, value_name = "FILE", env = "SULKU_PROFILE", hide_env_values = true)]
     profile: Option<PathBuf>,
 }
 

@@ -415,10 +415,10 @@ fn a_wrong_command_line_exits_with_two_and_a_missing_profile_with_one() {
 fn the_doctor_tells_of_a_profile_whose_key_others_can_read() {
     let scene = Scene::new(|_| async {});
     let good = text(&scene.run(&["doctor"]).stdout);
-    assert!(good.contains("✓ certificate  valid until "), "{good}");
+    assert!(good.contains("ok       certificate          valid until "), "{good}");
     let key = scene.desk.folder.path().join("me.key");
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("mine");
     let bad = scene.run(&["doctor"]);
-    assert!(text(&bad.stdout).contains("✗ profile ") && text(&bad.stdout).contains("chmod 600 "), "{}", text(&bad.stdout));
+    assert!(text(&bad.stdout).contains("wrong    profile ") && text(&bad.stdout).contains("chmod 600 "), "{}", text(&bad.stdout));
     assert_ne!(bad.status.code(), Some(0));
 }

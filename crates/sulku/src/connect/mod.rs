@@ -26,20 +26,29 @@ mod typing;
 /// What a shell reports for a program that its signal ended: this and the signal.
 const EXIT_BY_SIGNAL: u8 = 128;
 
-const INPUT_HELP: &str = "\
+const HELP: &str = "\
+Examples:
+  sulku connect                               a shell, under your only permit
+  sulku connect THL/1234/14.02.00/2026        a shell, under one of several
+  sulku connect -- Rscript analysis.R         a command, and its exit code
+
 At a terminal, type ~. on a new line to leave, and ~~ for one ~ there.
 
-The command runs on a terminal in the workspace, and so does what it reads: input from a pipe or a file is typed into that \
-terminal, followed by the end-of-file character. Lines may have 4095 bytes, and control characters act as if typed. Its output \
-comes as the terminal shows it, with lines ended by CR LF.
+A command runs on a terminal in the workspace: its output comes as that terminal
+shows it, with lines ended by CR LF. Input from a pipe or a file is typed there,
+then the end-of-file character (twice where the last line has no end): it is
+echoed, a line may have 4095 bytes, and control characters act as if typed.
 
-Without a terminal, INT, TERM and HUP are passed on to the command; then the session is left.
+Without a terminal, the signals INT, QUIT, TERM and HUP are passed on to the
+command, and the session is left 2 seconds later, or at once by one more signal.
 
-Exit codes: what ended the session's shell or command; 128 + n when signal n ended sulku; 3 when the gateway refused; 1 for all else.";
+Exit codes:
+  that of the shell or command, where one ended; 128 + n where signal n ended sulku
+  3 where the gateway refused; 2 for a wrong command line; 1 for all else";
 
 /// Whose workspace, and what to run in it.
 #[derive(clap::Args)]
-#[command(after_help = INPUT_HELP)]
+#[command(after_help = HELP)]
 pub struct ConnectArgs {
     /// The permit, if you hold several
     permit: Option<PermitId>,
