@@ -11,6 +11,7 @@ pub fn each_refused_certificate_is_an_entry() -> anyhow::Result<()> {
     let stage = shared()?;
     let cases = [
         (Person::Stranger, "certificate.refused", "certificate-unknown-issuer"),
+        (Person::Forged, "certificate.refused", "certificate-invalid"),
         (Person::Expired, "certificate.refused", "certificate-expired"),
         (Person::Revoked, "certificate.refused", "certificate-revoked"),
         (Person::Unlisted, "session.refused", "not-a-holder"),

@@ -37,6 +37,8 @@ pub enum Person {
     Unlisted,
     /// Maija's identity, certified by an authority that nobody here knows.
     Stranger,
+    /// Maija's identity, certified by an authority that has taken the name of ours; an authority is its key, not its name.
+    Forged,
     /// Maija's identity, in a certificate whose time has passed.
     Expired,
     /// Maija's identity, in a certificate that was withdrawn.
@@ -45,7 +47,8 @@ pub enum Person {
 
 impl Person {
     /// Everybody.
-    pub const ALL: &[Self] = &[Self::Maija, Self::Bo, Self::Tiina, Self::Onni, Self::Unlisted, Self::Stranger, Self::Expired, Self::Revoked];
+    pub const ALL: &[Self] =
+        &[Self::Maija, Self::Bo, Self::Tiina, Self::Onni, Self::Unlisted, Self::Stranger, Self::Forged, Self::Expired, Self::Revoked];
 
     /// The name of her files.
     #[must_use]
@@ -57,6 +60,7 @@ impl Person {
             Self::Onni => "onni",
             Self::Unlisted => "unlisted",
             Self::Stranger => "stranger",
+            Self::Forged => "forged",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
         }
@@ -66,7 +70,7 @@ impl Person {
     #[must_use]
     pub fn uri(self) -> String {
         let shown = match self {
-            Self::Stranger | Self::Expired | Self::Revoked => Self::Maija,
+            Self::Stranger | Self::Forged | Self::Expired | Self::Revoked => Self::Maija,
             other => other,
         };
         format!("{DOMAIN}/person/{}", shown.name())
@@ -94,8 +98,8 @@ impl Authority {
         fs::create_dir_all(folder).map_err(StageError::file("making a folder", folder))?;
         let now = OffsetDateTime::now_utc();
         let authority = Self { folder: folder.to_owned(), issuer: issuer("Sulku demo authority", now)? };
-        // Of the same name: an authority is its key, not its name.
-        let unknown = issuer("Sulku demo authority", now)?;
+        let unknown = issuer("Somebody else's authority", now)?;
+        let namesake = issuer("Sulku demo authority", now)?;
         let issuer = &authority.issuer;
         authority.write("authority.pem", issuer.pem.as_bytes())?;
 
@@ -111,7 +115,12 @@ impl Authority {
             let mut params = leaf(person.name(), from, until, ExtendedKeyUsagePurpose::ClientAuth);
             params.subject_alt_names = vec![SanType::URI(person.uri().as_str().try_into()?)];
             params.serial_number = Some(serial(*person));
-            authority.issue(person.name(), params, if *person == Person::Stranger { &unknown } else { issuer })?;
+            let issuer = match person {
+                Person::Stranger => &unknown,
+                Person::Forged => &namesake,
+                _ => issuer,
+            };
+            authority.issue(person.name(), params, issuer)?;
         }
         authority.write("revoked.crl.pem", revoked(issuer, &[Person::Revoked], 1)?.as_bytes())?;
         Ok(authority)

@@ -313,7 +313,9 @@ pub(crate) fn send(pid: u32, signal: Signal) {
 
 pub(crate) fn shown(command: &Command) -> String {
     let name = std::path::Path::new(command.get_program()).file_name().unwrap_or_else(|| command.get_program());
-    std::iter::once(name).chain(command.get_args()).map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+    let whole = std::iter::once(name).chain(command.get_args()).map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+    // A program given as an argument has many lines; its beginning tells which it is.
+    whole.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(160).collect()
 }
 
 pub(crate) fn tail(text: &str, bytes: usize) -> &str {

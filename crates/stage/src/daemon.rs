@@ -80,6 +80,10 @@ impl Process {
         Ok(Self { daemon, child, log })
     }
 
+    pub(crate) fn daemon(&self) -> Daemon {
+        self.daemon
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

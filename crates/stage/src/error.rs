@@ -95,6 +95,16 @@ pub enum StageError {
 }
 
 impl StageError {
+    /// Adds what the other daemons said: the cause is often with a neighbour.
+    pub(crate) fn with_logs(mut self, others: impl Iterator<Item = (&'static str, String)>) -> Self {
+        if let Self::NotReady { log, .. } | Self::Ended { log, .. } = &mut self {
+            for (name, other) in others {
+                log.push_str(&format!("the {name}'s log:\n{other}"));
+            }
+        }
+        self
+    }
+
     pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { what, path, source }

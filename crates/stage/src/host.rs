@@ -57,6 +57,7 @@ impl Host {
         tool("ip", "iproute2", &["netns", "add", namespace])?;
         let mut host = Self { namespace: namespace.to_owned(), address, arrivals: Arc::default(), ended: Arc::default(), threads: Vec::new() };
         tool("ip", "iproute2", &["-n", namespace, "link", "set", "lo", "up"])?;
+        tool("ip", "iproute2", &["-n", namespace, "address", "add", &format!("{address}/32"), "dev", "lo"])?;
         let (listener, witness) = host.sockets()?;
         let (ended, arrivals) = (Arc::clone(&host.ended), Arc::clone(&host.arrivals));
         host.threads.push(std::thread::spawn(move || watch(&witness, address, &arrivals, &ended)));

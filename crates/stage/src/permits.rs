@@ -66,7 +66,7 @@ impl PermitFile {
 /// A person has one name in all permits.
 fn full_name(person: Person) -> &'static str {
     match person {
-        Person::Maija | Person::Stranger | Person::Expired | Person::Revoked => "Maija Meikäläinen",
+        Person::Maija | Person::Stranger | Person::Forged | Person::Expired | Person::Revoked => "Maija Meikäläinen",
         Person::Bo => "Bo Bergström",
         Person::Tiina => "Tiina Testaaja",
         Person::Onni => "Onni Operaattori",

@@ -123,7 +123,7 @@ impl Stage {
             interrupt: options.interrupt.clone(),
         };
         stage.furnish(options)?;
-        let host = |name: &str, address| Host::raise(&format!("sulku-{}-{name}", stage.instance), address);
+        let host = |name: &str, address| Host::raise(&stage.namespace(name), address);
         stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR)?, forbidden: host("other", FORBIDDEN)? });
         for daemon in Daemon::ALL {
             stage.start(*daemon)?;
@@ -181,11 +181,12 @@ impl Stage {
     }
 
     fn warden_config(&self, options: &Options) -> String {
-        let uplink = |name: &str, host: Ipv4Addr, link: [u8; 2]| {
-            let [a, b] = link;
+        // The hosts lie behind the far ends of their links, as in a real network.
+        let uplink = |name: &str, host: Ipv4Addr, near: &str, far: &str| {
+            let namespace = self.namespace(name);
             format!(
-                "\n[[uplink]]\nname = {name:?}\npeer_namespace = \"/run/netns/sulku-{}-{name}\"\nrouter_address = \"10.20.{a}.{b}/24\"\npeer_address = \"{host}/24\"\nroutes = []\n",
-                self.instance,
+                "\n[[uplink]]\nname = {name:?}\npeer_namespace = \"/run/netns/{namespace}\"\nrouter_address = \"{near}/30\"\n\
+                 peer_address = \"{far}/30\"\nroutes = [\"{host}/32\"]\n"
             )
         };
         format!(
@@ -201,8 +202,8 @@ impl Stage {
             self.root.join("workspaces"),
             self.uids.start + 16,
             options.gateway_lost_grace_s,
-            uplink("mirror", MIRROR, [30, 1]),
-            uplink("other", FORBIDDEN, [50, 1]),
+            uplink("mirror", MIRROR, "10.211.0.1", "10.211.0.2"),
+            uplink("other", FORBIDDEN, "10.211.0.5", "10.211.0.6"),
         )
     }
 
@@ -233,11 +234,12 @@ impl Stage {
         let config = self.root.join(format!("config/{}.toml", daemon.name()));
         let log = self.root.join(format!("log/{}.log", daemon.name()));
         let mut process = Process::start(daemon, &self.programs.join(program), &config, log)?;
-        process.await_ready(READY_TIME, &self.interrupt, || match daemon {
+        let ready = process.await_ready(READY_TIME, &self.interrupt, || match daemon {
             Daemon::Ledger => listens_at(&self.ledger_socket()),
             Daemon::Warden => listens_at(&self.warden_socket()),
             Daemon::Gateway => listens_on(self.port),
-        })?;
+        });
+        ready.map_err(|error| error.with_logs(self.processes.values().map(|other| (other.daemon().name(), other.log_end()))))?;
         self.processes.insert(daemon, process);
         Ok(())
     }
@@ -462,6 +464,10 @@ impl Stage {
 
     fn shown(&self, name: &str) -> String {
         self.root.join(name).display().to_string()
+    }
+
+    fn namespace(&self, host: &str) -> String {
+        format!("sulku-{}-{host}", self.instance)
     }
 
     fn origin(&self) -> String {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use sulku_stage::{ASTHMA, Interrupt, Leftover, Options, Person, STATINS, Stage, StageError};
+use sulku_stage::{ASTHMA, Daemon, Interrupt, Leftover, Options, Person, STATINS, Stage, StageError};
 
 use report::{Report, Verdict, Voice};
 use scenes::Play;
@@ -71,6 +71,11 @@ fn play(report: &mut Report, interrupt: &Interrupt, args: &DemoArgs) -> anyhow::
         match interrupt.until("", Duration::MAX, || Ok(None::<()>)) {
             Err(StageError::Interrupted) | Ok(()) => {}
             Err(error) => return Err(error.into()),
+        }
+    }
+    if !report.all_met() {
+        for daemon in Daemon::ALL {
+            eprintln!("--- the {}'s log ---\n{}", daemon.name(), stage.log(*daemon));
         }
     }
     Ok(stage.close())
