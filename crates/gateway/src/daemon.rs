@@ -7,7 +7,7 @@
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
@@ -27,6 +27,10 @@ use crate::registry::Registry;
 use crate::tls::{TlsError, Trust};
 use crate::warden::{Warden, WardenError, chain};
 
+/// The ledger and the warden may be starting at the same time; they have this long.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks for them.
+const START_PAUSE: Duration = Duration::from_millis(50);
 /// Sessions have this long to end when the gateway stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 /// Revocation lists are looked at this often, so that a revoked certificate's sessions end within a second of it.
@@ -125,10 +129,21 @@ async fn serve(
     confinement: String,
 ) -> Result<(), StartError> {
     let (ledger_lost, warden_lost, drain) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let deadline = Instant::now() + START_PATIENCE;
     let socket = config.ledger_socket.clone();
-    let ledger = Ledger::connect(&socket, ledger_lost.clone()).await.map_err(|source| StartError::Ledger { socket, source })?;
+    let ledger = loop {
+        match Ledger::connect(&socket, ledger_lost.clone()).await {
+            Err(error) if not_yet(&error) && Instant::now() < deadline => tokio::time::sleep(START_PAUSE).await,
+            connected => break connected.map_err(|source| StartError::Ledger { socket, source })?,
+        }
+    };
     let socket = config.warden_socket.clone();
-    let warden = Warden::connect(&socket, warden_lost.clone()).await.map_err(|source| StartError::Warden { socket, source })?;
+    let warden = loop {
+        match Warden::connect(&socket, warden_lost.clone()).await {
+            Err(WardenError::Socket(error)) if not_yet(&error) && Instant::now() < deadline => tokio::time::sleep(START_PAUSE).await,
+            connected => break connected.map_err(|source| StartError::Warden { socket, source })?,
+        }
+    };
     warden.missing.iter().for_each(|missing| tracing::error!(missing, "host lacks what cells need; sessions will be refused"));
 
     let address = config.listen;
@@ -192,6 +207,11 @@ async fn until_stopped(ledger_lost: &CancellationToken, warden_lost: &Cancellati
         () = ledger_lost.cancelled() => Err(StartError::LedgerLost),
         () = warden_lost.cancelled() => Err(StartError::WardenLost),
     }
+}
+
+/// Nobody listens there yet; all else is final.
+fn not_yet(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
 }
 
 /// Loads revocation lists anew when a file has changed, and ends the sessions of certificates that they take back.

@@ -140,7 +140,7 @@ impl Trust {
             return Err(missing());
         };
         let accepted = self.verifier.verify_client_cert(end_entity, intermediates, UnixTime::now());
-        accepted.map(drop).map_err(|error| refused(end_entity, &error))
+        accepted.map(drop).map_err(|error| refused_chain(end_entity, &error))
     }
 
     /// The configuration for one connection, and where its verifier leaves what it refuses.
@@ -181,7 +181,7 @@ impl ClientCertVerifier for Noting {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now);
-        verified.inspect_err(|error| self.note.leave(refused(end_entity, error)))
+        verified.inspect_err(|error| self.note.leave(refused_chain(end_entity, error)))
     }
 
     fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
@@ -207,6 +207,15 @@ impl ClientCertVerifier for Noting {
 #[must_use]
 pub fn missing() -> Refused {
     Refused { code: RefusalCode::CertificateMissing, reason: "no certificate came".to_owned(), serial: None, sha256: None }
+}
+
+/// In a chain, a signature that does not fit means that an authority of the same name, and another key, issued the certificate.
+fn refused_chain(certificate: &CertificateDer<'_>, error: &rustls::Error) -> Refused {
+    let mut refused = refused(certificate, error);
+    if matches!(error, rustls::Error::InvalidCertificate(CertificateError::BadSignature)) {
+        refused.code = RefusalCode::CertificateUnknownIssuer;
+    }
+    refused
 }
 
 fn refused(certificate: &CertificateDer<'_>, error: &rustls::Error) -> Refused {
