@@ -1,0 +1,52 @@
+# `make demo` and `make test` are all that a machine with Rust, a C compiler and make needs. Each installs by itself what is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+# Debian packages, each with a program of it: what is missing is found by looking for the program.
+DEMO_NEEDS := nftables=nft iproute2=ip python3=python3 mawk=awk util-linux=unshare
+TEST_NEEDS := $(DEMO_NEEDS) openssl=openssl python3-venv=python3:ensurepip
+# Namespaces, nftables and a warden need root; a person who is not root is asked by sudo.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PEERS := target/peers
+
+.PHONY: help demo test check build needs-demo needs-test
+
+help:
+	@echo 'make demo   play a whole environment on this machine, in about a minute after the build'
+	@echo 'make test   everything that is tested: checks, unit, property and fuzz tests, acceptance tests on the real kernel'
+	@echo 'make check  formatting and lints alone'
+
+demo: needs-demo
+	cargo build --locked --workspace --bins
+	$(SUDO) $(TARGET)/debug/sulku demo
+
+test: needs-test check build $(PEERS)/installed
+	cargo test --locked --workspace --exclude sulku-warden --exclude sulku-tests
+	cargo test --locked -p sulku-tests --test architecture
+	$(AS_ROOT) cargo test --locked -p sulku-warden
+	$(AS_ROOT) cargo test --locked -p sulku-tests --test acceptance
+
+# Root's tests are built as the person and run as root, so that no file in target/ becomes root's.
+AS_ROOT := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=CI' CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=CI',)
+
+check:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+build:
+	cargo build --locked --workspace --bins
+
+needs-demo:
+	@deploy/needs $(DEMO_NEEDS)
+
+needs-test:
+	@deploy/needs $(TEST_NEEDS)
+
+# aioquic, from PyPI. The system's own python3: others may lack TLS.
+$(PEERS)/installed: tests/peers/requirements.txt
+	@echo 'installing aioquic from PyPI into $(PEERS)'
+	/usr/bin/python3 -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
