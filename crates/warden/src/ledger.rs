@@ -143,20 +143,30 @@ impl Ledger {
         self.waiting.len() >= OUTSTANDING_BUSY
     }
 
+    /// Writes what can be without waiting.
+    ///
+    /// # Errors
+    /// The connection ended.
+    pub fn send(&mut self) -> Result<(), LedgerError> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        while !self.out.is_empty() {
+            match stream.write(&self.out) {
+                Ok(written) => drop(self.out.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(source) => return Err(LedgerError::Connection { path: self.path.clone(), source }),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes and reads what can be without waiting; returns the receipts that came.
     ///
     /// # Errors
     /// The connection ended, made no sense, or an entry was refused.
     pub fn turn(&mut self) -> Result<Vec<(Pending, Receipt)>, LedgerError> {
+        self.send()?;
         let Some(stream) = &mut self.stream else { return Ok(Vec::new()) };
         let connection = |source| LedgerError::Connection { path: self.path.clone(), source };
-        while !self.out.is_empty() {
-            match stream.write(&self.out) {
-                Ok(written) => drop(self.out.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(connection(error)),
-            }
-        }
         let mut buffer = [0; READ_BYTES];
         match stream.read(&mut buffer) {
             Ok(0) => return Err(connection(io::ErrorKind::UnexpectedEof.into())),

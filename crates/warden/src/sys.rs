@@ -64,10 +64,10 @@ pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
-/// Sets attributes (`MOUNT_ATTR_*`) of a mount and all below it, and makes it private.
+/// Sets attributes (`MOUNT_ATTR_*`) of one mount, none below it, and makes it private.
 pub fn mount_setattr(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    let flags = libc::AT_EMPTY_PATH;
     // SAFETY: the path is an empty C string, and the struct outlives the call.
     let result = unsafe {
         libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size_of::<libc::mount_attr>())

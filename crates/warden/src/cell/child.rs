@@ -98,7 +98,7 @@ impl Blueprint<'_> {
     fn let_go_of_descriptors(&self) -> io::Result<()> {
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         (0..=2).try_for_each(|number| sys::duplicate_as(null.as_fd(), number))?;
-        // SAFETY-free: 0, 1 and 2 are borrowed from std only to be kept open.
+        drop(null);
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
         sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd(), self.channel.as_fd(), self.network.as_fd(), self.workspace.as_fd()])
     }

@@ -134,7 +134,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         rung: RUNG.to_owned(),
         kernel: doctor::kernel(),
         landlock_abi: sys::landlock_abi(),
-        ruleset: ruleset_digest(),
+        ruleset: ruleset_digest().map_err(NetworkError::from)?,
     }))?;
     ledger.settle()?;
     let judge = Judge::new(config.ledger_key.clone(), Permits::in_folder(config.permits.clone()), Timestamp::now());

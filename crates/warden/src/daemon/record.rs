@@ -18,16 +18,16 @@ const FLOW_PACKETS_MAX: usize = 4_096;
 
 impl Warden {
     /// Asks the ledger to keep an event; `None` if it can't be asked, and then nothing goes on unrecorded.
+    ///
+    /// Receipts are heard by the loop alone, after the caller has noted what waits for this one.
     pub(super) fn record(&mut self, draft: Draft) -> Option<Pending> {
-        let pending = match self.ledger.append(draft) {
-            Ok(pending) => pending,
+        match self.ledger.append(draft).and_then(|pending| self.ledger.send().map(|()| pending)) {
+            Ok(pending) => Some(pending),
             Err(error) => {
                 self.ledger_lost(&error);
-                return None;
+                None
             }
-        };
-        self.hear_ledger();
-        Some(pending)
+        }
     }
 
     pub(super) fn hear_ledger(&mut self) {

@@ -47,10 +47,12 @@ pub enum RulesetError {
     Differs(String),
 }
 
-/// SHA-256 of the ruleset's JSON text, in hexadecimal.
-#[must_use]
-pub fn ruleset_digest() -> String {
-    sha256(&[&serde_json::to_vec(&ruleset()).unwrap_or_default()]).to_string()
+/// SHA-256 of the ruleset's objects as JSON, one a line, in hexadecimal.
+///
+/// # Errors
+/// The ruleset can't be written as JSON.
+pub fn ruleset_digest() -> Result<String, RulesetError> {
+    Ok(sha256(&[comparable(&ruleset())?.join("\n").as_bytes()]).to_string())
 }
 
 /// Installs the ruleset in the network namespace in which this runs, reads it back and compares.
@@ -101,6 +103,10 @@ fn comparable(ruleset: &Nftables<'_>) -> Result<Vec<String>, serde_json::Error> 
         if kind != "metainfo" {
             if let Some(fields) = body.as_object_mut() {
                 fields.remove("handle");
+                // Flags are a set, which has no order.
+                if let Some(flags) = fields.get_mut("flags").and_then(serde_json::Value::as_array_mut) {
+                    flags.sort_by_key(ToString::to_string);
+                }
             }
             // Rules keep their order, which is their meaning; the rest is sorted before them.
             objects.push((kind == "rule", if kind == "rule" { String::new() } else { body.to_string() }, format!("{kind} {body}")));

@@ -1,0 +1,123 @@
+//! What a cell is, what it gives its holder, and what stays behind it.
+
+mod stage;
+
+use std::fs;
+use std::process::Command;
+
+use stage::{Stage, eventually};
+use sulku_audit::{CloseReason, Event};
+use sulku_plan::order::{Order, Report, Signal};
+
+#[test]
+fn a_command_runs_as_the_holder_in_her_workspace_with_her_data() {
+    let mut stage = Stage::new();
+    let script = "id -un; id -u; hostname; pwd; cat /data/one/rows.csv; ls /data; tty; echo kept > note; echo $SULKU_PERMIT $USER $HOME; \
+                  echo t > /tmp/t && cat /tmp/t; touch /dev/shm/x && echo shm; python3 -c 'print(6 * 7)'";
+    let (output, status) = stage.run("one.toml", &["/bin/bash", "-c", script]);
+    let lines: Vec<_> = output.lines().collect();
+    assert_eq!(
+        lines,
+        ["maija", "1000", "ws-one", "/workspace", "id,value", "1,2", "one", "/dev/pts/0", "THL/1/2026 maija /workspace", "t", "shm", "42"],
+        "{output}"
+    );
+    assert_eq!(status, 0);
+    assert_eq!(stage.shell("one.toml", "cat note").trim(), "kept", "the workspace outlives the cell");
+    assert_eq!(stage.shell("two.toml", "ls -A | wc -l").trim(), "0", "another permit's workspace is another");
+    let owners: Vec<_> = ["ws-one", "ws-two"].map(|name| std::os::unix::fs::MetadataExt::uid(&fs::metadata(stage.path("workspaces").join(name)).expect("a folder"))).into();
+    assert_eq!(owners, [2_000_000, 2_000_001], "each workspace has a user id of its own");
+}
+
+/// A session is a terminal: prompt, job control, signals, size.
+#[test]
+fn a_shell_on_a_terminal_has_a_prompt_job_control_and_hears_ctrl_c() {
+    let mut stage = Stage::new();
+    let shell = stage.launch("one.toml", None);
+    shell.read_until("maija@ws-one:~$ ");
+    shell.write("stty size; trap 'echo caught-usr1' USR1\n");
+    shell.read_until("40 120");
+    shell.write("sleep 1000 & jobs\n");
+    shell.read_until("Running");
+    shell.write("echo go$((1 + 1)); sleep 1002\n");
+    shell.read_until("go2");
+    shell.write("\x03");
+    shell.read_until("$ ");
+    shell.write("echo status $?\n");
+    shell.read_until("status 130");
+    // A signal ordered by the gateway reaches the terminal's foreground processes.
+    shell.write("sleep 1001; echo over $?\n");
+    eventually("the signal ends the sleep", || {
+        stage.gateway.order(&Order::Signal { session: shell.session, signal: Signal::Term });
+        shell.readable(std::time::Duration::from_millis(100)).then_some(())
+    });
+    shell.read_until("over 143");
+    stage.end(&shell, "holder-left");
+    assert_eq!(stage.ledger.count("warden.order-refused"), 0, "{:?}", stage.ledger.refusals());
+}
+
+/// SE-02: after its end nothing of a session is left, and the record says so.
+#[test]
+fn nothing_is_left_of_a_cell_after_its_end() {
+    let mut stage = Stage::new();
+    let mounts = || fs::read_to_string("/proc/self/mounts").expect("mounts").lines().count();
+    let links = || String::from_utf8(Command::new("/bin/ip").args(["-o", "link"]).output().expect("ip").stdout).expect("text").lines().count();
+    let before = (mounts(), links(), stage.cell_groups());
+    let shells: Vec<_> = (0..3).map(|_| stage.launch("one.toml", None)).collect();
+    assert!(stage.cell_processes().len() >= 6, "control: processes run while the cells do");
+    assert!(stage.cell_groups() > before.2, "control: control groups are there while the cells are");
+    for shell in &shells {
+        shell.read_until("$ ");
+        shell.write("(setsid sleep 1000 &) ; nohup sleep 1001 &\n");
+        stage.end(shell, "holder-left");
+    }
+    assert_eq!((mounts(), links(), stage.cell_groups()), before);
+    assert_eq!(stage.cell_processes(), Vec::<u32>::new());
+    for shell in &shells {
+        stage.ledger.entry("the cell's last entry", |draft| match &draft.event {
+            Event::CellReaped { reason: CloseReason::HolderLeft, leftovers, memory_peak_bytes, .. } if draft.session == Some(shell.session) => {
+                assert_eq!((leftovers.len(), *memory_peak_bytes > 0), (0, true));
+                assert!(draft.permit.is_some() && draft.person.is_some());
+                Some(())
+            }
+            _ => None,
+        });
+    }
+}
+
+#[test]
+fn the_exit_status_of_the_command_is_reported() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.run("one.toml", &["false"]).1, 1);
+    assert_eq!(stage.run("one.toml", &["/bin/bash", "-c", "exit 42"]).1, 42);
+    assert_eq!(stage.run("one.toml", &["/bin/bash", "-c", "kill -9 $$"]).1, 137);
+}
+
+#[test]
+fn a_command_that_is_not_there_is_refused_and_leaves_nothing() {
+    let mut stage = Stage::new();
+    let draft = stage.opening("one.toml", Some(&["no-such-programme"]));
+    let receipt = stage.ledger.keep(&draft);
+    stage.gateway.order(&stage::launch(receipt));
+    let reason = stage.gateway.refusal();
+    assert!(reason.contains("No such file"), "{reason}");
+    assert_eq!((stage.cell_groups(), stage.cell_processes().len()), (0, 0));
+}
+
+/// The record of a launch is durable before anything of the holder's runs.
+#[test]
+fn no_shell_runs_before_its_launch_is_recorded() {
+    let mut stage = Stage::new();
+    let draft = stage.opening("one.toml", Some(&["/bin/bash", "-c", "echo ran > ran; sleep 1000"]));
+    let receipt = stage.ledger.keep(&draft);
+    stage.ledger.be(stage::ledger::Manner::Silent);
+    stage.gateway.order(&stage::launch(receipt));
+    assert!(!stage.gateway.readable(std::time::Duration::from_millis(700)), "the warden reported a launch that has no receipt");
+    assert!(!stage.path("workspaces/ws-one/ran").exists());
+    assert_eq!(stage.cell_processes().len(), 1, "control: the cell is built and waits");
+    // The ledger hangs up and comes back: what it had not kept is sent again, and the cell runs.
+    stage.ledger.be(stage::ledger::Manner::Away);
+    stage.ledger.be(stage::ledger::Manner::Keeping);
+    assert!(matches!(stage.gateway.report(), (Report::Launched { .. }, Some(_))));
+    eventually("the command runs", || stage.path("workspaces/ws-one/ran").exists().then_some(()));
+    assert_eq!(stage.ledger.count("cell.launched"), 1);
+}

@@ -1,0 +1,385 @@
+//! A stage for the warden: a real kernel, a real warden process, a world to reach in a network namespace of its own, and a ledger
+//! that signs as the real one does and can be told to fail.
+//!
+//! Everything made here is unmade when the stage is dropped, also by a failing test. Needs root; says so otherwise.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs, reason = "shared by several tests, each of which uses a part")]
+
+pub mod ledger;
+pub mod world;
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use sulku_audit::{Draft, Event, Receipt};
+use sulku_permit::{Permit, SessionId};
+use sulku_plan::order::{ORDER_VERSION, TerminalSize};
+use sulku_plan::{Order, Plan, Report};
+
+use ledger::Ledger;
+use world::World;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const MAIJA: &str = "maija";
+pub const SIZE: TerminalSize = TerminalSize { columns: 120, rows: 40 };
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Polls until the answer is there.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub struct Stage {
+    pub world: World,
+    pub ledger: Ledger,
+    pub folder: tempfile::TempDir,
+    pub instance: String,
+    pub warden: Child,
+    pub gateway: Gateway,
+    sessions: u32,
+}
+
+pub struct Options {
+    pub grace_s: u64,
+    pub egress: String,
+    pub resources: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let egress = "[[egress]]\nname = \"mirror\"\nto = \"198.18.0.10\"\nports = [\"443/tcp\", \"53/udp\"]\nreason = \"packages\"\n".to_owned();
+        Self { grace_s: 1, egress, resources: "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned() }
+    }
+}
+
+pub struct Running {
+    pub session: SessionId,
+    pub master: OwnedFd,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub fn with(options: Options) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "these tests build namespaces: run them as root");
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["permits", "workspaces", "data-one", "data-two"] {
+            fs::create_dir(at(name)).expect("a folder");
+        }
+        fs::write(at("data-one/rows.csv"), "id,value\n1,2\n").expect("data");
+        fs::write(at("data-two/rows.csv"), "another permit's\n").expect("data");
+        fs::write(at("permits/one.toml"), permit_text("THL/1/2026", "ws-one", &at("data-one"), &options)).expect("a permit");
+        fs::write(at("permits/two.toml"), permit_text("THL/2/2026", "ws-two", &at("data-two"), &options)).expect("a permit");
+        let ledger = Ledger::serve(&at("ledger.sock"));
+        fs::write(at("ledger.vkey"), format!("{}\n", ledger.verifier())).expect("a key");
+        let world = World::new();
+        let instance = format!("t{}x{}", std::process::id() % 10_000, NUMBER.fetch_add(1, Ordering::Relaxed) % 100);
+        let config = format!(
+            "instance = \"{instance}\"\nsocket = {socket:?}\ngateway_uid = 0\nledger_socket = {ledger:?}\nledger_origin = \"{origin}\"\n\
+             ledger_key = {key:?}\npermits = {permits:?}\nworkspaces = {workspaces:?}\ncell_network = \"10.210.0.0/16\"\n\
+             cell_uid_base = 2000000\ngateway_lost_grace_s = {grace}\npool = 2\ncells_max = 16\n\n\
+             [[uplink]]\nname = \"world\"\nrouter_address = \"10.211.0.1/30\"\npeer_address = \"10.211.0.2/30\"\npeer_namespace = {peer:?}\n\
+             routes = [\"198.18.0.0/16\"]\n",
+            socket = at("warden.sock"),
+            ledger = at("ledger.sock"),
+            origin = ledger::ORIGIN,
+            key = at("ledger.vkey"),
+            permits = at("permits"),
+            workspaces = at("workspaces"),
+            grace = options.grace_s,
+            peer = world.namespace(),
+        );
+        fs::write(at("warden.toml"), config).expect("a configuration");
+        let warden = start(folder.path());
+        let socket = at("warden.sock");
+        let mut stage = Self { world, ledger, folder, instance, warden, gateway: Gateway::unconnected(), sessions: 0 };
+        stage.gateway = eventually("the warden listens", || {
+            assert!(stage.warden.try_wait().expect("a child").is_none(), "the warden ended at once");
+            Gateway::connect(&socket)
+        });
+        stage.gateway.greet();
+        stage
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn permit(&self, file: &str) -> Permit {
+        let path = self.path("permits").join(file);
+        sulku_permit::parse(&path.display().to_string(), &fs::read_to_string(&path).expect("a permit")).expect("a good permit")
+    }
+
+    pub fn next_session(&mut self) -> SessionId {
+        self.sessions += 1;
+        let mut bytes = [0; 10];
+        bytes[..4].copy_from_slice(&self.sessions.to_be_bytes());
+        bytes[4..8].copy_from_slice(&std::process::id().to_be_bytes());
+        SessionId::from_random(bytes)
+    }
+
+    /// The opening of a session as the gateway drafts it.
+    pub fn opening(&mut self, file: &str, command: Option<&[&str]>) -> Draft {
+        let permit = self.permit(file);
+        Draft {
+            permit: Some(permit.id.clone()),
+            session: Some(self.next_session()),
+            person: Some(MAIJA.parse().expect("an id")),
+            event: Event::SessionOpened {
+                from: "192.0.2.1".parse().expect("an address"),
+                transport: "quic".to_owned(),
+                identity: "spiffe://spe.example.fi/person/maija".to_owned(),
+                at: permit.holders[0].at.to_string(),
+                command: command.map(|words| words.iter().map(|word| (*word).to_owned()).collect()),
+                ends: jiff::Timestamp::now() + jiff::SignedDuration::from_secs(600),
+                plan: Plan::of(&permit).digest().to_string(),
+                rung: "root".to_owned(),
+                client: "test".to_owned(),
+            },
+        }
+    }
+
+    /// Opens a session in the ledger and orders its cell.
+    pub fn launch(&mut self, file: &str, command: Option<&[&str]>) -> Running {
+        let draft = self.opening(file, command);
+        let session = draft.session.expect("a session");
+        let receipt = self.ledger.keep(&draft);
+        self.gateway.order(&launch(receipt));
+        match self.gateway.report() {
+            (Report::Launched { session: launched }, Some(master)) if launched == session => Running { session, master },
+            (other, _) => panic!("not launched: {other:?}"),
+        }
+    }
+
+    /// Runs a command in a cell to its end; its output and status. The cell is reaped.
+    pub fn run(&mut self, file: &str, command: &[&str]) -> (String, i32) {
+        let running = self.launch(file, Some(command));
+        let output = running.read_to_end();
+        let status = match self.gateway.report() {
+            (Report::Exited { status, .. }, _) => status,
+            (other, _) => panic!("not exited: {other:?}"),
+        };
+        self.end(&running, "shell-exited");
+        (output, status)
+    }
+
+    pub fn shell(&mut self, file: &str, script: &str) -> String {
+        self.run(file, &["/bin/bash", "-c", script]).0
+    }
+
+    pub fn end(&mut self, running: &Running, reason: &str) {
+        self.gateway.order(&Order::End { session: running.session, reason: reason.to_owned() });
+        loop {
+            match self.gateway.report().0 {
+                Report::Reaped { session, leftovers } if session == running.session => {
+                    assert_eq!(leftovers, Vec::<String>::new());
+                    return;
+                }
+                Report::Exited { .. } => {}
+                other => panic!("not reaped: {other:?}"),
+            }
+        }
+    }
+
+    /// The processes in the cells' control groups of this warden.
+    pub fn cell_processes(&self) -> Vec<u32> {
+        let root = Path::new("/sys/fs/cgroup");
+        let trees = [root.join("pids"), root.to_path_buf()];
+        let groups = trees.iter().flat_map(|tree| fs::read_dir(tree.join(format!("sulku-{}", self.instance))).into_iter().flatten().flatten());
+        groups
+            .flat_map(|group| fs::read_to_string(group.path().join("cgroup.procs")).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
+    }
+
+    /// Folders of cells' control groups of this warden.
+    pub fn cell_groups(&self) -> usize {
+        let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        trees
+            .map(|tree| tree.path().join(format!("sulku-{}", self.instance)))
+            .flat_map(|parent| fs::read_dir(parent).into_iter().flatten().flatten())
+            .filter(|entry| entry.path().is_dir())
+            .count()
+    }
+
+    pub fn restart(&mut self) {
+        self.warden = start(self.folder.path());
+        let socket = self.path("warden.sock");
+        self.gateway = eventually("the warden listens again", || Gateway::connect(&socket));
+        self.gateway.greet();
+    }
+}
+
+fn start(folder: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_sulku-warden"))
+        .args(["run", "--config"])
+        .arg(folder.join("warden.toml"))
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the warden starts")
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.warden.id().cast_signed())
+            && matches!(self.warden.try_wait(), Ok(None))
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let until = Instant::now() + PATIENCE;
+            while matches!(self.warden.try_wait(), Ok(None)) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        let _ = self.warden.kill();
+        let _ = self.warden.wait();
+        for tree in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            for parent in [tree.path().join(format!("sulku-{}", self.instance)), Path::new("/sys/fs/cgroup").join(format!("sulku-{}", self.instance))] {
+                for group in fs::read_dir(&parent).into_iter().flatten().flatten() {
+                    let _ = fs::remove_dir(group.path());
+                }
+                let _ = fs::remove_dir(&parent);
+            }
+        }
+    }
+}
+
+pub fn launch(receipt: Receipt) -> Order<Receipt> {
+    Order::Launch { receipt, size: SIZE, term: "xterm-256color".to_owned() }
+}
+
+pub fn permit_text(id: &str, workspace: &str, data: &Path, options: &Options) -> String {
+    let n = workspace.trim_start_matches("ws-");
+    format!(
+        "schema = 1\n\n[permit]\nid = \"{id}\"\ntitle = \"A study\"\npurpose = \"scientific research\"\nissuer = \"Findata\"\n\
+         valid_from = 2020-01-01\nvalid_until = 2099-12-31\ntime_zone = \"Europe/Helsinki\"\n\n\
+         [[holder]]\nid = \"{MAIJA}\"\nname = \"Maija M\"\ncertificate = {{ uri = \"spiffe://spe.example.fi/person/maija\" }}\n\n\
+         [workspace]\nname = \"{workspace}\"\n\n[[dataset]]\nname = \"{n}\"\npath = {data:?}\nmounted_at = \"/data/{n}\"\n\n{egress}\n\
+         [resources]\n{resources}\n",
+        egress = options.egress,
+        resources = options.resources,
+    )
+}
+
+pub struct Gateway {
+    socket: Option<OwnedFd>,
+}
+
+impl Gateway {
+    fn unconnected() -> Self {
+        Self { socket: None }
+    }
+
+    pub fn connect(path: &Path) -> Option<Self> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket");
+        connect(&socket, &SocketAddrUnix::new(path).expect("a path")).ok()?;
+        Some(Self { socket: Some(socket) })
+    }
+
+    pub fn leave(&mut self) {
+        self.socket = None;
+    }
+
+    pub fn greet(&mut self) {
+        self.order(&Order::<Receipt>::Hello { version: ORDER_VERSION });
+        match self.report().0 {
+            Report::Ready { version: ORDER_VERSION, rung, missing } => assert_eq!((rung.as_str(), missing.len()), ("root", 0)),
+            other => panic!("not ready: {other:?}"),
+        }
+    }
+
+    pub fn order(&self, order: &Order<Receipt>) {
+        self.packet(&sulku_plan::order::encode(order).expect("an order"));
+    }
+
+    pub fn packet(&self, packet: &[u8]) {
+        let socket = self.socket.as_ref().expect("connected");
+        rustix::net::send(socket, packet, rustix::net::SendFlags::NOSIGNAL).expect("sent");
+    }
+
+    pub fn readable(&self, within: Duration) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let socket = self.socket.as_ref().expect("connected");
+        let wait = Timespec { tv_sec: within.as_secs().cast_signed(), tv_nsec: within.subsec_nanos().into() };
+        poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&wait)).expect("poll") > 0
+    }
+
+    pub fn report(&self) -> (Report, Option<OwnedFd>) {
+        use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+        assert!(self.readable(PATIENCE), "no report came");
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut buffer = vec![0; 160 * 1024];
+        let socket = self.socket.as_ref().expect("connected");
+        let got = recvmsg(socket, &mut [std::io::IoSliceMut::new(&mut buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC).expect("a report");
+        assert!(got.bytes > 0, "the warden hung up");
+        let master = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        (sulku_plan::order::decode(&buffer[..got.bytes]).expect("a report"), master)
+    }
+
+    /// The reason of the refusal that must come now.
+    pub fn refusal(&self) -> String {
+        match self.report().0 {
+            Report::Refused { reason, .. } => reason,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+impl Running {
+    pub fn read_to_end(&self) -> String {
+        let mut output = Vec::new();
+        let mut file = fs::File::from(self.master.try_clone().expect("a descriptor"));
+        let mut buffer = [0; 4096];
+        loop {
+            assert!(self.readable(PATIENCE), "no output and no end after: {}", String::from_utf8_lossy(&output));
+            // EIO: the last process has let go of the terminal.
+            match file.read(&mut buffer) {
+                Ok(0) | Err(_) => return String::from_utf8_lossy(&output).into_owned(),
+                Ok(length) => output.extend_from_slice(&buffer[..length]),
+            }
+        }
+    }
+
+    pub fn read_until(&self, text: &str) -> String {
+        let mut output = String::new();
+        let mut file = fs::File::from(self.master.try_clone().expect("a descriptor"));
+        let mut buffer = [0; 4096];
+        while !output.contains(text) {
+            assert!(self.readable(PATIENCE), "{text:?} did not come after: {output}");
+            let length = file.read(&mut buffer).unwrap_or_else(|error| panic!("{error} after: {output}"));
+            output.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        output
+    }
+
+    pub fn readable(&self, within: Duration) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let wait = Timespec { tv_sec: within.as_secs().cast_signed(), tv_nsec: within.subsec_nanos().into() };
+        poll(&mut [PollFd::new(&self.master.as_fd(), PollFlags::IN)], Some(&wait)).expect("poll") > 0
+    }
+
+    pub fn write(&self, text: &str) {
+        rustix::io::write(&self.master, text.as_bytes()).expect("written");
+    }
+}

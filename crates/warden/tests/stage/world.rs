@@ -1,0 +1,85 @@
+//! The world beyond the uplink: a network namespace with servers on every address of 198.18.0.0/16, which remember who came.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
+use std::sync::{Arc, Mutex, mpsc};
+
+use rustix::thread::UnshareFlags;
+
+pub const TCP_PORTS: [u16; 3] = [443, 8080, 22];
+pub const UDP_PORTS: [u16; 2] = [53, 443];
+
+pub struct World {
+    thread: i32,
+    arrived: Arc<Mutex<Vec<(String, u16)>>>,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let arrived = Arc::<Mutex<Vec<(String, u16)>>>::default();
+        let seen = Arc::clone(&arrived);
+        let stop = Arc::<std::sync::atomic::AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let (ready, wait) = mpsc::channel();
+        std::thread::spawn(move || {
+            // SAFETY-free: this thread alone leaves for another network namespace.
+            #[expect(deprecated, reason = "the safe form is enough for a network namespace")]
+            rustix::thread::unshare(UnshareFlags::NEWNET).expect("a network namespace; run as root");
+            for arguments in ["link set lo up", "route add local 198.18.0.0/16 dev lo"] {
+                assert!(Command::new("/bin/ip").args(arguments.split(' ')).status().expect("ip").success(), "ip {arguments}");
+            }
+            for port in TCP_PORTS {
+                let listener = TcpListener::bind(("0.0.0.0", port)).expect("a listener");
+                let seen = Arc::clone(&seen);
+                std::thread::spawn(move || {
+                    for mut stream in listener.incoming().map_while(Result::ok) {
+                        seen.lock().expect("a lock").push(("tcp".to_owned(), port));
+                        std::thread::spawn(move || {
+                            let _ = stream.write_all(b"hello from the world\n");
+                            let mut buffer = [0; 4096];
+                            while let Ok(1..) = stream.read(&mut buffer) {
+                                if stream.write_all(b".").is_err() {
+                                    break;
+                                }
+                            }
+                        });
+                    }
+                });
+            }
+            for port in UDP_PORTS {
+                let socket = UdpSocket::bind(("0.0.0.0", port)).expect("a socket");
+                let seen = Arc::clone(&seen);
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 2048];
+                    while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+                        seen.lock().expect("a lock").push(("udp".to_owned(), port));
+                        let _ = socket.send_to(b"datagram from the world\n", from);
+                    }
+                });
+            }
+            ready.send(rustix::thread::gettid().as_raw_nonzero().get()).expect("somebody waits");
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                std::thread::park_timeout(std::time::Duration::from_millis(200));
+            }
+        });
+        Self { thread: wait.recv().expect("the world is made"), arrived, stop }
+    }
+
+    /// The file that stands for its network namespace.
+    pub fn namespace(&self) -> String {
+        format!("/proc/{}/task/{}/ns/net", std::process::id(), self.thread)
+    }
+
+    /// What has arrived: protocol and port.
+    pub fn arrived(&self) -> Vec<(String, u16)> {
+        self.arrived.lock().expect("a lock").clone()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
