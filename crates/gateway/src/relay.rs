@@ -33,6 +33,8 @@ const QUIET: Duration = Duration::from_millis(20);
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
 /// A closing session waits this long for the warden and the ledger before it lets go.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(40);
+/// After a session's close, its peer has this long to take what was sent.
+const SENDER_PATIENCE: Duration = Duration::from_secs(5);
 /// News of one cell: four reports, and refused signals.
 const NEWS_MAX: usize = 16;
 
@@ -44,7 +46,7 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, place: Place, frames: Frames
     let size = TerminalSize { columns: facts.asked().size.0, rows: facts.asked().size.1 };
     let cell = CellOrder { id, size, term: facts.asked().term.clone() };
     shared.warden.follow(id, news_in).await;
-    let (outgoing, sender) = start_sender(writer);
+    let (outgoing, mut sender) = start_sender(writer);
     let mut relay = Relay {
         shared: Arc::clone(&shared),
         cell,
@@ -61,11 +63,15 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, place: Place, frames: Frames
     let reason = relay.drive(session, effects, frames, news, place).await;
     tracing::info!(session = %id, ?reason, "session closed");
     shared.warden.forget(id).await;
-    if let Some(breach) = relay.violation.take() {
+    let out_of_phase = || (reason == CloseReason::ProtocolError).then(|| "a frame that has no place in an open session".to_owned());
+    if let Some(breach) = relay.violation.take().or_else(out_of_phase) {
         violated(&shared, breach, from, transport).await;
     }
     drop(relay);
-    sender.await.ok();
+    if tokio::time::timeout(SENDER_PATIENCE, &mut sender).await.is_err() {
+        tracing::debug!(session = %id, "connection dropped: the peer takes nothing");
+        sender.abort();
+    }
 }
 
 struct CellOrder {
@@ -237,9 +243,12 @@ impl Relay {
             }
             Effect::Send(tell) => self.post(tell),
             Effect::EndCell(reason) => {
-                // The terminal is closed first: from here on nothing of it is shown.
+                // The terminal is closed first: from here on nothing of it is shown, unless it ended by itself and these are its last words.
                 self.terminal = None;
                 self.typed.clear();
+                if reason != CloseReason::ShellExited {
+                    self.outbox.retain(|tell| !matches!(tell, Tell::Output(_)));
+                }
                 let reason = serde_json::to_value(reason).ok().and_then(|reason| reason.as_str().map(str::to_owned)).unwrap_or_default();
                 self.shared.warden.order(Order::End { session: self.cell.id, reason }).await;
             }

@@ -4,6 +4,7 @@
 //! [`Refused`] out of the [`Note`] when the handshake has failed, and has it audited. No session is ever resumed and no early
 //! data taken: each connection proves its certificate anew.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCer
 use sha2::{Digest, Sha256};
 use sulku_permit::RefusalCode;
 use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
 
 use crate::config::{Config, IssuerConfig};
 
@@ -235,7 +237,12 @@ fn refused(certificate: &CertificateDer<'_>, error: &rustls::Error) -> Refused {
 fn server_key(config: &Config, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let chain = certificates(&config.certificate)?;
     let file = &config.private_key;
-    let key = PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| content(file, format!("no PEM private key: {error}")))?;
+    let metadata = std::fs::metadata(file).map_err(|source| TlsError::Read { file: file.clone(), source })?;
+    if metadata.permissions().mode() & 0o007 != 0 {
+        return Err(content(file, "open to every user of this host; chmod 600 it".to_owned()));
+    }
+    let pem = Zeroizing::new(read(file)?);
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| content(file, format!("no PEM private key: {error}")))?;
     let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
         content(file, format!("not the key of {}: {error}; put the certificate and the key that belong together", config.certificate.display()))
     })?;

@@ -33,12 +33,18 @@ impl Authority {
         let server = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
         authority.write("gateway.pem", &server.signed_by(&server_key, &authority.issuer).expect("signed").pem());
         authority.write("gateway.key", &server_key.serialize_pem());
+        authority.close("gateway.key", 0o600);
         authority.revoke(&[13]);
         authority
     }
 
     fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join(name), text).expect("written");
+    }
+
+    fn close(&self, name: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(self.folder.path().join(name), std::fs::Permissions::from_mode(mode)).expect("changed");
     }
 
     fn revoke(&self, serials: &[u64]) {
@@ -153,4 +159,13 @@ fn a_key_that_is_not_the_certificates_is_refused_at_load() {
     authority.write("gateway.key", &KeyPair::generate().expect("a key").serialize_pem());
     let error = Trust::load(&authority.config()).expect_err("refused").to_string();
     assert!(error.contains("gateway.key") && error.contains("belong together"), "{error}");
+}
+
+#[test]
+fn a_key_that_every_user_can_read_is_refused_at_load() {
+    let authority = Authority::new();
+    assert!(Trust::load(&authority.config()).is_ok(), "the positive control");
+    authority.close("gateway.key", 0o644);
+    let error = Trust::load(&authority.config()).expect_err("refused").to_string();
+    assert!(error.contains("chmod 600"), "{error}");
 }
