@@ -45,7 +45,8 @@ fn a_shell_on_a_terminal_has_a_prompt_job_control_and_hears_ctrl_c() {
     shell.write("echo status $?\n");
     shell.read_until("status 130");
     // A signal ordered by the gateway reaches the terminal's foreground processes.
-    shell.write("sleep 1001; echo over $?\n");
+    shell.write("echo go$((2 + 2)); sleep 1001; echo over $?\n");
+    shell.read_until("go4");
     eventually("the signal ends the sleep", || {
         stage.gateway.order(&Order::Signal { session: shell.session, signal: Signal::Term });
         shell.readable(std::time::Duration::from_millis(100)).then_some(())

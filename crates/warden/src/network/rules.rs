@@ -142,11 +142,18 @@ fn ruleset() -> Nftables<'static> {
     })));
     use NfChainPolicy::{Accept, Drop};
     use NfChainType::{Filter, NAT};
-    let chains: [(&str, Option<(NfChainType, NfHook, i32, NfChainPolicy)>, Vec<Statements>); 8] = [
-        // Every packet of a cell gets its session's mark by where it comes from and as whom; without a live session it ends here.
+    let chains: [(&str, Option<(NfChainType, NfHook, i32, NfChainPolicy)>, Vec<Statements>); 9] = [
+        // Every packet of a cell gets its session's mark by where it comes from and as whom; without a live session it ends here. Then it
+        // must be to a listed destination, every packet and not only a flow's first. Before routing, so that what has no route
+        // has a name too.
         ("prerouting", Some((Filter, NfHook::Prerouting, -150, Accept)), vec![
-            vec![matches(meta(MetaKey::Iifname), CELLS), mark_from(MetaKey::Iifname, "saddr")],
-            vec![matches(meta(MetaKey::Iifname), CELLS), unmarked(Operator::EQ), log("spoofed"), Statement::Drop(None)],
+            vec![matches(meta(MetaKey::Iifname), CELLS), goto("leaving")],
+        ]),
+        ("leaving", None, vec![
+            vec![mark_from(MetaKey::Iifname, "saddr")],
+            vec![unmarked(Operator::EQ), log("spoofed"), Statement::Drop(None)],
+            vec![listed(), set(ct("mark"), meta(MetaKey::Mark)), Statement::Accept(None)],
+            vec![goto("deny")],
         ]),
         // Nothing of the router itself can be reached.
         ("input", Some((Filter, NfHook::Input, 0, Drop)), vec![vec![matches(meta(MetaKey::Iifname), CELLS), goto("deny")]]),
@@ -157,14 +164,14 @@ fn ruleset() -> Nftables<'static> {
         ]),
         ("forward", Some((Filter, NfHook::Forward, 0, Drop)), vec![
             vec![is_in(ct("state"), text("invalid")), Statement::Drop(None)],
-            vec![matches(meta(MetaKey::Iifname), CELLS), goto("leaving")],
+            vec![matches(meta(MetaKey::Iifname), CELLS), goto("crossing")],
             vec![matches(meta(MetaKey::Oifname), CELLS), goto("returning")],
         ]),
-        // Out: one cell never reaches another, and every packet, not only a flow's first, must be to a listed destination.
-        ("leaving", None, vec![
+        // One cell never reaches another, whatever a permit lists.
+        ("crossing", None, vec![
             vec![matches(meta(MetaKey::Oifname), CELLS), goto("deny")],
-            vec![listed(), set(ct("mark"), meta(MetaKey::Mark)), Statement::Accept(None)],
-            vec![goto("deny")],
+            vec![unmarked(Operator::NEQ), Statement::Accept(None)],
+            vec![Statement::Drop(None)],
         ]),
         // Back: only to a live session, so that a revoked one hears nothing more of its flows.
         ("returning", None, vec![

@@ -14,6 +14,7 @@ const NFLOG_PACKET: u16 = 4 << 8;
 const NFLOG_CONFIG: u16 = 4 << 8 | 1;
 const CONFIG_COMMAND: u16 = 1;
 const CONFIG_MODE: u16 = 2;
+const CONFIG_THRESHOLD: u16 = 5;
 const CONFIG_FLAGS: u16 = 6;
 const COMMAND_BIND: u8 = 1;
 const COPY_PACKET: u8 = 2;
@@ -94,7 +95,9 @@ impl Watch {
         let config = || Message::new(NFLOG_CONFIG, ACK, &[libc::AF_UNSPEC as u8, 0, high, low]);
         denials.request(&[config().with(CONFIG_COMMAND, &[COMMAND_BIND])])?;
         let mode = [&64_u32.to_be_bytes()[..], &[COPY_PACKET, 0]].concat();
-        denials.request(&[config().with(CONFIG_MODE, &mode).with(CONFIG_FLAGS, &FLAG_SEQUENCE.to_be_bytes())])?;
+        // At once, not in lots: what a session did is known before the session is gone.
+        let settings = config().with(CONFIG_MODE, &mode).with(CONFIG_THRESHOLD, &1_u32.to_be_bytes()).with(CONFIG_FLAGS, &FLAG_SEQUENCE.to_be_bytes());
+        denials.request(&[settings])?;
         let flows = Socket::open(Part::Filter, CONNTRACK_DESTROYED_GROUP)?.with_room()?;
         Ok(Self { denials, flows, control: Socket::open(Part::Filter, 0)?, next_sequence: None })
     }
