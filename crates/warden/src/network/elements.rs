@@ -77,8 +77,8 @@ impl Grant {
 
     fn allowed_keys(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
         let key = |address: Ipv4Addr, protocol: u8, port: u16| {
-            // The rule that nft 1.0.6 makes compares the mark as the kernel holds it.
-            let mut key = self.mark.to_ne_bytes().to_vec();
+            // In a set of intervals nft compares every field in network order.
+            let mut key = self.mark.to_be_bytes().to_vec();
             key.extend(address.octets());
             key.extend([protocol, 0, 0, 0]);
             key.extend(port.to_be_bytes());
