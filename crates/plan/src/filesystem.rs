@@ -158,11 +158,7 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
     // Half of the cell's memory may be files, so that a full /tmp alone can't end the cell's processes.
     let half_bytes = permit.resources.memory_bytes / 2;
     let made = |path, text: String| Mount::Made { path, text };
-    let mut mounts = vec![Mount::Memory {
-        path: "/",
-        bytes: ROOT_BYTES,
-        programmes: Programmes::Run,
-    }];
+    let mut mounts = vec![Mount::Memory { path: "/", bytes: ROOT_BYTES, programmes: Programmes::Run }];
     mounts.extend(["/usr", "/bin", "/lib", "/lib64", "/sbin"].map(|path| Mount::Host { path }));
     mounts.extend(HOST_ETC.iter().map(|path| Mount::Host { path }));
     mounts.extend([
@@ -173,72 +169,24 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
         made("/etc/nsswitch.conf", NSSWITCH.to_owned()),
         made("/etc/resolv.conf", RESOLV.to_owned()),
         made("/etc/profile", PROFILE.to_owned()),
-        Mount::Memory {
-            path: "/dev",
-            bytes: 64 << 10,
-            programmes: Programmes::Refused,
-        },
-        Mount::Device {
-            path: "/dev/null",
-            number: (1, 3),
-        },
-        Mount::Device {
-            path: "/dev/zero",
-            number: (1, 5),
-        },
-        Mount::Device {
-            path: "/dev/full",
-            number: (1, 7),
-        },
-        Mount::Device {
-            path: "/dev/random",
-            number: (1, 8),
-        },
-        Mount::Device {
-            path: "/dev/urandom",
-            number: (1, 9),
-        },
-        Mount::Device {
-            path: "/dev/tty",
-            number: (5, 0),
-        },
-        Mount::Link {
-            path: "/dev/ptmx",
-            target: "pts/ptmx",
-        },
-        Mount::Link {
-            path: "/dev/fd",
-            target: "/proc/self/fd",
-        },
-        Mount::Link {
-            path: "/dev/stdin",
-            target: "/proc/self/fd/0",
-        },
-        Mount::Link {
-            path: "/dev/stdout",
-            target: "/proc/self/fd/1",
-        },
-        Mount::Link {
-            path: "/dev/stderr",
-            target: "/proc/self/fd/2",
-        },
+        Mount::Memory { path: "/dev", bytes: 64 << 10, programmes: Programmes::Refused },
+        Mount::Device { path: "/dev/null", number: (1, 3) },
+        Mount::Device { path: "/dev/zero", number: (1, 5) },
+        Mount::Device { path: "/dev/full", number: (1, 7) },
+        Mount::Device { path: "/dev/random", number: (1, 8) },
+        Mount::Device { path: "/dev/urandom", number: (1, 9) },
+        Mount::Device { path: "/dev/tty", number: (5, 0) },
+        Mount::Link { path: "/dev/ptmx", target: "pts/ptmx" },
+        Mount::Link { path: "/dev/fd", target: "/proc/self/fd" },
+        Mount::Link { path: "/dev/stdin", target: "/proc/self/fd/0" },
+        Mount::Link { path: "/dev/stdout", target: "/proc/self/fd/1" },
+        Mount::Link { path: "/dev/stderr", target: "/proc/self/fd/2" },
         Mount::Terminals,
-        Mount::Memory {
-            path: "/dev/shm",
-            bytes: half_bytes,
-            programmes: Programmes::Refused,
-        },
-        Mount::Memory {
-            path: "/tmp",
-            bytes: half_bytes,
-            programmes: Programmes::Run,
-        },
+        Mount::Memory { path: "/dev/shm", bytes: half_bytes, programmes: Programmes::Refused },
+        Mount::Memory { path: "/tmp", bytes: half_bytes, programmes: Programmes::Run },
         Mount::Processes,
     ]);
-    mounts.extend(permit.datasets.iter().map(|data| Mount::Dataset {
-        source: data.path.clone(),
-        path: data.mounted_at.clone(),
-    }));
+    mounts.extend(permit.datasets.iter().map(|data| Mount::Dataset { source: data.path.clone(), path: data.mounted_at.clone() }));
     mounts.push(Mount::Workspace);
     mounts
 }

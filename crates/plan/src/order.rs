@@ -133,11 +133,7 @@ pub enum PacketError {
 /// [`PacketError::TooLong`].
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, PacketError> {
     let packet = serde_json::to_vec(message)?;
-    if packet.len() > PACKET_BYTES_MAX {
-        Err(PacketError::TooLong(packet.len()))
-    } else {
-        Ok(packet)
-    }
+    if packet.len() > PACKET_BYTES_MAX { Err(PacketError::TooLong(packet.len())) } else { Ok(packet) }
 }
 
 /// The message in a packet.
@@ -145,9 +141,5 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, PacketError> {
 /// # Errors
 /// The packet is too long or not of the vocabulary.
 pub fn decode<T: DeserializeOwned>(packet: &[u8]) -> Result<T, PacketError> {
-    if packet.len() > PACKET_BYTES_MAX {
-        Err(PacketError::TooLong(packet.len()))
-    } else {
-        Ok(serde_json::from_slice(packet)?)
-    }
+    if packet.len() > PACKET_BYTES_MAX { Err(PacketError::TooLong(packet.len())) } else { Ok(serde_json::from_slice(packet)?) }
 }

@@ -68,19 +68,8 @@ impl Plan {
     /// The plan of the permit's cells.
     #[must_use]
     pub fn of(permit: &Permit) -> Self {
-        let Resources {
-            memory_bytes,
-            processes,
-            cpu_percent,
-        } = permit.resources;
-        let limits = Limits {
-            memory_bytes,
-            processes,
-            cpu_percent,
-            open_files: OPEN_FILES_MAX,
-            locked_bytes: LOCKED_BYTES_MAX,
-            core_bytes: 0,
-        };
+        let Resources { memory_bytes, processes, cpu_percent } = permit.resources;
+        let limits = Limits { memory_bytes, processes, cpu_percent, open_files: OPEN_FILES_MAX, locked_bytes: LOCKED_BYTES_MAX, core_bytes: 0 };
         Self {
             permit: permit.id.clone(),
             workspace: permit.workspace.name.clone(),
@@ -141,9 +130,5 @@ impl Plan {
 }
 
 fn allowed(destination: &Destination) -> impl Iterator<Item = Allowed> + '_ {
-    destination.ports.iter().map(|port| Allowed {
-        to: destination.to.trunc(),
-        port: *port,
-        at: destination.at.clone(),
-    })
+    destination.ports.iter().map(|port| Allowed { to: destination.to.trunc(), port: *port, at: destination.at.clone() })
 }

@@ -34,18 +34,8 @@ impl Plan {
         text.push_str("egress nothing else\n\n");
         DENIED.iter().try_for_each(|denied| write_denied(text, denied))?;
         text.push_str("call of a foreign architecture: killed\n\n");
-        let Limits {
-            memory_bytes,
-            processes,
-            cpu_percent,
-            open_files,
-            locked_bytes,
-            core_bytes,
-        } = self.limits();
-        writeln!(
-            text,
-            "limit memory {memory_bytes} bytes\nlimit processes {processes}\nlimit cpu {cpu_percent} hundredths of a processor"
-        )?;
+        let Limits { memory_bytes, processes, cpu_percent, open_files, locked_bytes, core_bytes } = self.limits();
+        writeln!(text, "limit memory {memory_bytes} bytes\nlimit processes {processes}\nlimit cpu {cpu_percent} hundredths of a processor")?;
         writeln!(
             text,
             "limit open files {open_files} a process\nlimit locked memory {locked_bytes} bytes a process\nlimit core dump {core_bytes} bytes"
@@ -62,20 +52,12 @@ fn write_mount(text: &mut String, mount: &Mount) -> fmt::Result {
         Mount::Host { path } => writeln!(text, "mount host {path} read-only"),
         Mount::Made { path, text: content } => writeln!(text, "mount made {path} {content:?}"),
         Mount::Dataset { source, path } => {
-            writeln!(
-                text,
-                "mount data {:?} from {:?} read-only, no programmes",
-                path.display().to_string(),
-                source.display().to_string()
-            )
+            writeln!(text, "mount data {:?} from {:?} read-only, no programmes", path.display().to_string(), source.display().to_string())
         }
         Mount::Workspace => writeln!(text, "mount workspace {}", crate::filesystem::WORKSPACE),
         Mount::Processes => writeln!(text, "mount processes /proc of the cell alone"),
         Mount::Terminals => writeln!(text, "mount terminals /dev/pts of the cell alone"),
-        Mount::Device {
-            path,
-            number: (major, minor),
-        } => writeln!(text, "mount device {path} {major}:{minor}"),
+        Mount::Device { path, number: (major, minor) } => writeln!(text, "mount device {path} {major}:{minor}"),
         Mount::Link { path, target } => writeln!(text, "mount link {path} to {target}"),
     }
 }

@@ -40,22 +40,12 @@ pub enum Answer {
 const ALWAYS: &[&[Test]] = &[];
 
 const fn never(calls: &'static [&'static str], why: &'static str) -> Denied {
-    Denied {
-        calls,
-        when: ALWAYS,
-        answer: Answer::Eperm,
-        why,
-    }
+    Denied { calls, when: ALWAYS, answer: Answer::Eperm, why }
 }
 
 /// Everything that is denied.
 pub const DENIED: &[Denied] = &[
-    Denied {
-        calls: &["clone3"],
-        when: ALWAYS,
-        answer: Answer::Enosys,
-        why: "its flags are in memory, where a filter can't read them",
-    },
+    Denied { calls: &["clone3"], when: ALWAYS, answer: Answer::Enosys, why: "its flags are in memory, where a filter can't read them" },
     Denied {
         calls: &["clone"],
         when: &[
@@ -84,12 +74,7 @@ pub const DENIED: &[Denied] = &[
         answer: Answer::Eperm,
         why: "only streams and datagrams of unix, TCP and UDP: no raw, packet, netlink, vsock, alg, MPTCP, SCTP, ICMP",
     },
-    Denied {
-        calls: &["socketpair"],
-        when: &[&[Test::IsNot(0, 1)]],
-        answer: Answer::Eperm,
-        why: "only unix sockets come in pairs",
-    },
+    Denied { calls: &["socketpair"], when: &[&[Test::IsNot(0, 1)]], answer: Answer::Eperm, why: "only unix sockets come in pairs" },
     Denied {
         calls: &["ioctl"],
         when: &[&[Test::Is(1, 0x5412)], &[Test::Is(1, 0x541c)]],
@@ -102,25 +87,9 @@ pub const DENIED: &[Denied] = &[
         answer: Answer::Eperm,
         why: "other personalities turn off address randomisation",
     },
-    never(
-        &[
-            "ptrace",
-            "process_vm_readv",
-            "process_vm_writev",
-            "process_madvise",
-            "pidfd_getfd",
-            "kcmp",
-        ],
-        "no process looks into another",
-    ),
-    never(
-        &["io_uring_setup", "io_uring_enter", "io_uring_register"],
-        "calls that no filter sees, and a history of holes",
-    ),
-    never(
-        &["userfaultfd", "memfd_secret"],
-        "the tools of kernel exploits; memory that nobody can inspect",
-    ),
+    never(&["ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp"], "no process looks into another"),
+    never(&["io_uring_setup", "io_uring_enter", "io_uring_register"], "calls that no filter sees, and a history of holes"),
+    never(&["userfaultfd", "memfd_secret"], "the tools of kernel exploits; memory that nobody can inspect"),
     never(&["keyctl", "add_key", "request_key"], "the kernel's keyrings are not of the cell"),
     never(&["bpf", "perf_event_open"], "programmes and probes in the kernel"),
     never(
@@ -170,8 +139,5 @@ pub const DENIED: &[Denied] = &[
         ],
         "the host is not the cell's to run",
     ),
-    never(
-        &["iopl", "ioperm", "modify_ldt", "uselib", "ustat", "sysfs", "_sysctl"],
-        "old doors of x86",
-    ),
+    never(&["iopl", "ioperm", "modify_ldt", "uselib", "ustat", "sysfs", "_sysctl"], "old doors of x86"),
 ];

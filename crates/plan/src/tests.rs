@@ -20,10 +20,7 @@ fn a_plan_reads_as_the_reviewed_text() {
     for (index, (is, should)) in rendered.lines().zip(reviewed.lines()).enumerate() {
         assert_eq!(is, should, "line {}", index + 1);
     }
-    assert_eq!(
-        rendered, reviewed,
-        "print Plan::render of good.toml, review it, and put it into tests/good.plan.txt"
-    );
+    assert_eq!(rendered, reviewed, "print Plan::render of good.toml, review it, and put it into tests/good.plan.txt");
 }
 
 #[test]
@@ -37,12 +34,9 @@ fn the_same_permit_gives_the_same_digest_wherever_its_file_lies() {
 #[test]
 fn a_permit_that_grants_something_else_gives_another_digest() {
     let digest = |text: &str| Plan::of(&permit("good.toml", text)).digest();
-    for (from, to) in [
-        ("443/tcp", "443/udp"),
-        ("10.20.30.40", "10.20.30.41"),
-        ("processes = 256", "processes = 257"),
-        ("/srv/datasets/hilmo", "/srv/x"),
-    ] {
+    for (from, to) in
+        [("443/tcp", "443/udp"), ("10.20.30.40", "10.20.30.41"), ("processes = 256", "processes = 257"), ("/srv/datasets/hilmo", "/srv/x")]
+    {
         let changed = GOOD.replace(from, to);
         assert_ne!(changed, GOOD);
         assert_ne!(digest(&changed), digest(GOOD), "{from} -> {to}");
@@ -56,18 +50,14 @@ fn a_plan_shows_no_more_of_the_host_than_usr_harmless_settings_and_the_permits_d
     for mount in plan.mounts() {
         match mount {
             Mount::Host { path } => {
-                assert!(
-                    path.starts_with("/etc/") || ["/usr", "/bin", "/lib", "/lib64", "/sbin"].contains(path),
-                    "{path}"
-                );
+                assert!(path.starts_with("/etc/") || ["/usr", "/bin", "/lib", "/lib64", "/sbin"].contains(path), "{path}");
                 for secret in ["shadow", "ssh", "sudo", "private", "krb5", "machine-id", "sulku"] {
                     assert!(!path.contains(secret), "{path}");
                 }
             }
-            Mount::Dataset { source, path } => assert_eq!(
-                (source.as_path(), path.as_path()),
-                ("/srv/datasets/hilmo".as_ref(), "/data/hilmo".as_ref())
-            ),
+            Mount::Dataset { source, path } => {
+                assert_eq!((source.as_path(), path.as_path()), ("/srv/datasets/hilmo".as_ref(), "/data/hilmo".as_ref()))
+            }
             Mount::Memory { .. }
             | Mount::Made { .. }
             | Mount::Workspace
@@ -87,10 +77,7 @@ fn with_egress(lines: &[(u8, u8, u16, bool)]) -> String {
         .map(|(host, length, port, tcp)| {
             let protocol = if *tcp { "tcp" } else { "udp" };
             let network: ipnet::IpNet = format!("10.77.{host}.0/{length}").parse().expect("a network");
-            format!(
-                "[[egress]]\nname = \"n\"\nto = \"{}\"\nports = [\"{port}/{protocol}\"]\nreason = \"r\"\n",
-                network.trunc()
-            )
+            format!("[[egress]]\nname = \"n\"\nto = \"{}\"\nports = [\"{port}/{protocol}\"]\nreason = \"r\"\n", network.trunc())
         })
         .collect();
     format!("{}{tables}{}", &GOOD[..start], &GOOD[end..])
@@ -100,12 +87,7 @@ fn with_egress(lines: &[(u8, u8, u16, bool)]) -> String {
 fn a_permit_without_egress_gives_a_plan_without_destinations() {
     let plan = Plan::of(&permit("p.toml", &with_egress(&[])));
     assert!(plan.destinations().is_empty());
-    assert!(
-        plan.render()
-            .lines()
-            .filter(|line| line.starts_with("egress"))
-            .eq(["egress nothing else"])
-    );
+    assert!(plan.render().lines().filter(|line| line.starts_with("egress")).eq(["egress nothing else"]));
 }
 
 proptest! {

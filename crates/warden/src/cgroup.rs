@@ -70,7 +70,9 @@ impl Hierarchy {
                 return Ok(Self::V2(line[1].into()));
             }
         }
-        let tree = |controller: &str| of_type("cgroup").find(|line| line[3].split(',').any(|option| option == controller)).map(|line| PathBuf::from(line[1]));
+        let tree = |controller: &str| {
+            of_type("cgroup").find(|line| line[3].split(',').any(|option| option == controller)).map(|line| PathBuf::from(line[1]))
+        };
         match V1_CONTROLLERS.map(tree) {
             [Some(pids), Some(memory), Some(cpu), Some(freezer)] => Ok(Self::V1 { trees: [pids, memory, cpu, freezer], cpuacct: tree("cpuacct") }),
             found => Err(V1_CONTROLLERS.into_iter().zip(found).filter(|(_, tree)| tree.is_none()).map(|(name, _)| name).collect()),

@@ -154,7 +154,11 @@ impl Reader<'_> {
         let span = path.span();
         let path = path.into_inner();
         let plain = path.is_absolute() && path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
-        if plain { Ok(path) } else { Err(self.error(&span, format!("{} is no absolute path", path.display()), "write one that begins with / and has no ..")) }
+        if plain {
+            Ok(path)
+        } else {
+            Err(self.error(&span, format!("{} is no absolute path", path.display()), "write one that begins with / and has no .."))
+        }
     }
 
     fn folder_of_root(&self, path: Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
@@ -233,13 +237,18 @@ impl Config {
         let instance = reader.name(&instance)?;
         let cells = cell_network.get_ref().trunc();
         if cells.prefix_len() > 30 || cells.prefix_len() < 8 {
-            return Err(reader.error(&cell_network.span(), "cell_network has an unusable size", "write a prefix of 8 to 30, as in \"10.210.0.0/16\""));
+            return Err(reader.error(
+                &cell_network.span(),
+                "cell_network has an unusable size",
+                "write a prefix of 8 to 30, as in \"10.210.0.0/16\"",
+            ));
         }
         let uplinks = uplink.into_iter().map(|table| reader.uplink(table, &instance, &cells)).collect::<Result<Vec<_>, _>>()?;
         let key_span = ledger_key.span();
         let key_file = reader.absolute(ledger_key)?;
-        let key_text = std::fs::read_to_string(&key_file)
-            .map_err(|error| reader.error(&key_span, format!("{}: {error}", key_file.display()), "put the ledger's public key there: sulku audit keygen"))?;
+        let key_text = std::fs::read_to_string(&key_file).map_err(|error| {
+            reader.error(&key_span, format!("{}: {error}", key_file.display()), "put the ledger's public key there: sulku audit keygen")
+        })?;
         let key: Verifier = key_text
             .trim()
             .parse()

@@ -49,9 +49,12 @@ pub fn examine() -> Vec<Check> {
         Check::new("landlock", landlock()),
         Check::new("seccomp", seccomp()),
         Check::new("namespaces", namespaces()),
-        Check::new("control groups", Hierarchy::find().map(|found| found.describe()).map_err(|missing| {
-            format!("no control group has {}; boot with cgroup v2, or mount the v1 controllers", missing.join(", "))
-        })),
+        Check::new(
+            "control groups",
+            Hierarchy::find()
+                .map(|found| found.describe())
+                .map_err(|missing| format!("no control group has {}; boot with cgroup v2, or mount the v1 controllers", missing.join(", "))),
+        ),
         Check::new("terminals", filesystem("devpts", "enable CONFIG_UNIX98_PTYS in the kernel")),
         Check::new("memory file systems", filesystem("tmpfs", "enable CONFIG_TMPFS in the kernel")),
         Check::new("nft", nft()),
@@ -65,9 +68,20 @@ fn root() -> Result<String, String> {
     }
     let held = rustix::thread::capabilities(None).map_err(|error| error.to_string())?.effective;
     use rustix::thread::CapabilitySet;
-    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::MKNOD
-        | CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE | CapabilitySet::KILL | CapabilitySet::SETPCAP;
-    if held.contains(needed) { Ok("with the capabilities it needs".to_owned()) } else { Err(format!("capabilities are missing: {:?}", needed - held)) }
+    let needed = CapabilitySet::SYS_ADMIN
+        | CapabilitySet::NET_ADMIN
+        | CapabilitySet::SETUID
+        | CapabilitySet::SETGID
+        | CapabilitySet::MKNOD
+        | CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::KILL
+        | CapabilitySet::SETPCAP;
+    if held.contains(needed) {
+        Ok("with the capabilities it needs".to_owned())
+    } else {
+        Err(format!("capabilities are missing: {:?}", needed - held))
+    }
 }
 
 fn version() -> Result<String, String> {

@@ -33,7 +33,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env().add_directive(tracing::Level::INFO.into())).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env().add_directive(tracing::Level::INFO.into()))
+        .with_writer(std::io::stderr)
+        .init();
     match Arguments::parse().command {
         Command::Run { config } => match Config::read(&config).map_err(RunError::from).and_then(run) {
             Ok(()) => ExitCode::SUCCESS,

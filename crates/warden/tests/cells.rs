@@ -24,7 +24,9 @@ fn a_command_runs_as_the_holder_in_her_workspace_with_her_data() {
     assert_eq!(status, 0);
     assert_eq!(stage.shell("one.toml", "cat note").trim(), "kept", "the workspace outlives the cell");
     assert_eq!(stage.shell("two.toml", "ls -A | wc -l").trim(), "0", "another permit's workspace is another");
-    let owners: Vec<_> = ["ws-one", "ws-two"].map(|name| std::os::unix::fs::MetadataExt::uid(&fs::metadata(stage.path("workspaces").join(name)).expect("a folder"))).into();
+    let owners: Vec<_> = ["ws-one", "ws-two"]
+        .map(|name| std::os::unix::fs::MetadataExt::uid(&fs::metadata(stage.path("workspaces").join(name)).expect("a folder")))
+        .into();
     assert_eq!(owners, [2_000_000, 2_000_001], "each workspace has a user id of its own");
 }
 

@@ -79,7 +79,8 @@ fn with_opening(draft: &Draft, change: impl Fn(&mut String, &mut Timestamp, &mut
 #[test]
 fn a_launch_beyond_the_wardens_own_permits_is_refused() {
     let mut stage = Stage::new();
-    let cases: [(&str, Box<dyn Fn(Draft) -> Draft>); 6] = [
+    type Change = Box<dyn Fn(Draft) -> Draft>;
+    let cases: [(&str, Change); 6] = [
         ("names plan", Box::new(|draft| with_opening(&draft, |plan, _, _| *plan = "0".repeat(64)))),
         ("no permit", Box::new(|draft| Draft { permit: Some("THL/9/2026".parse().expect("an id")), ..draft })),
         ("not listed", Box::new(|draft| Draft { person: Some("mikko".parse().expect("an id")), ..draft })),
@@ -138,10 +139,12 @@ fn before_hello_nothing_is_obeyed() {
     let draft = stage.opening("one.toml", None);
     let receipt = stage.ledger.keep(&draft);
     stage.gateway.leave();
-    stage.gateway = stage::eventually("a new connection", || Gateway::connect(&stage.path("warden.sock")).filter(|gateway| {
-        gateway.order(&launch(receipt.clone()));
-        gateway.readable(Duration::from_secs(2))
-    }));
+    stage.gateway = stage::eventually("a new connection", || {
+        Gateway::connect(&stage.path("warden.sock")).filter(|gateway| {
+            gateway.order(&launch(receipt.clone()));
+            gateway.readable(Duration::from_secs(2))
+        })
+    });
     assert!(stage.gateway.refusal().contains("out of phase"));
     stage.gateway.greet();
     stage.gateway.order(&launch(receipt));

@@ -81,7 +81,15 @@ fn a_cell_can_not_use_the_calls_that_dig_at_walls() {
 fn a_cell_holds_no_capability_and_is_filtered() {
     let mut stage = Stage::new();
     let status = stage.shell("one.toml", "grep -E '^(Cap|NoNewPrivs|Seccomp:|Groups)' /proc/self/status; ulimit -c; cat /proc/self/uid_map");
-    for line in ["CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+    for line in [
+        "CapInh:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
         assert!(status.contains(line), "{line} is missing in {status}");
     }
     assert!(status.lines().any(|line| line.split_whitespace().eq(["1000", "2000000", "1"])), "one user is mapped: {status}");
@@ -135,8 +143,22 @@ fn tcp(address: &str, port: u16) -> String {
 #[test]
 fn a_cell_reaches_what_its_permit_lists_and_nothing_else() {
     let mut stage = Stage::new();
-    let udp = |port: u16| format!("perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(PeerAddr => \"198.18.0.10\", PeerPort => {port}, Proto => \"udp\"); $s->send(\"x\"); $s->blocking(1); alarm 2; $s->recv($b, 99); print length($b) ? \"answered\" : \"refused: $!\", \"\\n\"'; ");
-    let script = [tcp("198.18.0.10", 443), tcp("198.18.0.10", 8080), tcp("198.18.0.11", 443), tcp("10.211.0.1", 22), tcp("10.211.0.2", 443), tcp("169.254.169.254", 80), udp(53), udp(443)].concat();
+    let udp = |port: u16| {
+        format!(
+            "perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(PeerAddr => \"198.18.0.10\", PeerPort => {port}, Proto => \"udp\"); $s->send(\"x\"); $s->blocking(1); alarm 2; $s->recv($b, 99); print length($b) ? \"answered\" : \"refused: $!\", \"\\n\"'; "
+        )
+    };
+    let script = [
+        tcp("198.18.0.10", 443),
+        tcp("198.18.0.10", 8080),
+        tcp("198.18.0.11", 443),
+        tcp("10.211.0.1", 22),
+        tcp("10.211.0.2", 443),
+        tcp("169.254.169.254", 80),
+        udp(53),
+        udp(443),
+    ]
+    .concat();
     let output = stage.shell("one.toml", &script);
     let said: Vec<_> = output.lines().collect();
     assert!(said[0].contains("hello from the world"), "the listed destination answers: {output}");
@@ -147,9 +169,13 @@ fn a_cell_reaches_what_its_permit_lists_and_nothing_else() {
     assert!(!said[7].contains("answered"), "{output}");
     let arrived = stage.world.arrived();
     assert_eq!(arrived, [("tcp".to_owned(), 443), ("udp".to_owned(), 53)], "only what is listed arrived");
-    for (address, port, protocol) in [("198.18.0.10", 8080, 6), ("198.18.0.11", 443, 6), ("10.211.0.1", 22, 6), ("169.254.169.254", 80, 6), ("198.18.0.10", 443, 17)] {
+    for (address, port, protocol) in
+        [("198.18.0.10", 8080, 6), ("198.18.0.11", 443, 6), ("10.211.0.1", 22, 6), ("169.254.169.254", 80, 6), ("198.18.0.10", 443, 17)]
+    {
         stage.ledger.entry(&format!("the denial of {address}:{port}"), |draft| match &draft.event {
-            Event::EgressDenied { protocol: p, destination, port: n, .. } if (destination.to_string().as_str(), *n, *p) == (address, port, protocol) => {
+            Event::EgressDenied { protocol: p, destination, port: n, .. }
+                if (destination.to_string().as_str(), *n, *p) == (address, port, protocol) =>
+            {
                 assert!(draft.person.is_some() && draft.permit.is_some() && draft.session.is_some());
                 Some(())
             }
@@ -196,9 +222,13 @@ fn bombs_hurt_only_their_own_cell() {
     let mut stage = Stage::with(Options { resources: "memory = \"64 MiB\"\nprocesses = 32\ncpus = 1.0".to_owned(), ..Options::default() });
     let bystander = stage.launch("two.toml", None);
     bystander.read_until("$ ");
-    let (output, _) = stage.run("one.toml", &["/usr/bin/perl", "-e", "for (1..100) { $p = fork; unless (defined $p) { print \"fork $_: $!\\n\"; last } unless ($p) { sleep 30; exit } }"]);
+    let (output, _) = stage.run(
+        "one.toml",
+        &["/usr/bin/perl", "-e", "for (1..100) { $p = fork; unless (defined $p) { print \"fork $_: $!\\n\"; last } unless ($p) { sleep 30; exit } }"],
+    );
     assert!(output.contains("Resource temporarily unavailable"), "{output}");
-    let (output, status) = stage.run("one.toml", &["/usr/bin/perl", "-e", "$| = 1; print \"filling\\n\"; @a = map { \"x\" x (1 << 20) . $_ } 1..1000; print \"filled\\n\""]);
+    let (output, status) = stage
+        .run("one.toml", &["/usr/bin/perl", "-e", "$| = 1; print \"filling\\n\"; @a = map { \"x\" x (1 << 20) . $_ } 1..1000; print \"filled\\n\""]);
     assert!(output.contains("filling") && !output.contains("filled"), "{output}");
     assert_eq!(status, 137, "{output}");
     let (output, _) = stage.run("one.toml", &["/bin/bash", "-c", "head -c 200M /dev/zero > /tmp/full"]);

@@ -125,7 +125,8 @@ impl Blueprint<'_> {
     /// Gives up every power: the user, the groups, the capabilities in every set, and the ways to win them back.
     fn become_nobody(&self) -> Result<(), Step> {
         let limits = self.plan.limits();
-        for (resource, most) in [(Resource::Nofile, limits.open_files), (Resource::Memlock, limits.locked_bytes), (Resource::Core, limits.core_bytes)] {
+        for (resource, most) in [(Resource::Nofile, limits.open_files), (Resource::Memlock, limits.locked_bytes), (Resource::Core, limits.core_bytes)]
+        {
             let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
             Step::at("set limits", setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }))?;
         }

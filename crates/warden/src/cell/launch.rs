@@ -107,4 +107,3 @@ impl Process {
         let _reaped = rustix::process::waitid(rustix::process::WaitId::PidFd(self.pidfd.as_fd()), rustix::process::WaitIdOptions::EXITED);
     }
 }
-

@@ -332,10 +332,11 @@ impl Cell {
     #[must_use]
     pub fn allowed_by(&self, protocol: u8, to: std::net::Ipv4Addr, port: u16) -> Option<(sulku_permit::Protocol, String)> {
         let to = std::net::IpAddr::V4(to);
-        let matching = self.plan.destinations().iter().filter(|allowed| {
-            allowed.to.contains(&to) && allowed.port.number == port && allowed.port.protocol.number() == protocol
-        });
+        let matching = self
+            .plan
+            .destinations()
+            .iter()
+            .filter(|allowed| allowed.to.contains(&to) && allowed.port.number == port && allowed.port.protocol.number() == protocol);
         matching.max_by_key(|allowed| allowed.to.prefix_len()).map(|allowed| (allowed.port.protocol, allowed.at.to_string()))
     }
 }
-

@@ -131,7 +131,11 @@ pub fn landlock(rules: &[LandlockRule]) -> Result<String, WallError> {
         ruleset = ruleset.add_rule(PathBeneath::new(beneath, rights))?;
     }
     let status = ruleset.restrict_self()?;
-    if status.ruleset == RulesetStatus::FullyEnforced { Ok(format!("ABI {}, fully enforced", crate::sys::landlock_abi())) } else { Err(WallError::Partial) }
+    if status.ruleset == RulesetStatus::FullyEnforced {
+        Ok(format!("ABI {}, fully enforced", crate::sys::landlock_abi()))
+    } else {
+        Err(WallError::Partial)
+    }
 }
 
 fn rights(access: Access) -> BitFlags<AccessFs> {

@@ -157,7 +157,9 @@ impl Warden {
             match &cell.phase {
                 Phase::Building(since) if now.duration_since(*since) > BUILD_WITHIN => late.push((*session, "the cell did not build itself in time")),
                 Phase::Running if clock >= cell.ends.0 => due.push((*session, cell.ends.1)),
-                Phase::Running | Phase::Ended(_) if cell.orphaned_until.is_some_and(|until| now >= until) => due.push((*session, CloseReason::GatewayLost)),
+                Phase::Running | Phase::Ended(_) if cell.orphaned_until.is_some_and(|until| now >= until) => {
+                    due.push((*session, CloseReason::GatewayLost))
+                }
                 Phase::Ended(since) if now.duration_since(*since) > ENDED_STAYS => due.push((*session, CloseReason::ShellExited)),
                 _ => {}
             }

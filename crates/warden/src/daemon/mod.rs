@@ -185,10 +185,7 @@ impl Warden {
 
     /// Waits for something to happen, and says where.
     fn wait(&self) -> Vec<Source> {
-        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = vec![
-            (Source::Signals, self.signals.as_fd(), PollFlags::IN),
-            (Source::Listener, self.listener.as_fd(), PollFlags::IN),
-        ];
+        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN)];
         if let Some(ledger) = self.ledger.descriptor() {
             watched.push((Source::Ledger, ledger, PollFlags::IN | write_if(self.ledger.wants_to_write())));
         }
@@ -197,6 +194,8 @@ impl Warden {
             watched.extend(self.watch.descriptors().map(|fd| (Source::Watch, fd, PollFlags::IN)));
             watched.extend(self.gateway.iter().map(|gateway| (Source::Gateway, gateway.as_fd(), PollFlags::IN | write_if(gateway.wants_to_write()))));
         }
+        // After the gateway: the one that comes may be the successor of one that has just gone.
+        watched.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         for (session, cell) in &self.cells {
             watched.extend(cell.channel().map(|fd| (Source::Channel(*session), fd, PollFlags::IN)));
             watched.extend(cell.pidfd().map(|fd| (Source::Process(*session), fd, PollFlags::IN)));

@@ -49,7 +49,12 @@ impl Warden {
                 self.report(&Report::Ready { version: ORDER_VERSION, rung: RUNG.to_owned(), missing: Vec::new() });
             }
             (Phase::Greeting, Order::Hello { version }) => {
-                self.refuse("hello", None, None, format!("the gateway speaks version {version}, the warden {ORDER_VERSION}; install the same release"));
+                self.refuse(
+                    "hello",
+                    None,
+                    None,
+                    format!("the gateway speaks version {version}, the warden {ORDER_VERSION}; install the same release"),
+                );
             }
             (Phase::Serving, Order::Launch { receipt, size, term }) => self.launch(&receipt, size, term),
             (Phase::Serving, Order::Signal { session, signal }) => self.signal(session, signal),
@@ -127,7 +132,9 @@ impl Warden {
             Signal::Cont => libc::SIGCONT,
         };
         let sent = match self.cells.get(&session) {
-            Some(cell) if matches!(cell.phase, CellPhase::Running) && cell.orphaned_until.is_none() => cell.signal(number).map_err(|error| error.to_string()),
+            Some(cell) if matches!(cell.phase, CellPhase::Running) && cell.orphaned_until.is_none() => {
+                cell.signal(number).map_err(|error| error.to_string())
+            }
             // A shell that has just ended can't be signalled, and that is nobody's fault.
             Some(_) => Ok(()),
             None => Err("there is no such cell".to_owned()),

@@ -103,7 +103,10 @@ impl Warden {
     fn denied(&mut self, denial: &Denial, now: Instant) -> Option<Draft> {
         // A packet under a false address has no mark; the link it came over says whose it is. Of a cell that is being reaped every
         // packet is without a mark, and it is being reaped.
-        let cell = self.cells.values_mut().find(|cell| if denial.mark == 0 { cell.link.index() == denial.interface } else { cell.grant.mark == denial.mark })?;
+        let cell = self
+            .cells
+            .values_mut()
+            .find(|cell| if denial.mark == 0 { cell.link.index() == denial.interface } else { cell.grant.mark == denial.mark })?;
         if denial.mark == 0 && !cell.is_running() {
             return None;
         }

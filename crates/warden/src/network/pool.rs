@@ -178,7 +178,10 @@ pub(super) fn veth(name: &str, peer: &str, peer_namespace: BorrowedFd<'_>) -> Me
     Message::new(NEW_LINK, ACK | CREATE, &link_header(0, false)).with_name(IFLA_IFNAME, name).with_nested(IFLA_LINKINFO, |info| {
         info.with(INFO_KIND, b"veth").with_nested(INFO_DATA, |data| {
             data.with_nested(VETH_PEER, |inside| {
-                inside.with_raw(&link_header(0, false)).with_name(IFLA_IFNAME, peer).with(IFLA_NET_NS_FD, &peer_namespace.as_fd().as_raw_fd().to_ne_bytes())
+                inside
+                    .with_raw(&link_header(0, false))
+                    .with_name(IFLA_IFNAME, peer)
+                    .with(IFLA_NET_NS_FD, &peer_namespace.as_fd().as_raw_fd().to_ne_bytes())
             })
         })
     })

@@ -117,6 +117,8 @@ fn comparable(ruleset: &Nftables<'_>) -> Result<Vec<String>, serde_json::Error> 
 }
 
 type Statements = Vec<Statement<'static>>;
+/// Where a chain hangs, in what order, and what becomes of a packet that no rule has decided on.
+type Base = (NfChainType, NfHook, i32, NfChainPolicy);
 
 fn ruleset() -> Nftables<'static> {
     let mut batch = Batch::new();
@@ -142,50 +144,84 @@ fn ruleset() -> Nftables<'static> {
     })));
     use NfChainPolicy::{Accept, Drop};
     use NfChainType::{Filter, NAT};
-    let chains: [(&str, Option<(NfChainType, NfHook, i32, NfChainPolicy)>, Vec<Statements>); 9] = [
+    let chains: [(&str, Option<Base>, Vec<Statements>); 9] = [
         // Every packet of a cell gets its session's mark by where it comes from and as whom; without a live session it ends here. Then it
         // must be to a listed destination, every packet and not only a flow's first. Before routing, so that what has no route
         // has a name too.
-        ("prerouting", Some((Filter, NfHook::Prerouting, -150, Accept)), vec![
-            vec![matches(meta(MetaKey::Iifname), CELLS), goto("leaving")],
-        ]),
-        ("leaving", None, vec![
-            vec![mark_from(MetaKey::Iifname, "saddr")],
-            vec![unmarked(Operator::EQ), log("spoofed"), Statement::Drop(None)],
-            vec![listed(), set(ct("mark"), meta(MetaKey::Mark)), Statement::Accept(None)],
-            vec![goto("deny")],
-        ]),
+        ("prerouting", Some((Filter, NfHook::Prerouting, -150, Accept)), vec![vec![matches(meta(MetaKey::Iifname), CELLS), goto("leaving")]]),
+        (
+            "leaving",
+            None,
+            vec![
+                vec![mark_from(MetaKey::Iifname, "saddr")],
+                vec![unmarked(Operator::EQ), log("spoofed"), Statement::Drop(None)],
+                vec![listed(), set(ct("mark"), meta(MetaKey::Mark)), Statement::Accept(None)],
+                vec![goto("deny")],
+            ],
+        ),
         // Nothing of the router itself can be reached.
         ("input", Some((Filter, NfHook::Input, 0, Drop)), vec![vec![matches(meta(MetaKey::Iifname), CELLS), goto("deny")]]),
         // The router itself says nothing but "no".
-        ("output", Some((Filter, NfHook::Output, 0, Drop)), vec![
-            vec![matches(meta(MetaKey::Oifname), CELLS), is_in(payload("tcp", "flags"), text("rst")), Statement::Accept(None)],
-            vec![matches(meta(MetaKey::Oifname), CELLS), matches_one_of(payload("icmp", "type"), &["destination-unreachable", "time-exceeded"]), Statement::Accept(None)],
-        ]),
-        ("forward", Some((Filter, NfHook::Forward, 0, Drop)), vec![
-            vec![is_in(ct("state"), text("invalid")), Statement::Drop(None)],
-            vec![matches(meta(MetaKey::Iifname), CELLS), goto("crossing")],
-            vec![matches(meta(MetaKey::Oifname), CELLS), goto("returning")],
-        ]),
+        (
+            "output",
+            Some((Filter, NfHook::Output, 0, Drop)),
+            vec![
+                vec![matches(meta(MetaKey::Oifname), CELLS), is_in(payload("tcp", "flags"), text("rst")), Statement::Accept(None)],
+                vec![
+                    matches(meta(MetaKey::Oifname), CELLS),
+                    matches_one_of(payload("icmp", "type"), &["destination-unreachable", "time-exceeded"]),
+                    Statement::Accept(None),
+                ],
+            ],
+        ),
+        (
+            "forward",
+            Some((Filter, NfHook::Forward, 0, Drop)),
+            vec![
+                vec![is_in(ct("state"), text("invalid")), Statement::Drop(None)],
+                vec![matches(meta(MetaKey::Iifname), CELLS), goto("crossing")],
+                vec![matches(meta(MetaKey::Oifname), CELLS), goto("returning")],
+            ],
+        ),
         // One cell never reaches another, whatever a permit lists.
-        ("crossing", None, vec![
-            vec![matches(meta(MetaKey::Oifname), CELLS), goto("deny")],
-            vec![unmarked(Operator::NEQ), Statement::Accept(None)],
-            vec![Statement::Drop(None)],
-        ]),
+        (
+            "crossing",
+            None,
+            vec![
+                vec![matches(meta(MetaKey::Oifname), CELLS), goto("deny")],
+                vec![unmarked(Operator::NEQ), Statement::Accept(None)],
+                vec![Statement::Drop(None)],
+            ],
+        ),
         // Back: only to a live session, so that a revoked one hears nothing more of its flows.
-        ("returning", None, vec![
-            vec![set(meta(MetaKey::Mark), Expression::Number(0))],
-            vec![mark_from(MetaKey::Oifname, "daddr")],
-            vec![unmarked(Operator::NEQ), is_in(ct("state"), Expression::List(vec![text("established"), text("related")])), Statement::Accept(None)],
-            vec![Statement::Drop(None)],
-        ]),
-        ("deny", None, vec![
-            vec![log("denied")],
-            vec![matches(meta(MetaKey::L4proto), "tcp"), reject(RejectType::TCPReset, None)],
-            vec![reject(RejectType::ICMPX, Some(RejectCode::AdminProhibited))],
-        ]),
-        ("postrouting", Some((NAT, NfHook::Postrouting, 100, Accept)), vec![vec![matches(meta(MetaKey::Oifname), UPLINKS), Statement::Masquerade(None)]]),
+        (
+            "returning",
+            None,
+            vec![
+                vec![set(meta(MetaKey::Mark), Expression::Number(0))],
+                vec![mark_from(MetaKey::Oifname, "daddr")],
+                vec![
+                    unmarked(Operator::NEQ),
+                    is_in(ct("state"), Expression::List(vec![text("established"), text("related")])),
+                    Statement::Accept(None),
+                ],
+                vec![Statement::Drop(None)],
+            ],
+        ),
+        (
+            "deny",
+            None,
+            vec![
+                vec![log("denied")],
+                vec![matches(meta(MetaKey::L4proto), "tcp"), reject(RejectType::TCPReset, None)],
+                vec![reject(RejectType::ICMPX, Some(RejectCode::AdminProhibited))],
+            ],
+        ),
+        (
+            "postrouting",
+            Some((NAT, NfHook::Postrouting, 100, Accept)),
+            vec![vec![matches(meta(MetaKey::Oifname), UPLINKS), Statement::Masquerade(None)]],
+        ),
     ];
     for (name, base, _) in &chains {
         let mut chain = Chain { family: NfFamily::INet, table: TABLE.into(), name: (*name).into(), ..Chain::default() };
@@ -196,7 +232,13 @@ fn ruleset() -> Nftables<'static> {
     }
     for (name, _, rules) in chains {
         for expr in rules {
-            batch.add(NfListObject::Rule(Rule { family: NfFamily::INet, table: TABLE.into(), chain: name.into(), expr: expr.into(), ..Rule::default() }));
+            batch.add(NfListObject::Rule(Rule {
+                family: NfFamily::INet,
+                table: TABLE.into(),
+                chain: name.into(),
+                expr: expr.into(),
+                ..Rule::default()
+            }));
         }
     }
     batch.to_nftables()

@@ -6,7 +6,6 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-
 use super::netlink::{ACK, Message, Part, Socket, attribute, parsed};
 use super::rules::LOG_GROUP;
 
@@ -96,7 +95,8 @@ impl Watch {
         denials.request(&[config().with(CONFIG_COMMAND, &[COMMAND_BIND])])?;
         let mode = [&64_u32.to_be_bytes()[..], &[COPY_PACKET, 0]].concat();
         // At once, not in lots: what a session did is known before the session is gone.
-        let settings = config().with(CONFIG_MODE, &mode).with(CONFIG_THRESHOLD, &1_u32.to_be_bytes()).with(CONFIG_FLAGS, &FLAG_SEQUENCE.to_be_bytes());
+        let settings =
+            config().with(CONFIG_MODE, &mode).with(CONFIG_THRESHOLD, &1_u32.to_be_bytes()).with(CONFIG_FLAGS, &FLAG_SEQUENCE.to_be_bytes());
         denials.request(&[settings])?;
         let flows = Socket::open(Part::Filter, CONNTRACK_DESTROYED_GROUP)?.with_room()?;
         Ok(Self { denials, flows, control: Socket::open(Part::Filter, 0)?, next_sequence: None })
@@ -151,7 +151,8 @@ fn denial(body: &[u8], lost: u64) -> Option<Denial> {
     let (version, words) = packet.first().map(|first| (first >> 4, first & 15))?;
     let destination = packet.get(16..20).filter(|_| version == 4)?;
     let protocol = *packet.get(9)?;
-    let has_ports = matches!(i32::from(protocol), libc::IPPROTO_TCP | libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE | libc::IPPROTO_SCTP | libc::IPPROTO_DCCP);
+    let has_ports =
+        matches!(i32::from(protocol), libc::IPPROTO_TCP | libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE | libc::IPPROTO_SCTP | libc::IPPROTO_DCCP);
     let start = usize::from(words) * 4;
     let port = packet.get(start + 2..start + 4).filter(|_| has_ports).map_or(0, |port| u16::from_be_bytes([port[0], port[1]]));
     let destination = Ipv4Addr::new(destination[0], destination[1], destination[2], destination[3]);

@@ -124,7 +124,10 @@ impl Ledger {
     }
 
     pub fn refusals(&self) -> Vec<String> {
-        self.entries().iter().filter_map(|draft| if let Event::OrderRefused { reason, .. } = &draft.event { Some(reason.clone()) } else { None }).collect()
+        self.entries()
+            .iter()
+            .filter_map(|draft| if let Event::OrderRefused { reason, .. } = &draft.event { Some(reason.clone()) } else { None })
+            .collect()
     }
 }
 

@@ -205,7 +205,9 @@ impl Stage {
         let trees = [root.join("pids"), root.to_path_buf()];
         let groups = trees.iter().flat_map(|tree| fs::read_dir(tree.join(format!("sulku-{}", self.instance))).into_iter().flatten().flatten());
         groups
-            .flat_map(|group| fs::read_to_string(group.path().join("cgroup.procs")).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>())
+            .flat_map(|group| {
+                fs::read_to_string(group.path().join("cgroup.procs")).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>()
+            })
             .filter_map(|pid| pid.parse().ok())
             .collect()
     }
@@ -251,7 +253,8 @@ impl Drop for Stage {
         let _ = self.warden.kill();
         let _ = self.warden.wait();
         for tree in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            for parent in [tree.path().join(format!("sulku-{}", self.instance)), Path::new("/sys/fs/cgroup").join(format!("sulku-{}", self.instance))] {
+            for parent in [tree.path().join(format!("sulku-{}", self.instance)), Path::new("/sys/fs/cgroup").join(format!("sulku-{}", self.instance))]
+            {
                 for group in fs::read_dir(&parent).into_iter().flatten().flatten() {
                     let _ = fs::remove_dir(group.path());
                 }
