@@ -1,22 +1,28 @@
 //! The write-ahead log's frames: the entries of one sync, chained to the frame before. Bytes in, values out; no files.
 //!
 //! ```text
-//!  0  "SULKUWL1"        16  u32 entries in it      24  check of the frame before, 32 bytes (zeroes in the log's first)
-//!  8  u64 first entry   20  u32 length of the body 56  check: SHA-256 over bytes 0 to 56 and the leaf hash of every entry
-//! 88  body: of each entry u16 length, bytes        (all numbers big endian)
+//!  0  "SULKUWL1"               20  u32 length of the entries   32  check of the frame before (zeroes in the log's first)
+//!  8  u64 first entry          24  u32 chunks in it            64  check: SHA-256 over bytes 0 to 64, the leaf hash of every
+//! 16  u32 entries in it        28  u32 length of the chunks        entry and the SHA-256 of every chunk
+//! 96  of each entry u16 length, bytes; then of each chunk u32 length, bytes        (all numbers big endian)
 //! ```
 //!
-//! The check commits to every byte, entries by their leaf hashes, which have to be computed anyway.
+//! Chunks are the pieces of recordings that `recording.chunk` entries of the frame name, in their order: one sync makes both durable.
+//! The check commits to every byte, by hashes that are needed anyway.
 
 use sulku_audit::Hash;
+use sulku_audit::counters::Chunk;
 use sulku_audit::merkle::{leaf_hash, sha256};
 use sulku_audit::tile::{EntryTooLong, push_entry, split_entry};
+use sulku_audit::wire::BLOB_BYTES_MAX;
 
 pub(crate) const MAGIC: &[u8; 8] = b"SULKUWL1";
-const HEAD_BYTES: usize = 88;
-const CHECKED_HEAD_BYTES: usize = 56;
-/// The largest body: what one sync takes at most, and one entry more.
-pub(crate) const BODY_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+const HEAD_BYTES: usize = 96;
+const CHECKED_HEAD_BYTES: usize = 64;
+/// After this much no more is added to a frame: the first entry in it should not wait long.
+pub(crate) const FULL_BYTES: usize = 1 << 20;
+/// The largest body: nearly full, and then one entry with the largest chunk.
+pub(crate) const BODY_BYTES_MAX: usize = FULL_BYTES + (64 << 10) + BLOB_BYTES_MAX;
 /// The largest frame.
 pub(crate) const FRAME_BYTES_MAX: usize = HEAD_BYTES + BODY_BYTES_MAX;
 
@@ -34,6 +40,8 @@ pub(crate) struct Frame<'b> {
     pub(crate) check: Hash,
     /// Each entry's bytes and leaf hash; never empty.
     pub(crate) entries: Vec<(&'b [u8], Hash)>,
+    /// Each chunk's bytes and SHA-256.
+    pub(crate) chunks: Vec<(&'b [u8], Hash)>,
     /// Its length in bytes.
     pub(crate) length: usize,
 }
@@ -44,76 +52,85 @@ impl<'b> Frame<'b> {
         let head = bytes.first_chunk::<HEAD_BYTES>()?;
         let number = |from: usize, to: usize| head[from..to].iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         let hash = |from: usize| Some(Hash::from_bytes(head[from..from + 32].try_into().ok()?));
-        let (first, count, body_length) = (number(8, 16), number(16, 20), usize::try_from(number(20, 24)).ok()?);
-        if &head[..8] != MAGIC || count == 0 || body_length > BODY_BYTES_MAX {
+        let size = |from: usize| usize::try_from(number(from, from + 4)).ok();
+        let (first, entry_count, entries_length) = (number(8, 16), size(16)?, size(20)?);
+        let (chunk_count, chunks_length) = (size(24)?, size(28)?);
+        let length = HEAD_BYTES + entries_length + chunks_length;
+        if &head[..8] != MAGIC || entry_count == 0 || length > FRAME_BYTES_MAX {
             return None;
         }
-        let (previous, check) = (hash(24)?, hash(CHECKED_HEAD_BYTES)?);
-        let mut rest = bytes.get(HEAD_BYTES..HEAD_BYTES + body_length)?;
-        let mut entries = Vec::new();
-        while !rest.is_empty() {
-            let (entry, after) = split_entry(rest)?;
-            entries.push((entry, leaf_hash(entry)));
-            rest = after;
-        }
-        let right = entries.len() as u64 == count && compute_check(&head[..CHECKED_HEAD_BYTES], entries.iter().map(|(_, hash)| hash)) == check;
-        if right { Some(Self { first, previous, check, entries, length: HEAD_BYTES + body_length }) } else { None }
+        let (previous, check) = (hash(32)?, hash(CHECKED_HEAD_BYTES)?);
+        let (entries, chunks) = bytes.get(HEAD_BYTES..length)?.split_at(entries_length);
+        let entries = split_all(entries, split_entry, leaf_hash)?;
+        let chunks = split_all(chunks, split_chunk, |chunk| sha256(&[chunk]))?;
+        let hashes = entries.iter().chain(&chunks).map(|(_, hash)| hash);
+        let right = entries.len() == entry_count && chunks.len() == chunk_count && compute_check(&head[..CHECKED_HEAD_BYTES], hashes) == check;
+        if right { Some(Self { first, previous, check, entries, chunks, length }) } else { None }
     }
 }
 
-/// A frame in the making.
-#[derive(Debug)]
-pub(crate) struct FrameBuilder {
-    bytes: Vec<u8>,
-    hashes: Vec<Hash>,
+/// Bytes that were cut off, and the rest.
+type Split<'b> = Option<(&'b [u8], &'b [u8])>;
+
+/// Takes bytes apart until none are left; `None` when they don't come out even.
+fn split_all<'b>(mut rest: &'b [u8], split: fn(&'b [u8]) -> Split<'b>, hash: impl Fn(&[u8]) -> Hash) -> Option<Vec<(&'b [u8], Hash)>> {
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (one, after) = split(rest)?;
+        found.push((one, hash(one)));
+        rest = after;
+    }
+    Some(found)
 }
 
-impl FrameBuilder {
-    /// A frame without entries.
-    pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; HEAD_BYTES], hashes: Vec::new() }
-    }
+fn split_chunk(bytes: &[u8]) -> Split<'_> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}
 
-    /// Adds an entry.
-    pub(crate) fn push(&mut self, entry: &[u8], hash: Hash) -> Result<(), EntryTooLong> {
-        push_entry(&mut self.bytes, entry)?;
+/// The contents of a frame whose entries are durable: what is published next.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// Of each entry its length in 16 bits, and its bytes.
+    pub(crate) entries: Vec<u8>,
+    /// The entries' leaf hashes.
+    pub(crate) hashes: Vec<Hash>,
+    /// The chunks of recordings that the entries name.
+    pub(crate) chunks: Vec<(Chunk, Vec<u8>)>,
+}
+
+impl Contents {
+    /// Adds an entry, and the chunk that it names.
+    pub(crate) fn push(&mut self, entry: &[u8], hash: Hash, chunk: Option<(Chunk, Vec<u8>)>) -> Result<(), EntryTooLong> {
+        push_entry(&mut self.entries, entry)?;
         self.hashes.push(hash);
+        self.chunks.extend(chunk);
         Ok(())
     }
 
-    /// The entries' leaf hashes.
-    pub(crate) fn hashes(&self) -> &[Hash] {
-        &self.hashes
+    /// How much memory, and how much of a frame, it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.len() + self.chunks.iter().map(|(_, bytes)| 4 + bytes.len()).sum::<usize>()
     }
 
-    /// The body so far, in bytes.
-    pub(crate) fn body_bytes(&self) -> usize {
-        self.bytes.len() - HEAD_BYTES
-    }
-
-    /// The frame's bytes and its check.
-    pub(crate) fn finish(&mut self, first: u64, previous: &Hash) -> (&[u8], Hash) {
-        let body_length = self.body_bytes() as u32;
-        let head = &mut self.bytes[..HEAD_BYTES];
-        head[..8].copy_from_slice(MAGIC);
-        head[8..16].copy_from_slice(&first.to_be_bytes());
-        head[16..20].copy_from_slice(&(self.hashes.len() as u32).to_be_bytes());
-        head[20..24].copy_from_slice(&body_length.to_be_bytes());
-        head[24..56].copy_from_slice(previous.as_bytes());
-        let check = compute_check(&head[..CHECKED_HEAD_BYTES], self.hashes.iter());
-        head[56..].copy_from_slice(check.as_bytes());
-        (&self.bytes, check)
-    }
-
-    /// Empties it for the next.
-    pub(crate) fn clear(&mut self) {
-        self.bytes.truncate(HEAD_BYTES);
-        self.hashes.clear();
-    }
-
-    /// The entries' bytes, each with its length before it.
-    pub(crate) fn body(&self) -> &[u8] {
-        &self.bytes[HEAD_BYTES..]
+    /// The frame's bytes and its check. A chunk's SHA-256 was compared with its bytes when the entry was taken.
+    pub(crate) fn frame(&self, first: u64, previous: &Hash) -> (Vec<u8>, Hash) {
+        let mut frame = Vec::with_capacity(HEAD_BYTES + self.bytes());
+        frame.extend_from_slice(MAGIC);
+        frame.extend_from_slice(&first.to_be_bytes());
+        let chunks_length = self.bytes() - self.entries.len();
+        for number in [self.hashes.len(), self.entries.len(), self.chunks.len(), chunks_length] {
+            frame.extend_from_slice(&(number as u32).to_be_bytes());
+        }
+        frame.extend_from_slice(previous.as_bytes());
+        let check = compute_check(&frame, self.hashes.iter().chain(self.chunks.iter().map(|(chunk, _)| &chunk.sha256)));
+        frame.extend_from_slice(check.as_bytes());
+        frame.extend_from_slice(&self.entries);
+        for (_, bytes) in &self.chunks {
+            frame.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+            frame.extend_from_slice(bytes);
+        }
+        (frame, check)
     }
 }
 

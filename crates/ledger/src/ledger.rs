@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use sulku_audit::{Event, Signer};
 
 use crate::config::Settings;
-use crate::frame::FrameBuilder;
-use crate::recordings::Recordings;
+use crate::flight::Flight;
+use crate::frame::Contents;
 pub use crate::recover::RecoverError;
 use crate::recover::{Recovered, recover};
 use crate::server::Server;
-use crate::writer::{Command, PUBLISH_QUEUE_FRAMES_MAX, QUEUE_REQUESTS_MAX, Writer, publish_until_done};
+use crate::writer::{BACKLOG_BYTES_MAX, BACKLOG_FRAMES_MAX, Command, QUEUE_REQUESTS_MAX, Writer, publish_until_done};
 
 /// How long peers have to take the last answers.
 const HANG_UP_AFTER: Duration = Duration::from_secs(2);
@@ -127,23 +127,23 @@ impl Ledger {
         let boot = fs::read_to_string(&boot_path).map_err(host(&boot_path))?.trim().to_owned();
         let signer = Arc::new(signer);
         let Recovered { lock, wal, counters, publisher, dropped_bytes } = recover(&settings.directory, Arc::clone(&signer))?;
-        let recordings = Recordings::open(settings.directory.join("recordings")).map_err(RecoverError::from)?;
         let entries = wal.next();
         tracing::info!(entries, dropped_bytes, origin = settings.origin, "the log was recovered");
 
         let signals = channel();
         let alarm = Alarm { signals: signals.0.clone(), sounded: Arc::default() };
         let (commands, commands_out) = sync_channel(QUEUE_REQUESTS_MAX);
-        let (publishing_in, publishing_out) = sync_channel(PUBLISH_QUEUE_FRAMES_MAX);
+        let (publishing_in, publishing_out) = channel();
+        let backlog = Arc::new(Flight::new(BACKLOG_FRAMES_MAX, BACKLOG_BYTES_MAX));
         let mut writer = Writer {
             wal,
             counters,
-            recordings,
             signer,
             boot,
             publishing: publishing_in,
+            backlog: Arc::clone(&backlog),
             alarm: alarm.clone(),
-            frame: FrameBuilder::new(),
+            frame: Contents::default(),
             waiting: Vec::new(),
             publish_next: Vec::new(),
             stopped: false,
@@ -160,7 +160,7 @@ impl Ledger {
         fs::set_permissions(&settings.socket, fs::Permissions::from_mode(SOCKET_MODE)).map_err(host(&settings.socket))?;
         let server = Server::new(settings.clone(), commands.clone());
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(body);
-        let publish = move || publish_until_done(publisher, &publishing_out, &alarm);
+        let publish = move || publish_until_done(publisher, &publishing_out, &backlog, &alarm);
         let publishing = spawn("publisher", Box::new(publish)).map_err(host(&settings.directory))?;
         let writing = spawn("writer", Box::new(move || writer.run(&commands_out))).map_err(host(&settings.directory))?;
         let acceptor = Arc::clone(&server);

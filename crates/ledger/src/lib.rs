@@ -10,6 +10,7 @@
 pub mod client;
 pub mod config;
 mod files;
+mod flight;
 pub mod folder;
 mod frame;
 pub mod key;

@@ -7,11 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sulku_audit::merkle::leaf_hash;
+use sulku_audit::counters::Chunk;
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
 use sulku_audit::{Checkpoint, Hash, Signer};
 
 use crate::files::{FileError, Immutable, at, replace};
+use crate::frame::Contents;
+use crate::recordings::{RecordingError, Recordings};
 use crate::wal::Segments;
 
 /// The last checkpoint that was signed, published or not.
@@ -23,9 +25,12 @@ pub(crate) enum PublishError {
     /// The disk or its file system.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A recording lost bytes.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// Entries that were committed can't be read back from memory: a defect.
-    #[error("a committed frame's body is malformed; this is a defect of the program")]
-    Body,
+    #[error("a committed frame's contents are malformed; this is a defect of the program")]
+    Contents,
 }
 
 /// The tree as published and as it grows.
@@ -39,12 +44,15 @@ pub(crate) struct Publisher {
     /// Entries that the last signed checkpoint covers; files that it covers are there.
     signed: u64,
     files: Immutable,
+    recordings: Recordings,
 }
 
 impl Publisher {
     /// A publisher of a log that has no entries yet but for `signed` ones that are pushed again.
-    pub(crate) fn new(directory: PathBuf, signer: Arc<Signer>, segments: Arc<Segments>, signed: u64) -> Self {
-        Self { directory, signer, segments, tree: TiledTree::default(), bundle: Vec::new(), signed, files: Immutable::default() }
+    pub(crate) fn new(directory: PathBuf, signer: Arc<Signer>, segments: Arc<Segments>, signed: u64) -> Result<Self, FileError> {
+        let recordings = Recordings::open(directory.join("recordings"))?;
+        let (tree, bundle, files) = (TiledTree::default(), Vec::new(), Immutable::default());
+        Ok(Self { directory, signer, segments, tree, bundle, signed, files, recordings })
     }
 
     /// Entries so far.
@@ -64,7 +72,7 @@ impl Publisher {
 
     /// Adds an entry, which is durable, and writes the tiles and the bundle that it fills.
     pub(crate) fn push(&mut self, entry: &[u8], hash: Hash) -> Result<(), PublishError> {
-        tile::push_entry(&mut self.bundle, entry).map_err(|_| PublishError::Body)?;
+        tile::push_entry(&mut self.bundle, entry).map_err(|_| PublishError::Contents)?;
         self.tree.push(hash);
         let size = self.tree.size();
         if size.is_multiple_of(TILE_WIDTH) {
@@ -82,12 +90,21 @@ impl Publisher {
         Ok(())
     }
 
-    /// Adds the entries of a frame's body, which is durable.
-    pub(crate) fn push_body(&mut self, mut body: &[u8]) -> Result<(), PublishError> {
-        while !body.is_empty() {
-            let (entry, rest) = tile::split_entry(body).ok_or(PublishError::Body)?;
-            self.push(entry, leaf_hash(entry))?;
-            body = rest;
+    /// Writes a chunk of a recording, which is durable in the write-ahead log.
+    pub(crate) fn record(&mut self, chunk: &Chunk, bytes: &[u8]) -> Result<(), PublishError> {
+        Ok(self.recordings.write(chunk, bytes)?)
+    }
+
+    /// Adds what is durable since a frame was.
+    pub(crate) fn push_contents(&mut self, contents: &Contents) -> Result<(), PublishError> {
+        for (chunk, bytes) in &contents.chunks {
+            self.record(chunk, bytes)?;
+        }
+        let mut entries = contents.entries.as_slice();
+        for hash in &contents.hashes {
+            let (entry, rest) = tile::split_entry(entries).ok_or(PublishError::Contents)?;
+            self.push(entry, *hash)?;
+            entries = rest;
         }
         Ok(())
     }
@@ -106,6 +123,8 @@ impl Publisher {
             self.files.write(&self.directory.join(tile.to_string()), &tile::encode_hashes(hashes))?;
         }
         self.files.sync()?;
+        // Before the head: a checkpoint covers no entry whose recording a crash could take away.
+        self.recordings.sync()?;
         let note = Checkpoint { origin: self.signer.name().to_owned(), size, root: self.tree.root() }.sign(&self.signer);
         replace(&self.directory.join(SIGNED_HEAD), note.as_bytes())?;
         let before = std::mem::replace(&mut self.signed, size);

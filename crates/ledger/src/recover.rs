@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 use sulku_audit::checkpoint::CheckpointError;
-use sulku_audit::counters::CounterError;
+use sulku_audit::counters::{Chunk, CounterError};
 use sulku_audit::entry::EntryError;
 use sulku_audit::merkle::leaf_hash;
 use sulku_audit::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
@@ -18,7 +18,7 @@ use sulku_audit::{Checkpoint, Counters, Entry, Hash, Signer};
 
 use crate::files::{FileError, at, create_folder, replace};
 use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
-use crate::wal::{Segments, Wal, WalError};
+use crate::wal::{self, Segments, Wal, WalError};
 
 /// A log that the ledger does not go on with.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +116,8 @@ pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered
     let segments = Arc::new(Segments::new(wal_folder));
     let mut log = Replay {
         counters: Counters::default(),
-        publisher: Publisher::new(directory.to_owned(), Arc::clone(&signer), Arc::clone(&segments), signed),
+        publisher: Publisher::new(directory.to_owned(), Arc::clone(&signer), Arc::clone(&segments), signed)?,
+        chunks: Vec::new(),
         head: head.as_ref().map(|(_, head)| head.clone()),
     };
     let in_bundles = match segments.list()?.first() {
@@ -130,7 +131,7 @@ pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered
     for number in 0..in_bundles.div_ceil(TILE_WIDTH) {
         log.bundle(directory, number, in_bundles)?;
     }
-    let mut found = Wal::recover(segments, |index, entry, hash| log.entry(index, entry, hash)).map_err(|error| match error {
+    let mut found = Wal::recover(segments, |index, found| log.found(index, found)).map_err(|error| match error {
         WalError::File(error) => error.into(),
         corrupt @ WalError::Corrupt { .. } => RecoverError::Damaged(corrupt.to_string()),
         WalError::Entry(error) => error,
@@ -138,7 +139,14 @@ pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered
     if log.publisher.size() < signed {
         return Err(RecoverError::Smaller { found: log.publisher.size(), signed });
     }
+    // From here on files are changed: the log is what was signed and what was durable after it.
     found.wal.clear_tail()?;
+    for (chunk, bytes) in log.chunks {
+        log.publisher.record(&chunk, &bytes).map_err(|error| match error {
+            PublishError::File(error) => error.into(),
+            error => RecoverError::Damaged(error.to_string()),
+        })?;
+    }
     // A crash between signing and publishing: the signed head is the truth, and is published now.
     if let Some((note, head)) = head
         && published.is_none_or(|(_, published)| published.size < head.size)
@@ -165,9 +173,23 @@ struct Replay {
     counters: Counters,
     publisher: Publisher,
     head: Option<Checkpoint>,
+    /// The chunks that the write-ahead log holds. Their recordings may not have got them before a crash.
+    chunks: Vec<(Chunk, Vec<u8>)>,
 }
 
 impl Replay {
+    /// An entry of the write-ahead log, and the chunk that it names.
+    fn found(&mut self, index: u64, found: wal::Found<'_, '_>) -> Result<(), RecoverError> {
+        let Some(chunk) = self.entry(index, found.entry, found.hash)? else { return Ok(()) };
+        match found.chunks.next() {
+            Some((bytes, sha256)) if sha256 == chunk.sha256 && bytes.len() as u64 == chunk.length => {
+                self.chunks.push((chunk, bytes.to_vec()));
+                Ok(())
+            }
+            _ => Err(RecoverError::Damaged(format!("entry {index}: the chunk that it names is not in its frame"))),
+        }
+    }
+
     fn bundle(&mut self, directory: &Path, number: u64, until: u64) -> Result<(), RecoverError> {
         let tile = Tile { kind: TileKind::Entries, number, width: TILE_WIDTH as u16 };
         let path = directory.join(tile.to_string());
@@ -182,17 +204,17 @@ impl Replay {
         Ok(())
     }
 
-    fn entry(&mut self, index: u64, bytes: &[u8], hash: Hash) -> Result<(), RecoverError> {
+    fn entry(&mut self, index: u64, bytes: &[u8], hash: Hash) -> Result<Option<Chunk>, RecoverError> {
         let damaged = |cause: String| RecoverError::Damaged(format!("entry {index}: {cause}"));
         let entry = Entry::parse(bytes).map_err(|error: EntryError| damaged(error.to_string()))?;
-        self.counters.check(&entry).map_err(|error: CounterError| damaged(error.to_string()))?;
+        let chunk = self.counters.check(&entry).map_err(|error: CounterError| damaged(error.to_string()))?;
         self.publisher.push(bytes, hash).map_err(|error| match error {
             PublishError::File(error) => error.into(),
-            PublishError::Body => damaged(error.to_string()),
+            error => damaged(error.to_string()),
         })?;
         match &self.head {
             Some(head) if head.size == index + 1 && head.root != self.publisher.root() => Err(RecoverError::Root(head.size)),
-            _ => Ok(()),
+            _ => Ok(chunk),
         }
     }
 }

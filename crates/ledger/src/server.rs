@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::net::sockopt::socket_peercred;
@@ -23,7 +23,8 @@ use sulku_audit::{Draft, Event, Writer};
 use sulku_permit::SessionId;
 
 use crate::config::Settings;
-use crate::writer::Command;
+use crate::flight::Flight;
+use crate::writer::{Blob, Command};
 
 /// Connections that one user id may have. The gateway and the warden need one each.
 const CONNECTIONS_PER_UID_MAX: usize = 16;
@@ -149,7 +150,7 @@ impl Server {
         connections.open.insert(number, (uid, stream.try_clone()?));
         connections.threads.retain(|thread| !thread.is_finished());
         let (answers_in, answers_out) = channel();
-        let flight = Arc::new(Flight::default());
+        let flight = Arc::new(Flight::new(IN_FLIGHT_REQUESTS_MAX, IN_FLIGHT_BYTES_MAX));
         let answering = stream.try_clone()?;
         let outbox = Outbox { answers: answers_in, flight: Arc::clone(&flight), announced: Arc::new(AtomicBool::new(false)) };
         let (server, writer_flight) = (Arc::clone(self), Arc::clone(&flight));
@@ -164,53 +165,6 @@ impl Server {
         })?;
         connections.threads.extend([writer, reader]);
         Ok(())
-    }
-}
-
-/// What may wait of one connection, and what does.
-#[derive(Default)]
-struct Flight {
-    load: Mutex<Load>,
-    lighter: Condvar,
-}
-
-#[derive(Default)]
-struct Load {
-    requests: usize,
-    bytes: usize,
-    broken: bool,
-}
-
-impl Flight {
-    fn load(&self) -> MutexGuard<'_, Load> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until there is room for a request of this many bytes; an error when the connection broke meanwhile.
-    fn board(&self, bytes: usize) -> io::Result<()> {
-        let is_full = |load: &mut Load| {
-            !load.broken && load.requests > 0 && (load.requests >= IN_FLIGHT_REQUESTS_MAX || load.bytes + bytes > IN_FLIGHT_BYTES_MAX)
-        };
-        let mut load = self.lighter.wait_while(self.load(), is_full).unwrap_or_else(PoisonError::into_inner);
-        if load.broken {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        load.requests += 1;
-        load.bytes += bytes;
-        Ok(())
-    }
-
-    fn leave(&self, bytes: usize) {
-        let mut load = self.load();
-        load.requests -= 1;
-        load.bytes -= bytes;
-        drop(load);
-        self.lighter.notify_one();
-    }
-
-    fn break_off(&self) {
-        self.load().broken = true;
-        self.lighter.notify_one();
     }
 }
 
@@ -303,6 +257,8 @@ enum ConnectionError {
     Malformed(#[from] wire::WireError),
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
+    #[error("the peer is gone")]
+    Gone,
     #[error("the ledger is stopping")]
     Stopping,
 }
@@ -327,7 +283,7 @@ fn read_requests(mut stream: UnixStream, peer: Peer, server: &Server, outbox: &O
 fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &Server, outbox: &Outbox) -> Result<(), ConnectionError> {
     let Request { id, body } = request;
     let weight = if matches!(body, RequestBody::Fetch { .. }) { BLOB_BYTES_MAX } else { length };
-    outbox.flight.board(weight)?;
+    outbox.flight.board(weight).map_err(|_| ConnectionError::Gone)?;
     let reply = |purpose| Reply(Some(Addressee { outbox: outbox.clone(), id, weight, purpose }));
     let refuse = |reason: String| {
         tracing::warn!(uid = peer.uid, reason, "a request was refused");
@@ -338,14 +294,16 @@ fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &S
         return Ok(());
     }
     let command = match body {
-        RequestBody::Append(draft) if peer.may_write(draft.event.writer()) => Command::Append { draft, blob, reply: reply(Purpose::Plain) },
+        RequestBody::Append(draft) if peer.may_write(draft.event.writer()) => {
+            Command::Append { draft, blob: Blob::new(blob), reply: reply(Purpose::Plain) }
+        }
         RequestBody::Append(draft) => {
             refuse(format!("user {} may not write {}, which is the {:?}'s", peer.uid, draft.event.name(), draft.event.writer()));
             return Ok(());
         }
         RequestBody::Announce { what } if peer.auditor => {
             let draft = Draft::new(Event::AuditRead { uid: peer.uid, what });
-            Command::Append { draft, blob, reply: reply(Purpose::Announcement) }
+            Command::Append { draft, blob: Blob::new(blob), reply: reply(Purpose::Announcement) }
         }
         RequestBody::Fetch { path, offset } if peer.auditor => {
             if outbox.announced.load(Ordering::Acquire) {

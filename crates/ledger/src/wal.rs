@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sulku_audit::Hash;
 
 use crate::files::{FILE_MODE, FileError, at, sync_folder};
-use crate::frame::{FRAME_BYTES_MAX, Frame, FrameBuilder, MAGIC, NO_FRAME};
+use crate::frame::{Contents, FRAME_BYTES_MAX, Frame, MAGIC, NO_FRAME};
 
 /// Big enough that a new one is seldom needed, small enough to be made in some hundredths of a second and read as a whole.
 pub(crate) const SEGMENT_BYTES: usize = 16 << 20;
@@ -68,12 +68,19 @@ pub(crate) struct Wal {
 enum Tail {
     /// Zeroes up to the segment's end.
     Clear,
-    /// Something else, or less.
-    Torn,
+    /// This many bytes that are to be zeroes: of an unfinished write, or missing from the file.
+    Torn(usize),
+}
+
+/// An entry that was found, and the chunks of its frame that no entry before it named.
+pub(crate) struct Found<'f, 'c> {
+    pub(crate) entry: &'f [u8],
+    pub(crate) hash: Hash,
+    pub(crate) chunks: &'c mut std::vec::IntoIter<(&'f [u8], Hash)>,
 }
 
 /// What was found in the log.
-pub(crate) struct Found {
+pub(crate) struct Recovered {
     pub(crate) wal: Wal,
     /// Bytes of an unfinished last write.
     pub(crate) dropped_bytes: u64,
@@ -85,7 +92,7 @@ impl Wal {
     ///
     /// # Errors
     /// The disk failed, or something other than an unfinished last write is wrong.
-    pub(crate) fn recover<E>(segments: Arc<Segments>, mut each: impl FnMut(u64, &[u8], Hash) -> Result<(), E>) -> Result<Found, WalError<E>> {
+    pub(crate) fn recover<E>(segments: Arc<Segments>, mut each: impl FnMut(u64, Found<'_, '_>) -> Result<(), E>) -> Result<Recovered, WalError<E>> {
         let found = segments.list()?;
         let mut next = found.first().map_or(0, |(first, _)| *first);
         // Where the segments before the first are removed, its first frame is tied to the log by the signed root alone.
@@ -103,9 +110,13 @@ impl Wal {
                 if frame.first != next || previous.is_some_and(|previous| previous != frame.previous) {
                     return Err(corrupt(offset, "a whole frame that does not follow the one before it"));
                 }
+                let mut chunks = frame.chunks.into_iter();
                 for (entry, hash) in frame.entries {
-                    each(next, entry, hash).map_err(WalError::Entry)?;
+                    each(next, Found { entry, hash, chunks: &mut chunks }).map_err(WalError::Entry)?;
                     next += 1;
+                }
+                if chunks.next().is_some() {
+                    return Err(corrupt(offset, "a frame with a chunk that no entry of it names"));
                 }
                 previous = Some(frame.check);
                 offset += frame.length;
@@ -119,14 +130,18 @@ impl Wal {
                 return Err(corrupt(offset + later, "a whole frame after a damaged one"));
             }
             dropped_bytes = torn as u64;
-            tail = if torn > 0 || bytes.len() < SEGMENT_BYTES { Tail::Torn } else { Tail::Clear };
+            tail = match (bytes.len() < SEGMENT_BYTES, torn) {
+                (true, _) => Tail::Torn(SEGMENT_BYTES.saturating_sub(offset)),
+                (false, 0) => Tail::Clear,
+                (false, torn) => Tail::Torn(torn),
+            };
         }
         let (segment, path) = match found.last() {
             Some((_, path)) => (OpenOptions::new().write(true).open(path).map_err(at(path))?, path.clone()),
             None => segments.take_new(0)?,
         };
         let wal = Self { segments, segment, path, offset, next, previous: previous.unwrap_or(NO_FRAME), tail };
-        Ok(Found { wal, dropped_bytes })
+        Ok(Recovered { wal, dropped_bytes })
     }
 
     /// Overwrites what an unfinished last write left, so that it can't be taken for anything later.
@@ -134,8 +149,8 @@ impl Wal {
     /// # Errors
     /// The disk failed.
     pub(crate) fn clear_tail(&mut self) -> Result<(), FileError> {
-        if self.tail == Tail::Torn {
-            let zeroes = vec![0; SEGMENT_BYTES.saturating_sub(self.offset)];
+        if let Tail::Torn(length) = self.tail {
+            let zeroes = vec![0; length];
             self.segment.write_all_at(&zeroes, self.offset as u64).and_then(|()| self.segment.sync_all()).map_err(at(&self.path))?;
             self.tail = Tail::Clear;
         }
@@ -151,14 +166,14 @@ impl Wal {
     ///
     /// # Errors
     /// The disk failed; the log must not be written to again.
-    pub(crate) fn commit(&mut self, frame: &mut FrameBuilder) -> Result<(), FileError> {
-        let count = frame.hashes().len() as u64;
-        let (bytes, check) = frame.finish(self.next, &self.previous);
+    pub(crate) fn commit(&mut self, contents: &Contents) -> Result<(), FileError> {
+        let count = contents.hashes.len() as u64;
+        let (bytes, check) = contents.frame(self.next, &self.previous);
         if self.offset + bytes.len() > SEGMENT_BYTES {
             (self.segment, self.path) = self.segments.take_new(self.next)?;
             self.offset = 0;
         }
-        self.segment.write_all_at(bytes, self.offset as u64).map_err(at(&self.path))?;
+        self.segment.write_all_at(&bytes, self.offset as u64).map_err(at(&self.path))?;
         self.segment.sync_data().map_err(at(&self.path))?;
         self.offset += bytes.len();
         self.next += count;

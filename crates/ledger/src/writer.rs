@@ -4,34 +4,32 @@
 //! process ends. Publishing, which takes longer, is another thread's ([`Publishing`]), reached through a bounded channel.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use sulku_audit::entry::{self, EntryError};
-use sulku_audit::merkle::leaf_hash;
+use sulku_audit::merkle::{leaf_hash, sha256};
 use sulku_audit::wire::ResponseBody;
-use sulku_audit::{Counters, Draft, Event, Receipt, Signer, Stamp};
+use sulku_audit::{Counters, Draft, Event, Hash, Receipt, Signer, Stamp};
 
 use crate::files::FileError;
-use crate::frame::{BODY_BYTES_MAX, FrameBuilder};
+use crate::flight::Flight;
+use crate::frame::{Contents, FULL_BYTES};
 use crate::ledger::Alarm;
 use crate::publisher::{PublishError, Publisher};
-use crate::recordings::{ChunkError, Recordings};
 use crate::server::Reply;
 use crate::wal::Wal;
 
 /// Requests that wait for the writer. Beyond it a connection's next request is not read.
 pub(crate) const QUEUE_REQUESTS_MAX: usize = 4096;
-/// Frames that wait to be published. Beyond it the writer waits: memory stays bounded.
-pub(crate) const PUBLISH_QUEUE_FRAMES_MAX: usize = 64;
+/// Frames, and bytes of them, that wait to be published. Beyond it the writer waits: memory stays bounded.
+pub(crate) const BACKLOG_FRAMES_MAX: usize = 4096;
+/// See above; a second's worth at the rate of a disk.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// Requests in one sync: few enough that the first of them does not wait long.
 const BATCH_REQUESTS_MAX: usize = 1024;
-/// Bytes of entries in one sync; a frame has room for one more entry.
-const BATCH_BYTES_MAX: usize = BODY_BYTES_MAX - (64 << 10);
-/// Recordings in one sync: each is a file kept open until then.
-const BATCH_RECORDINGS_MAX: usize = 128;
 /// How often a checkpoint is published when there is something new.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
@@ -39,17 +37,29 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 #[expect(clippy::large_enum_variant, reason = "nearly every command is an append, and the queue of them is bounded")]
 pub(crate) enum Command {
     /// Keep this; with a chunk of a recording as blob.
-    Append { draft: Draft, blob: Vec<u8>, reply: Reply },
+    Append { draft: Draft, blob: Blob, reply: Reply },
     /// Publish a checkpoint over all that was appended before.
     Publish(Reply),
     /// Write the last entry and end.
     Stop { reason: String },
 }
 
+/// The bytes that came with a request. The thread that read them has hashed them, so that the writer need not.
+pub(crate) struct Blob {
+    bytes: Vec<u8>,
+    sha256: Hash,
+}
+
+impl Blob {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { sha256: sha256(&[&bytes]), bytes }
+    }
+}
+
 /// What the publishing thread is asked for.
 pub(crate) enum Publishing {
-    /// The body of a durable frame.
-    Committed(Vec<u8>),
+    /// The contents of a durable frame.
+    Committed(Contents),
     /// Publish now.
     Now(Reply),
 }
@@ -68,13 +78,13 @@ enum Failure {
 pub(crate) struct Writer {
     pub(crate) wal: Wal,
     pub(crate) counters: Counters,
-    pub(crate) recordings: Recordings,
     pub(crate) signer: Arc<Signer>,
     pub(crate) boot: String,
-    pub(crate) publishing: SyncSender<Publishing>,
+    pub(crate) publishing: Sender<Publishing>,
+    pub(crate) backlog: Arc<Flight>,
     pub(crate) alarm: Alarm,
     /// The frame in the making, and who waits for each of its entries.
-    pub(crate) frame: FrameBuilder,
+    pub(crate) frame: Contents,
     pub(crate) waiting: Vec<Waiting>,
     /// Who asked for a checkpoint over what is in the frame and before.
     pub(crate) publish_next: Vec<Reply>,
@@ -122,7 +132,7 @@ impl Writer {
 
     /// Appends an entry of the ledger's own, at once.
     pub(crate) fn append_own(&mut self, event: Event) -> Result<(), String> {
-        match self.stage(Draft::new(event), &[], Reply::nobody()) {
+        match self.stage(Draft::new(event), Blob::new(Vec::new()), Reply::nobody()) {
             Ok(()) => self.commit().map_err(|failure| failure.to_string()),
             Err(Rejection::Refused(reason)) => Err(reason),
             Err(Rejection::Failed(failure)) => Err(failure.to_string()),
@@ -140,16 +150,14 @@ impl Writer {
             while let Some(command) = next.take() {
                 requests += 1;
                 match command {
-                    Command::Append { draft, blob, reply } => self.take(draft, &blob, reply)?,
+                    Command::Append { draft, blob, reply } => self.take(draft, blob, reply)?,
                     Command::Publish(reply) => self.publish_next.push(reply),
                     Command::Stop { reason } => {
-                        self.take(Draft::new(Event::LedgerStopped { reason }), &[], Reply::nobody())?;
+                        self.take(Draft::new(Event::LedgerStopped { reason }), Blob::new(Vec::new()), Reply::nobody())?;
                         self.stopped = true;
                     }
                 }
-                let full = requests >= BATCH_REQUESTS_MAX
-                    || self.frame.body_bytes() >= BATCH_BYTES_MAX
-                    || self.recordings.unsynced() >= BATCH_RECORDINGS_MAX;
+                let full = requests >= BATCH_REQUESTS_MAX || self.frame.bytes() >= FULL_BYTES;
                 if !full && !self.stopped {
                     next = commands.try_recv().ok();
                 }
@@ -173,7 +181,7 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, draft: Draft, blob: &[u8], reply: Reply) -> Result<(), Failure> {
+    fn take(&mut self, draft: Draft, blob: Blob, reply: Reply) -> Result<(), Failure> {
         let refusal = reply.handle();
         match self.stage(draft, blob, reply) {
             Ok(()) => Ok(()),
@@ -189,46 +197,44 @@ impl Writer {
     }
 
     /// Puts an entry into the frame. Its counters count it from here on, so it is either written with the frame or the process ends.
-    fn stage(&mut self, draft: Draft, blob: &[u8], reply: Reply) -> Result<(), Rejection> {
+    fn stage(&mut self, draft: Draft, blob: Blob, reply: Reply) -> Result<(), Rejection> {
         let refused = |error: &dyn std::fmt::Display| Rejection::Refused(error.to_string());
         let chunk = self.counters.chunk(&draft).map_err(|error| refused(&error))?;
-        if chunk.is_none() && !blob.is_empty() {
-            return Err(Rejection::Refused("only a recording's chunk comes with bytes".to_owned()));
+        match &chunk {
+            Some(chunk) if blob.bytes.len() as u64 != chunk.length || blob.sha256 != chunk.sha256 => {
+                let found = blob.bytes.len();
+                return Err(Rejection::Refused(format!("the chunk that came has {found} bytes, or another SHA-256 than the entry says")));
+            }
+            None if !blob.bytes.is_empty() => return Err(Rejection::Refused("only a recording's chunk comes with bytes".to_owned())),
+            _ => {}
         }
         let (permit_seq, session_seq) = self.counters.next(&draft);
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| Rejection::Failed(Failure::Randomness(error)))?;
         let stamp = Stamp { time: Timestamp::now(), mono_ns: monotonic_ns(), boot: self.boot.clone(), permit_seq, session_seq, salt };
         let bytes = entry::encode(&draft, &stamp).map_err(|error: EntryError| refused(&error))?;
-        if let Some(chunk) = &chunk {
-            self.recordings.write(chunk, blob).map_err(|error| match error {
-                ChunkError::File(error) => Rejection::Failed(error.into()),
-                error => refused(&error),
-            })?;
-        }
         self.counters.count(&draft).map_err(|error| refused(&error))?;
-        let at = self.frame.body_bytes() + 2;
-        self.frame.push(&bytes, leaf_hash(&bytes)).map_err(|error| refused(&error))?;
+        let at = self.frame.entries.len() + 2;
+        let chunk = chunk.map(|chunk| (chunk, blob.bytes));
+        self.frame.push(&bytes, leaf_hash(&bytes), chunk).map_err(|error| refused(&error))?;
         self.waiting.push(Waiting { reply, draft, at, length: bytes.len() });
         Ok(())
     }
 
     /// Makes the frame durable, then answers.
     fn commit(&mut self) -> Result<(), Failure> {
-        if self.frame.hashes().is_empty() {
+        if self.frame.hashes.is_empty() {
             return Ok(());
         }
         let first = self.wal.next();
-        // The recording before its entry: an entry never names bytes that a crash could take away.
-        self.recordings.sync()?;
-        self.wal.commit(&mut self.frame)?;
-        let body = self.frame.body().to_vec();
-        for ((index, hash), Waiting { reply, draft, at, length }) in (first..).zip(self.frame.hashes()).zip(self.waiting.drain(..)) {
-            let receipt = Receipt::issue(&self.signer, index, hash, &draft, &body[at..at + length]);
+        self.wal.commit(&self.frame)?;
+        let frame = std::mem::take(&mut self.frame);
+        for ((index, hash), Waiting { reply, draft, at, length }) in (first..).zip(&frame.hashes).zip(self.waiting.drain(..)) {
+            let receipt = Receipt::issue(&self.signer, index, hash, &draft, &frame.entries[at..at + length]);
             reply.send(ResponseBody::Kept(receipt));
         }
-        self.frame.clear();
-        self.publishing.send(Publishing::Committed(body)).map_err(|_| Failure::Publisher)
+        self.backlog.board(frame.bytes()).map_err(|_| Failure::Publisher)?;
+        self.publishing.send(Publishing::Committed(frame)).map_err(|_| Failure::Publisher)
     }
 }
 
@@ -238,11 +244,12 @@ fn monotonic_ns() -> u64 {
 }
 
 /// Publishes what the writer committed: every second when there is something new, when asked, and at the end.
-pub(crate) fn publish_until_done(mut publisher: Publisher, work: &Receiver<Publishing>, alarm: &Alarm) {
+pub(crate) fn publish_until_done(mut publisher: Publisher, work: &Receiver<Publishing>, backlog: &Flight, alarm: &Alarm) {
     let mut asked = None;
-    if let Err(error) = publish_loop(&mut publisher, work, &mut asked) {
+    if let Err(error) = publish_loop(&mut publisher, work, backlog, &mut asked) {
         let reason = format!("the ledger can't publish: {error}");
         alarm.sound(reason.clone());
+        backlog.break_off();
         let refuse = |reply: Reply| reply.send(ResponseBody::Refused { reason: reason.clone() });
         asked.into_iter().for_each(refuse);
         // The writer hears the alarm and ends; what it had sent before is durable, and is published at the next start.
@@ -254,13 +261,16 @@ pub(crate) fn publish_until_done(mut publisher: Publisher, work: &Receiver<Publi
     }
 }
 
-fn publish_loop(publisher: &mut Publisher, work: &Receiver<Publishing>, asked: &mut Option<Reply>) -> Result<(), PublishError> {
+fn publish_loop(publisher: &mut Publisher, work: &Receiver<Publishing>, backlog: &Flight, asked: &mut Option<Reply>) -> Result<(), PublishError> {
     let mut last = Instant::now();
     loop {
         let something_new = publisher.size() > publisher.signed();
         let wait = if something_new { PUBLISH_EVERY.saturating_sub(last.elapsed()) } else { PUBLISH_EVERY };
         match work.recv_timeout(wait) {
-            Ok(Publishing::Committed(body)) => publisher.push_body(&body)?,
+            Ok(Publishing::Committed(contents)) => {
+                publisher.push_contents(&contents)?;
+                backlog.leave(contents.bytes());
+            }
             Ok(Publishing::Now(reply)) => {
                 *asked = Some(reply);
                 let size = publisher.publish()?;

@@ -22,6 +22,11 @@ fn what_was_acknowledged_survives_sigkill_under_load() {
                 let (mut client, sender) = (ledger.client(), sender.clone());
                 std::thread::spawn(move || {
                     for number in 0_u64.. {
+                        // Every other entry comes with a piece of a recording.
+                        let session = (run * 16 + appender) as u8;
+                        if client.append(chunk(session, number, number * 5, b"piece"), b"piece").is_err() {
+                            return;
+                        }
                         let name = run * 1_000_000_000 + appender * 1_000_000 + number;
                         match client.append(acted(name), &[]) {
                             Ok(receipt) => sender.send((receipt.index(), name.to_string())).unwrap(),

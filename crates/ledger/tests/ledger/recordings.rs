@@ -3,7 +3,7 @@
 use sulku_audit::{Fault, Source as _};
 use sulku_ledger::client::ClientError;
 
-use crate::support::{Home, acted, chunk, opened, session};
+use crate::support::{Home, chunk, opened, session};
 
 fn is_refused<T>(result: &Result<T, ClientError>) -> bool {
     matches!(result, Err(ClientError::Refused(_)))
@@ -11,22 +11,60 @@ fn is_refused<T>(result: &Result<T, ClientError>) -> bool {
 
 /// LG-02
 #[test]
-fn a_chunk_is_in_its_recording_when_its_receipt_comes() {
+fn a_published_chunk_is_in_its_recording() {
     let home = Home::new();
     let ledger = home.start();
     let mut client = ledger.client();
     let path = home.log().join(format!("recordings/{}.cast", session(1)));
     let _opened = client.append(opened(1), &[]).unwrap();
     let _first = client.append(chunk(1, 0, 0, b"first,"), b"first,").unwrap();
+    client.publish().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"first,");
     let _second = client.append(chunk(1, 1, 6, b"second"), b"second").unwrap();
     let _other = client.append(chunk(2, 0, 0, b"another session's"), b"another session's").unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), b"first,second");
     let mut reader = ledger.client().announce("a recording").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"first,second");
     assert_eq!(reader.read_at(&format!("recordings/{}.cast", session(1)), 6, 6).unwrap().unwrap(), b"second");
     ledger.stop().unwrap();
     let verified = home.verify().unwrap();
     assert_eq!((verified.chunks(), verified.recorded_bytes(), verified.sessions()), (3, 12 + 17, 2));
+}
+
+/// An acknowledged chunk is durable in the write-ahead log before its file is: whatever a crash takes from the file comes back.
+#[test]
+fn an_acknowledged_chunk_comes_back_when_a_crash_took_it_from_its_file() {
+    let home = Home::new();
+    let ledger = home.spawn();
+    let mut client = ledger.client();
+    for number in 0..100 {
+        let _receipt = client.append(chunk(1, number, number * 5, b"piece"), b"piece").unwrap();
+    }
+    ledger.kill();
+    let path = home.log().join(format!("recordings/{}.cast", session(1)));
+    for left in [None, Some(&b""[..]), Some(b"pie"), Some(b"piecepiece and what no entry names")] {
+        match left {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => drop(std::fs::remove_file(&path)),
+        }
+        home.start().stop().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"piece".repeat(100));
+        assert_eq!(home.verify().unwrap().chunks(), 100);
+    }
+}
+
+/// 200 recordings at once: more than are kept open.
+#[test]
+fn many_sessions_record_side_by_side() {
+    let home = Home::new();
+    let ledger = home.start();
+    let mut client = ledger.client();
+    for round in 0..3 {
+        for number in 0..200 {
+            let _receipt = client.append(chunk(number, round, round * 5, b"piece"), b"piece").unwrap();
+        }
+    }
+    ledger.stop().unwrap();
+    assert_eq!(home.verify().unwrap().chunks(), 600);
 }
 
 #[test]
@@ -46,42 +84,44 @@ fn a_chunk_that_does_not_continue_its_recording_or_differs_from_its_entry_is_ref
     let mut homeless = chunk(1, 1, 5, b"said");
     homeless.session = None;
     assert!(is_refused(&client.append(homeless, b"said")), "no session");
+    client.publish().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"first", "nothing of what was refused was written");
     let receipt = client.append(chunk(1, 1, 5, b"said"), b"said").unwrap();
     assert_eq!(receipt.index(), 2, "the control: the next chunk is taken, and nothing was kept of those refused");
 }
 
 #[test]
-fn a_recording_goes_on_after_a_restart_and_loses_what_no_entry_names() {
+fn a_recording_goes_on_after_a_restart() {
     let home = Home::new();
     let ledger = home.start();
     let _first = ledger.client().append(chunk(1, 0, 0, b"first"), b"first").unwrap();
     ledger.stop().unwrap();
-    let path = home.log().join(format!("recordings/{}.cast", session(1)));
-    std::fs::write(&path, b"first and what a crash left").unwrap();
     let ledger = home.start();
     let _second = ledger.client().append(chunk(1, 1, 5, b", then"), b", then").unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), b"first, then");
     ledger.stop().unwrap();
+    assert_eq!(std::fs::read(home.log().join(format!("recordings/{}.cast", session(1)))).unwrap(), b"first, then");
     assert_eq!(home.verify().unwrap().chunks(), 2);
 }
 
 #[test]
-fn a_recording_that_was_cut_takes_no_more_and_is_found_out() {
+fn a_recording_that_was_cut_is_found_out_and_stops_the_ledger() {
     let home = Home::new();
     let ledger = home.start();
     let mut client = ledger.client();
     let _first = client.append(chunk(1, 0, 0, b"first"), b"first").unwrap();
-    let path = home.log().join(format!("recordings/{}.cast", session(1)));
-    std::fs::write(&path, b"fir").unwrap();
-    assert!(is_refused(&client.append(chunk(1, 1, 5, b"more"), b"more")));
-    std::fs::remove_file(&path).unwrap();
-    assert!(is_refused(&client.append(chunk(1, 1, 5, b"more"), b"more")));
-    assert!(!path.exists(), "a new recording does not take its place");
-    let _others_go_on = client.append(acted(1), &[]).unwrap();
     client.publish().unwrap();
-    assert!(matches!(home.verify(), Err(Fault::Recording { index: 1, .. })));
+    assert_eq!(home.verify().unwrap().chunks(), 1, "the control");
+    let path = home.log().join(format!("recordings/{}.cast", session(1)));
     std::fs::write(&path, b"First").unwrap();
     let fault = home.verify().unwrap_err().to_string();
     assert!(fault.starts_with("entry 1: the recording was changed"), "{fault}");
+    std::fs::write(&path, b"fir").unwrap();
+    assert!(matches!(home.verify(), Err(Fault::Recording { index: 1, .. })));
+    let _durable_already = client.append(chunk(1, 1, 5, b"more"), b"more").unwrap();
+    assert!(client.publish().is_err(), "no checkpoint covers it");
+    let reason = ledger.ended().unwrap_err().to_string();
+    assert!(reason.contains("has 3 bytes where the log has 5: it was cut"), "{reason}");
+    home.start().stop().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"firstmore", "the write-ahead log still had it");
+    assert_eq!(home.verify().unwrap().chunks(), 2);
 }

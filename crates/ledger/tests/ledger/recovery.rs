@@ -17,15 +17,15 @@ fn frames(bytes: &[u8]) -> Vec<usize> {
     let mut at = vec![0];
     while bytes[*at.last().unwrap()..].starts_with(b"SULKUWL1") {
         let begin = *at.last().unwrap();
-        let length = u32::from_be_bytes(bytes[begin + 20..begin + 24].try_into().unwrap());
-        at.push(begin + 88 + length as usize);
+        let number = |from: usize| u32::from_be_bytes(bytes[begin + from..begin + from + 4].try_into().unwrap()) as usize;
+        at.push(begin + 96 + number(20) + number(28));
     }
     at
 }
 
 /// A log with five frames of which no checkpoint covers any: as a crash within the first second leaves it.
 fn crashed() -> (Home, Vec<u8>, Vec<usize>) {
-    let home = Home::new();
+    let home = Home::in_memory();
     let ledger = home.spawn();
     let mut client = ledger.client();
     for number in 1..5 {
@@ -96,7 +96,7 @@ fn a_flipped_bit_before_the_last_frame_stops_the_start() {
 /// LG-04. After a signed checkpoint, every bit of the log's files is committed to.
 #[test]
 fn after_a_checkpoint_no_bit_of_the_log_can_change_unnoticed() {
-    let home = Home::new();
+    let home = Home::in_memory();
     let ledger = home.start();
     for number in 0..5 {
         let _receipt = ledger.client().append(acted(number), &[]).unwrap();
@@ -141,7 +141,7 @@ fn start_error(home: &Home) -> String {
 
 #[test]
 fn a_log_smaller_than_what_was_signed_does_not_start() {
-    let home = Home::new();
+    let home = Home::in_memory();
     home.start().stop().unwrap();
     let bytes = fs::read(segment(&home)).unwrap();
     let mut cut = bytes.clone();
@@ -157,7 +157,7 @@ fn a_log_smaller_than_what_was_signed_does_not_start() {
 
 #[test]
 fn a_lost_signed_head_does_not_make_way_for_a_second_history() {
-    let home = Home::new();
+    let home = Home::in_memory();
     home.start().stop().unwrap();
     fs::remove_file(home.log().join("signed-head")).unwrap();
     let error = start_error(&home);
@@ -166,16 +166,16 @@ fn a_lost_signed_head_does_not_make_way_for_a_second_history() {
 
 #[test]
 fn a_key_of_another_log_does_not_go_on_with_this_one() {
-    let home = Home::new();
+    let home = Home::in_memory();
     home.start().stop().unwrap();
-    let other = Home::new();
+    let other = Home::in_memory();
     fs::copy(&other.settings.signing_key, &home.settings.signing_key).unwrap();
     assert!(start_error(&home).contains("not signed by the key"));
 }
 
 #[test]
 fn a_folder_has_one_ledger() {
-    let home = Home::new();
+    let home = Home::in_memory();
     let first = home.start();
     let mut second = home.settings.clone();
     second.socket = home.folder.path().join("second");
@@ -188,7 +188,7 @@ fn a_folder_has_one_ledger() {
 
 #[test]
 fn a_changed_entry_is_named_by_its_number() {
-    let home = Home::new();
+    let home = Home::in_memory();
     let ledger = home.start();
     let mut client = ledger.client();
     for number in 0..300 {

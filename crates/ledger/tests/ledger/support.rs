@@ -1,6 +1,6 @@
 //! A ledger's home, the ledger in it as a thread or as a process, and drafts to give it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -31,8 +31,16 @@ pub struct Home {
 impl Home {
     /// A home where this process may write as gateway and warden, and read.
     pub fn new() -> Self {
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// A home in memory, for tests that start many ledgers and need no disk.
+    pub fn in_memory() -> Self {
+        Self::within(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    fn within(folder: tempfile::TempDir) -> Self {
         assert!(rustix::process::getuid().is_root(), "this test needs root");
-        let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let signing_key = folder.path().join("key");
         let key = key::create(ORIGIN, &signing_key).unwrap();
@@ -162,9 +170,11 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// Waits until it ends by itself.
-    pub fn ended(mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+    /// Waits until it ends by itself; its exit status, and the last that it said.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        self.child.stdout.as_mut().unwrap().read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap(), said)
     }
 }
 

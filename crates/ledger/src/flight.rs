@@ -1,0 +1,61 @@
+//! A bound on what is under way between two threads, by number and by bytes: whoever would go beyond it waits.
+//!
+//! Carries nothing itself, and keeps no order.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What may be under way, and what is.
+pub(crate) struct Flight {
+    items_max: usize,
+    bytes_max: usize,
+    load: Mutex<Load>,
+    lighter: Condvar,
+}
+
+#[derive(Default)]
+struct Load {
+    items: usize,
+    bytes: usize,
+    broken: bool,
+}
+
+/// The other end is gone; nothing will ever be taken off again.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl Flight {
+    pub(crate) fn new(items_max: usize, bytes_max: usize) -> Self {
+        Self { items_max, bytes_max, load: Mutex::default(), lighter: Condvar::new() }
+    }
+
+    fn load(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is room for an item of this many bytes. One item always has room.
+    pub(crate) fn board(&self, bytes: usize) -> Result<(), BrokenOff> {
+        let is_full = |load: &mut Load| !load.broken && load.items > 0 && (load.items >= self.items_max || load.bytes + bytes > self.bytes_max);
+        let mut load = self.lighter.wait_while(self.load(), is_full).unwrap_or_else(PoisonError::into_inner);
+        if load.broken {
+            return Err(BrokenOff);
+        }
+        load.items += 1;
+        load.bytes += bytes;
+        Ok(())
+    }
+
+    /// An item is done.
+    pub(crate) fn leave(&self, bytes: usize) {
+        let mut load = self.load();
+        load.items -= 1;
+        load.bytes -= bytes;
+        drop(load);
+        self.lighter.notify_one();
+    }
+
+    /// Nobody takes items any more; whoever waits hears it.
+    pub(crate) fn break_off(&self) {
+        self.load().broken = true;
+        self.lighter.notify_one();
+    }
+}
