@@ -43,6 +43,8 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, place: Place, frames: Frames
     let (news_in, news) = mpsc::channel(NEWS_MAX);
     let id = facts.id();
     let (from, transport) = (facts.asked().from, facts.asked().transport);
+    let left = facts.ends().duration_since(Timestamp::now());
+    let ends = Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO);
     let size = TerminalSize { columns: facts.asked().size.0, rows: facts.asked().size.1 };
     let cell = CellOrder { id, size, term: facts.asked().term.clone() };
     shared.warden.follow(id, news_in).await;
@@ -60,7 +62,7 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, place: Place, frames: Frames
     };
     let mut effects = Vec::new();
     let session = Session::begin(facts, &mut effects);
-    let reason = relay.drive(session, effects, frames, news, place).await;
+    let reason = relay.drive(session, effects, frames, news, place, ends).await;
     tracing::info!(session = %id, ?reason, "session closed");
     shared.warden.forget(id).await;
     let out_of_phase = || (reason == CloseReason::ProtocolError).then(|| "a frame that has no place in an open session".to_owned());
@@ -103,10 +105,11 @@ impl Relay {
         mut frames: Frames,
         mut news: mpsc::Receiver<CellNews>,
         mut place: Place,
+        ends: Instant,
     ) -> CloseReason {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut peer_here, mut news_here, mut told_to_end) = (true, true, false);
+        let (mut peer_here, mut news_here, mut told_to_end, mut time_left) = (true, true, false, true);
         let mut closing_since = None;
         loop {
             for effect in effects.drain(..) {
@@ -157,6 +160,10 @@ impl Relay {
                         Event::WardenLost
                     }
                 },
+                () = tokio::time::sleep_until(ends), if time_left => {
+                    time_left = false;
+                    Event::Tick
+                }
                 () = self.shared.warden_lost.cancelled(), if news_here => {
                     news_here = false;
                     Event::WardenLost

@@ -20,6 +20,8 @@ const RECORDING_FLUSH: Duration = Duration::from_secs(1);
 const RECORDING_PENDING_BYTES_MAX: usize = 256 * 1024;
 /// A session ends when the ledger has not answered for this long.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
+/// The gateway's and the warden's timers fire at most this far apart.
+const CLOCKS_APART: Duration = Duration::from_secs(1);
 /// After the shell's end, a client that shows nothing for this long does not get the rest.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 /// The same kind of removed sequence gets at most one entry in this time; the entry carries the count.
@@ -133,7 +135,13 @@ impl Open {
             Event::OutputEnded => self.output_ended = true,
             Event::EndNow(reason) => return self.close(reason, now, effects),
             Event::AuditFailed => return self.close(CloseReason::AuditFailed, now, effects),
-            Event::WardenLost | Event::Reaped => return self.close(CloseReason::WardenLost, now, effects),
+            Event::WardenLost => return self.close(CloseReason::WardenLost, now, effects),
+            // The warden ends cells by its own clock, too, and may be a moment ahead.
+            Event::Reaped => {
+                let soon = Now { wall: now.wall.saturating_add(CLOCKS_APART).unwrap_or(now.wall), elapsed: now.elapsed };
+                let reason = self.time_is_up(soon).unwrap_or(CloseReason::CellFailed);
+                return self.close(reason, now, effects);
+            }
             Event::Tick => {
                 if let Some(reason) = self.time_is_up(now) {
                     return self.close(reason, now, effects);

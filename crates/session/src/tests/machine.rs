@@ -173,6 +173,17 @@ fn a_session_ends_with_its_permit_even_if_the_clock_is_set_back() {
 }
 
 #[test]
+fn a_cell_that_the_warden_ended_in_time_ended_with_the_permit() {
+    let mut driven = Driven::open();
+    driven.elapsed = Duration::from_millis(12 * 3_600_000 - 100);
+    driven.tell(Event::Asked(Ask::Input(b"x".to_vec()))).tell(Event::Reaped);
+    assert_eq!(driven.closing_entries(), [CloseReason::LongestSession]);
+    let mut driven = Driven::open();
+    driven.tell(Event::Reaped);
+    assert_eq!(driven.closing_entries(), [CloseReason::CellFailed], "out of time, it broke");
+}
+
+#[test]
 fn a_ledger_that_does_not_answer_ends_the_session() {
     let mut driven = Driven::open();
     driven.tell(Event::Output(b"never shown".to_vec()));
