@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use sulku_stage::{Options, Person, Stage};
 use sulku_tests::{SOON, closed, session_id, shared};
 
@@ -21,7 +21,7 @@ pub fn each_refused_certificate_is_an_entry() -> anyhow::Result<()> {
             let session = stage.connect(person, &["--transport", transport, "--", "echo", "inside"])?;
             ensure!(session.code() == Some(3) && session.out.is_empty() && !session.err.is_empty(), "{person:?} over {transport}: {session:?}");
             let is_it = |entry: &sulku_stage::Entry| entry.data("code") == code && entry.data("transport") == transport;
-            stage.entry(&["--event", event], SOON, is_it)?;
+            stage.entry(&["--event", event], SOON, is_it).with_context(|| format!("{person:?} over {transport}: no {code}"))?;
         }
     }
     let control = stage.connect(Person::Maija, &["--", "echo", "inside"])?;

@@ -1,6 +1,7 @@
 //! A holder gets in and works.
 
 use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
 use sulku_stage::{Person, STATINS};
 use sulku_tests::{IDLE, LONGEST, SINGLE, SOON, closed, session_id, shared};
 
@@ -68,7 +69,8 @@ pub fn a_second_session_waits_where_the_permit_allows_one() -> anyhow::Result<()
     ensure!(second.code() == Some(3), "{second:?}");
     stage.entry(&["--event", "session.refused"], SOON, |entry| entry.data("code") == "too-many-sessions")?;
     let id = session_id(&first.err())?;
-    drop(first);
+    first.signal(Signal::TERM);
+    first.finish(SOON)?;
     closed(&stage, &id)?;
     let after = stage.connect(Person::Tiina, &[SINGLE, "--", "true"])?;
     ensure!(after.code() == Some(0), "the place is free again: {after:?}");

@@ -67,6 +67,17 @@ pub(crate) fn processes(folder: &Path, uids: &Range<u32>) -> Vec<String> {
     found.collect()
 }
 
+/// Removes the instance's own control groups, which a warden keeps for its next start, and those of cells that died with a killed one.
+/// The kernel lets a group go only when no process is in it, so this hides nothing that still runs.
+pub(crate) fn sweep(instance: &str) {
+    for group in names_in("/sys/fs/cgroup", &format!("sulku-{instance}"), 3) {
+        for cell in fs::read_dir(&group).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+            let _ = fs::remove_dir(cell.path());
+        }
+        let _ = fs::remove_dir(group);
+    }
+}
+
 fn names_in(folder: &str, part: &str, depth: u32) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

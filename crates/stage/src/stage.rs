@@ -453,6 +453,7 @@ impl Stage {
                 process.end(Signal::TERM, STOP_TIME);
             }
         }
+        leftover::sweep(&self.instance);
         self.hosts = None;
         self.folder = None;
     }

@@ -54,7 +54,7 @@ pub const PROCESSES: &str = r#"
 import glob, sys
 for path in sorted(glob.glob("/proc/[0-9]*/cmdline")):
     try:
-        print(open(path).read().replace("\0", " ").replace("\n", " ")[:200])
+        print(open(path).read().replace("\0", " ").replace("\n", " ")[:4000])
     except OSError:
         pass
 sys.stdout.flush()
