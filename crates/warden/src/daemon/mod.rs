@@ -189,10 +189,12 @@ impl Warden {
         if let Some(ledger) = self.ledger.descriptor() {
             watched.push((Source::Ledger, ledger, PollFlags::IN | write_if(self.ledger.wants_to_write())));
         }
-        // While the ledger has much to do, what makes entries waits.
+        // While the ledger has much to do, what the router sees waits in the kernel.
         if !self.ledger.is_busy() {
             watched.extend(self.watch.descriptors().map(|fd| (Source::Watch, fd, PollFlags::IN)));
-            watched.extend(self.gateway.iter().map(|gateway| (Source::Gateway, gateway.as_fd(), PollFlags::IN | write_if(gateway.wants_to_write()))));
+        }
+        if let Some(gateway) = &self.gateway {
+            watched.push((Source::Gateway, gateway.as_fd(), PollFlags::IN | write_if(gateway.wants_to_write())));
         }
         // After the gateway: the one that comes may be the successor of one that has just gone.
         watched.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
