@@ -66,6 +66,13 @@ impl Person {
         }
     }
 
+    /// The serial number of her certificate, as the ledger writes it.
+    #[must_use]
+    pub fn serial(self) -> String {
+        let [high, low] = serial_of(self).to_be_bytes();
+        format!("{high:02x}:{low:02x}")
+    }
+
     /// The identity in her certificate.
     #[must_use]
     pub fn uri(self) -> String {
@@ -201,8 +208,12 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
+const fn serial_of(person: Person) -> u16 {
+    1_000 + person as u16
+}
+
 fn serial(person: Person) -> SerialNumber {
-    SerialNumber::from(1_000 + person as u64)
+    SerialNumber::from(u64::from(serial_of(person)))
 }
 
 fn revoked(issuer: &Signer, persons: &[Person], number: u64) -> Result<String, StageError> {
