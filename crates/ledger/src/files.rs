@@ -9,8 +9,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 /// Only the ledger's user reads the log's files; auditors ask the ledger.
 pub(crate) const FILE_MODE: u32 = 0o600;
+/// A link in the place of a file is an error: nothing of ours is one.
+pub(crate) const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 const FOLDER_MODE: u32 = 0o700;
 
 /// A file of the log that could not be written.

@@ -138,3 +138,57 @@ fn compute_check<'h>(head: &[u8], hashes: impl Iterator<Item = &'h Hash>) -> Has
     let parts: Vec<&[u8]> = std::iter::once(head).chain(hashes.map(|hash| hash.as_bytes().as_slice())).collect();
     sha256(&parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sulku_permit::SessionId;
+
+    use super::*;
+
+    fn contents(entries: &[Vec<u8>], chunks: &[Vec<u8>]) -> Contents {
+        let mut contents = Contents::default();
+        for (number, entry) in entries.iter().enumerate() {
+            let chunk = chunks.get(number).map(|bytes| {
+                let (session, sha256) = (SessionId::from_random([1; 10]), sha256(&[bytes]));
+                (Chunk { session, offset: 0, length: bytes.len() as u64, sha256 }, bytes.clone())
+            });
+            contents.push(entry, leaf_hash(entry), chunk).expect("short entries");
+        }
+        contents
+    }
+
+    fn pieces(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<u8>>> {
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), count)
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_gives_back_what_it_was_made_of(entries in pieces(1..8), chunks in pieces(0..4), first: u64, rest in pieces(0..2)) {
+            let chunks = &chunks[..chunks.len().min(entries.len())];
+            let (mut bytes, check) = contents(&entries, chunks).frame(first, &NO_FRAME);
+            let length = bytes.len();
+            bytes.extend(rest.concat());
+            let frame = Frame::parse(&bytes).expect("a whole frame");
+            prop_assert_eq!((frame.first, frame.length, frame.check, frame.previous), (first, length, check, NO_FRAME));
+            prop_assert!(frame.entries.iter().map(|(entry, _)| *entry).eq(entries.iter()));
+            prop_assert!(frame.chunks.iter().map(|(chunk, _)| *chunk).eq(chunks.iter()));
+        }
+
+        #[test]
+        fn a_frame_changed_anywhere_or_cut_is_none(entries in pieces(1..4), chunks in pieces(0..2), at: prop::sample::Index, bit in 0_u8..8) {
+            let chunks = &chunks[..chunks.len().min(entries.len())];
+            let (bytes, _) = contents(&entries, chunks).frame(7, &NO_FRAME);
+            prop_assert!(Frame::parse(&bytes[..at.index(bytes.len())]).is_none());
+            let mut changed = bytes;
+            *at.get_mut(&mut changed) ^= 1 << bit;
+            prop_assert!(Frame::parse(&changed).is_none());
+        }
+
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let with_magic: Vec<u8> = MAGIC.iter().chain(&bytes).copied().collect();
+            prop_assert!(Frame::parse(&bytes).is_none() && Frame::parse(&with_magic).is_none());
+        }
+    }
+}

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sulku_audit::counters::Chunk;
 use sulku_permit::SessionId;
 
-use crate::files::{FILE_MODE, FileError, at, create_folder, sync_folder};
+use crate::files::{FILE_MODE, FileError, NO_LINK, at, create_folder, sync_folder};
 
 /// Files that are kept open to be synced one by one. Beyond it the whole file system is synced at once, which costs less then.
 const OPEN_FILES_MAX: usize = 64;
@@ -64,7 +64,7 @@ impl Recordings {
         let path = self.path.join(format!("{}.cast", chunk.session));
         let cut = |path, found| RecordingError::Cut { path, found, expected: chunk.offset };
         let mut options = OpenOptions::new();
-        options.write(true).create(chunk.offset == 0).mode(FILE_MODE).custom_flags(libc::O_NOFOLLOW);
+        options.write(true).create(chunk.offset == 0).mode(FILE_MODE).custom_flags(NO_LINK);
         let file = match options.open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(cut(path, 0)),

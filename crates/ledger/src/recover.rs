@@ -5,6 +5,7 @@
 //! what a crash can't have done, somebody did, and a person has to look.
 
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use sulku_audit::merkle::leaf_hash;
 use sulku_audit::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
 use sulku_audit::{Checkpoint, Counters, Entry, Hash, Signer};
 
-use crate::files::{FileError, at, create_folder, replace};
+use crate::files::{FILE_MODE, FileError, at, create_folder, replace};
 use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
 use crate::wal::{self, Segments, Wal, WalError};
 
@@ -94,7 +95,7 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered, RecoverError> {
     create_folder(directory)?;
     let lock_path = directory.join("lock");
-    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(&lock_path).map_err(at(&lock_path))?;
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
         rustix::io::Errno::WOULDBLOCK => RecoverError::Locked(directory.to_owned()),
         errno => RecoverError::Disk { path: lock_path, source: errno.into() },

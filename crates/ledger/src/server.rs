@@ -23,6 +23,7 @@ use sulku_audit::{Draft, Event, Writer};
 use sulku_permit::SessionId;
 
 use crate::config::Settings;
+use crate::files::NO_LINK;
 use crate::flight::Flight;
 use crate::writer::{Blob, Command};
 
@@ -341,7 +342,7 @@ fn fetch(directory: &Path, path: &str, offset: u64) -> (ResponseBody, Vec<u8>) {
         return refused("not a file of the log: checkpoint, tile/… or recordings/<session>.cast".to_owned());
     };
     let read = || -> io::Result<(u64, Vec<u8>)> {
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&file)?;
+        let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(&file)?;
         let total = file.metadata()?.len();
         let mut blob = vec![0; usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX).min(BLOB_BYTES_MAX)];
         file.read_exact_at(&mut blob, offset)?;

@@ -6,6 +6,7 @@
 mod gateway;
 mod ledger;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,7 +30,8 @@ enum Role {
 fn main() -> ExitCode {
     let Arguments { role } = Arguments::parse();
     let filter = EnvFilter::try_from_env("SULKU_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let outcome = match role {
         Role::Ledger(arguments) => ledger::run(&arguments),
         Role::Gateway(arguments) => gateway::run(&arguments),

@@ -9,4 +9,5 @@ mod durability;
 mod peers;
 mod recordings;
 mod recovery;
+mod settings;
 mod support;
