@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Resource, Rlimit};
 use sulku_audit::{CloseReason, Draft, Event};
 use sulku_permit::SessionId;
 
@@ -119,6 +120,9 @@ enum Source {
 pub fn run(config: Config) -> Result<(), RunError> {
     let system = |step| move |source| RunError::System { step, source };
     let signals = sys::signals(&[libc::SIGTERM, libc::SIGINT]).map_err(system("watch signals"))?;
+    // Each cell takes a few descriptors; the host's hard limit is the bound, not the soft one that shells set.
+    let files = rustix::process::getrlimit(Resource::Nofile).maximum;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).map_err(|error| system("raise the limit of open files")(error.into()))?;
     let missing: Vec<_> = doctor::examine().into_iter().filter_map(|check| check.missing).collect();
     if !missing.is_empty() {
         return Err(RunError::Host(missing.join("; ")));
