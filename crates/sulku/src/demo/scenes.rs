@@ -150,7 +150,7 @@ impl<'a> Play<'a> {
                 ("her own could", session.out.contains("pseudonym,")),
                 ("its holder reads it", bo_read),
             ];
-            Ok(Verdict::all(&facts, one_line(&session.out)))
+            Ok(Verdict::all(&facts, last_line(&session.out)))
         })?;
         self.report.expect("raw sockets are refused", || {
             let control = on_host("python3", "python3", &["-c", probe::RAW_SOCKET], stage)?;
@@ -196,7 +196,7 @@ impl<'a> Play<'a> {
                 let session = stage.connect(person, &["--", "id"])?;
                 let entry = stage.entry(&["--event", event], SOON, |entry| entry.data("code") == code)?;
                 let facts = [("nothing ran", session.out.is_empty()), ("the client failed as refused", session.code() == Some(3))];
-                Ok(Verdict::all(&facts, format!("{}; entry {} {code}", one_line(&session.err), entry.index())))
+                Ok(Verdict::all(&facts, format!("{code}, entry {}; she reads: {}", entry.index(), advice(&session.err))))
             })?;
         }
         Ok(())
@@ -227,7 +227,7 @@ impl<'a> Play<'a> {
                 ("the warden found nothing left", reaped.data("leftovers").as_array().is_some_and(Vec::is_empty)),
                 ("no process of it runs", !stage.cell_processes().iter().any(|process| process.contains(MARK))),
             ];
-            Ok(Verdict::all(&facts, format!("{}; {} ms from his order to her prompt", last_line(&session.err), took.as_millis())))
+            Ok(Verdict::all(&facts, format!("{} ms from his order to her prompt; she reads: {}", took.as_millis(), advice(&session.err))))
         })
     }
 
@@ -246,12 +246,15 @@ impl<'a> Play<'a> {
                 ("the closing entry says that the permit ended", closed.data("reason") == "permit-ended"),
                 ("it was within two seconds of the permit's end", late.is_some_and(|late| (-0.1..2.0).contains(&late))),
             ];
-            Ok(Verdict::all(&facts, format!("{}; {:.0} ms after the permit's end", last_line(&session.err), late.unwrap_or(f64::NAN) * 1_000.0)))
+            Ok(Verdict::all(
+                &facts,
+                format!("{:.0} ms after the permit's end; he reads: {}", late.unwrap_or(f64::NAN) * 1_000.0, advice(&session.err)),
+            ))
         })?;
         self.report.expect("it does not open again", || {
             let session = stage.connect(Person::Bo, &["--", "id"])?;
             let facts = [("nothing ran", session.out.is_empty()), ("the reason is the permit", session.err.contains("permit-expired"))];
-            Ok(Verdict::all(&facts, one_line(&session.err)))
+            Ok(Verdict::all(&facts, format!("he reads: {}", advice(&session.err))))
         })
     }
 
@@ -263,14 +266,10 @@ impl<'a> Play<'a> {
         self.report.scene("The auditor proves it");
         self.report.expect("lists what was denied, with person, permit and destination", || {
             let listed = stage.run(&[&["audit", "list", "--denied"], &live[..]].concat())?;
-            let facts = [
-                ("the list came", listed.code() == Some(0)),
-                ("the forbidden host is in it", listed.out.contains(&stage.forbidden().address().to_string())),
-            ];
-            Ok(Verdict::all(
-                &facts,
-                format!("{} entries", listed.out.lines().filter(|line| line.contains("denied") || line.contains("refused")).count()),
-            ))
+            let address = stage.forbidden().address().to_string();
+            let line = listed.out.lines().find(|line| line.contains(&address)).map(one_line);
+            let facts = [("the list came", listed.code() == Some(0)), ("the forbidden host is in it", line.is_some())];
+            Ok(Verdict::all(&facts, line.unwrap_or_else(|| listed.gist())))
         })?;
         self.report.expect("replays what Maija saw", || {
             let is_awk = |entry: &Entry| entry.data("command")[0] == "awk";
@@ -282,7 +281,7 @@ impl<'a> Play<'a> {
         })?;
         self.report.expect("verifies the whole ledger", || {
             let verified = stage.run(&[&["audit", "verify"], &live[..]].concat())?;
-            Ok(Verdict::all(&[("it verifies", verified.code() == Some(0))], verified.gist()))
+            Ok(Verdict::all(&[("it verifies", verified.code() == Some(0))], one_line(&verified.out)))
         })?;
         self.report.expect("sees through one flipped bit, and names the entry", || {
             let denied = stage.entry(&["--event", "egress.denied"], SOON, |_| true)?;
@@ -298,7 +297,7 @@ impl<'a> Play<'a> {
                 ("the other does not", flipped.code() == Some(1)),
                 ("the entry is named", flipped.gist().contains(&named)),
             ];
-            Ok(Verdict::all(&facts, flipped.gist()))
+            Ok(Verdict::all(&facts, advice(&flipped.err)))
         })
     }
 }
@@ -346,6 +345,14 @@ fn one_line(text: &str) -> String {
 
 fn last_line(text: &str) -> String {
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+}
+
+/// What a client tells its holder at the end, without its own name and the session's.
+fn advice(err: &str) -> String {
+    let line = last_line(err);
+    let line = line.strip_prefix("sulku: ").unwrap_or(&line);
+    let said = [" is closed: ", "); "].iter().find_map(|mark| line.split_once(mark)).map_or(line, |(_, rest)| rest);
+    said.to_owned()
 }
 
 /// Seconds from the first time to the second.
