@@ -11,7 +11,8 @@
 //! A profile holds no secret itself; the key stays in its own file.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,8 +75,9 @@ impl Profile {
     /// The file can't be read, or every problem in it and in the files that it names.
     pub fn load(path: &Path) -> Result<Self, ProfileError> {
         let read = |source| ProfileError::Read { path: path.to_owned(), source };
-        let text = std::fs::read(path).map_err(read)?;
-        let text = String::from_utf8(text).map_err(|_| read(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text")))?;
+        let mut text = String::new();
+        // One byte more than allowed, so that a profile that is too long is seen to be.
+        File::open(path).and_then(|file| file.take(PROFILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)).map_err(read)?;
         let mut reader = Reader::new(&path.display().to_string(), &text);
         let profile = reader.document().and_then(|document| reader.profile(document, path.parent().unwrap_or(Path::new(""))));
         reader.problems.sort_by_key(|problem| (problem.at.line, problem.column));
@@ -178,7 +180,7 @@ impl<'a> Reader<'a> {
 
     fn document(&mut self) -> Option<Document> {
         if self.text.len() > PROFILE_BYTES_MAX {
-            self.problem(&(0..0), format!("the file has {} bytes", self.text.len()), format!("a profile has at most {PROFILE_BYTES_MAX}"));
+            self.problem(&(0..0), "the file is too long", format!("a profile has at most {PROFILE_BYTES_MAX} bytes"));
             return None;
         }
         match toml::from_str(self.text) {

@@ -73,6 +73,12 @@ fn a_missing_profile_says_where_it_was_looked_for() {
 }
 
 #[test]
+fn a_profile_that_is_too_long_is_not_read_to_its_end() {
+    let error = Profile::load(std::path::Path::new("/dev/zero")).expect_err("no profile");
+    assert!(error.to_string().starts_with("/dev/zero:1:1: the file is too long; "), "{error}");
+}
+
+#[test]
 fn a_named_pipe_in_place_of_a_certificate_makes_nobody_wait() {
     let desk = Desk::new();
     let pipe = desk.folder.path().join("pipe.pem");
