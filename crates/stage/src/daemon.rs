@@ -69,7 +69,7 @@ impl Process {
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LC_ALL", "C.UTF-8")
-            .env("RUST_LOG", std::env::var("SULKU_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .env("SULKU_LOG", std::env::var("SULKU_LOG").unwrap_or_else(|_| "info".to_owned()))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(out)
