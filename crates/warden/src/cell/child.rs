@@ -83,12 +83,13 @@ impl Blueprint<'_> {
         sys::reset_signals();
         Step::at("let go of descriptors", self.let_go_of_descriptors())?;
         umask(Mode::empty());
-        self.await_word("be placed in a control group", |told| matches!(told, Told::Placed))?;
-        Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
         Step::at("enter the network", move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)))?;
         Step::at("take the workspace's name", rustix::system::sethostname(self.plan.workspace().as_str().as_bytes()))?;
         files::build(self.plan, self.person, self.uid, &self.workspace)?;
         let terminal = Step::at("open a terminal", self.terminal())?;
+        // Moving a process between control groups makes the kernel wait for all its processors; what is built meanwhile is small.
+        self.await_word("be placed in a control group", |told| matches!(told, Told::Placed))?;
+        Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
         self.become_nobody()?;
         let landlock = Step::at("raise Landlock", walls::landlock(self.plan.landlock()))?;
         Step::at("load the seccomp filter", self.filters.load())?;

@@ -310,6 +310,12 @@ impl Cell {
         matches!(self.phase, Phase::Running) && self.orphaned_until.is_none()
     }
 
+    /// Whether it is on its way to running.
+    #[must_use]
+    pub const fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Building(_) | Phase::AwaitingReceipt(_) | Phase::Starting)
+    }
+
     /// Whether the kernel is removing its network.
     #[must_use]
     pub const fn is_vanishing(&self) -> bool {

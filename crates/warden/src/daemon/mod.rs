@@ -122,7 +122,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let signals = sys::signals(&[libc::SIGTERM, libc::SIGINT]).map_err(system("watch signals"))?;
     // Each cell takes a few descriptors; the host's hard limit is the bound, not the soft one that shells set.
     let files = rustix::process::getrlimit(Resource::Nofile).maximum;
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).map_err(|error| system("raise the limit of open files")(error.into()))?;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
+        .map_err(|error| system("raise the limit of open files")(error.into()))?;
     let missing: Vec<_> = doctor::examine().into_iter().filter_map(|check| check.missing).collect();
     if !missing.is_empty() {
         return Err(RunError::Host(missing.join("; ")));
@@ -173,7 +174,7 @@ impl Warden {
             }
             self.pass_time();
             match self.mode {
-                Mode::Serving if idle && self.pool.wants_more() => {
+                Mode::Serving if idle && self.may_fill() => {
                     if let Err(error) = self.pool.fill(self.router.home(), self.router.links()) {
                         tracing::error!(error = crate::chain(&error), "a cell's network could not be made");
                     }
@@ -215,8 +216,13 @@ impl Warden {
         watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|((source, _, _), _)| *source).collect()
     }
 
+    /// Whether a network may be made now: never while somebody waits for her prompt.
+    fn may_fill(&self) -> bool {
+        self.mode == Mode::Serving && self.pool.wants_more() && !self.cells.values().any(Cell::is_starting)
+    }
+
     fn wait_at_most(&self) -> Duration {
-        if self.mode == Mode::Serving && self.pool.wants_more() {
+        if self.may_fill() {
             return Duration::ZERO;
         }
         if self.cells.values().any(Cell::is_vanishing) { VANISHING_TICK } else { TICK }
