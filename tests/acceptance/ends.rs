@@ -58,6 +58,22 @@ pub fn an_operator_ends_a_session() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// SE-05: the flow stops with the session, and no socket keeps anything of the cell alive.
+pub fn a_session_that_ends_in_the_middle_of_a_flow_leaves_nothing() -> anyhow::Result<()> {
+    const FLOWING: &str = "import socket, sys\nflow = socket.create_connection((sys.argv[1], 8080))\n\
+                           flow.sendall(b'GET /flow HTTP/1.0\\r\\n\\r\\n')\nwhile flow.recv(100): print('flowing', flush=True)";
+    let stage = shared()?;
+    let mut session = stage.connected(Person::Maija, &["--", "python3", "-c", FLOWING, &stage.mirror().address().to_string()])?;
+    session.shows("flowing", SOON)?;
+    let id = session_id(&session.err())?;
+    let profile = stage.profile(Person::Onni).display().to_string();
+    ensure!(stage.run(&["sessions", "end", &id, "--profile", &profile])?.code() == Some(0));
+    session.finish(SOON)?;
+    ensure!(closed(&stage, &id)?.data("reason") == "operator");
+    stage.entry(&["--event", "egress.allowed", "--session", &id], SOON, |entry| entry.data("bytes_in").as_u64() > Some(0))?;
+    Ok(())
+}
+
 pub fn a_session_ends_when_its_holder_leaves() -> anyhow::Result<()> {
     let stage = shared()?;
     let mut session = stage.connected(Person::Maija, &["--", "sh", "-c", "trap '' TERM; echo here; sleep 60"])?;

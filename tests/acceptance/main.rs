@@ -13,6 +13,7 @@ mod demo;
 mod ends;
 mod flow;
 mod hostile;
+mod input;
 mod losses;
 mod peers;
 mod walls;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
             no_session_sees_anothers_processes, a_greedy_cell_hurts_itself_alone,
         }
         ends::{
-            an_idle_session_is_closed_however_much_it_shows, the_longest_session_ends, an_operator_ends_a_session, a_session_ends_when_its_holder_leaves,
+            an_idle_session_is_closed_however_much_it_shows, the_longest_session_ends, an_operator_ends_a_session, a_session_that_ends_in_the_middle_of_a_flow_leaves_nothing, a_session_ends_when_its_holder_leaves,
             a_session_ends_when_its_connection_breaks, a_permits_end_ends_the_open_session, a_draining_gateway_closes_its_sessions,
         }
         losses::{a_killed_warden_leaves_no_cell, a_killed_gateway_leaves_cells_without_egress_and_soon_none, without_a_ledger_nothing_opens_and_nothing_goes_on}
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
         flow::{ctrl_c_is_heard_in_a_flood, a_slow_reader_slows_itself_alone, what_would_write_the_clipboard_is_removed_and_audited}
         audit::{
             what_was_shown_can_be_replayed, every_reading_is_an_entry, a_flipped_bit_is_found_and_named, a_proof_stands_alone, a_ledger_survives_its_own_restart,
+        }
+        input::{
+            an_unknown_key_in_a_daemons_settings_is_an_error_with_its_place, a_mistake_in_a_permit_is_named_before_it_is_in_force,
+            the_samples_parse_and_fit_together,
         }
         demo::{the_demo_meets_every_expectation, ctrl_c_ends_the_demo_and_leaves_nothing}
     };
