@@ -144,7 +144,7 @@ pub enum SessionError {
     /// The gateway broke the protocol.
     #[error("the gateway broke the protocol and was left; call its operator")]
     Frame(#[source] FrameError),
-    /// A frame that belongs before the session or to another one.
+    /// A frame that belongs before the session or to another one, or that reports input which was never sent.
     #[error("the gateway sent what does not belong into a session and was left; call its operator")]
     OutOfPhase,
 }

@@ -1,17 +1,19 @@
 //! An open session: a keyboard and a screen that do not wait for each other.
 //!
 //! What is typed goes through a short channel and what controls the session through another that is emptied first, so that a
-//! signal overtakes a long paste. Output is paced by credit: it counts as shown when the caller says so, and no more than the
-//! credit is ever on its way.
+//! signal overtakes a long paste. Both directions are paced by credit: output counts as shown when the caller says so, input as
+//! taken when the gateway does, and no more than the credit is ever on its way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sulku_protocol::{Ask, ClosedFrame, Signal, Tell, WelcomeFrame};
-use tokio::sync::mpsc;
+use sulku_protocol::{Ask, ClosedFrame, INPUT_CREDIT_BYTES, Signal, Tell, WelcomeFrame};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::dial::Carrier;
+use crate::ending::Ending;
 use crate::error::SessionError;
 use crate::link::{Farewell, Incoming, Link, Outgoing};
 use crate::open::size;
@@ -46,11 +48,13 @@ impl Session {
         let Link { carrier, incoming, outgoing, farewell } = link;
         let (control, controls) = mpsc::channel(CONTROL_FRAMES_MAX);
         let (input, inputs) = mpsc::channel(INPUT_FRAMES_MAX);
+        let input_credit = Arc::new(Semaphore::new(INPUT_CREDIT_BYTES as usize));
         let mut sender = JoinSet::new();
         sender.spawn(send_all(outgoing, controls, inputs));
         let report_at_bytes = (welcome.credit / REPORTS_PER_CREDIT).max(1);
-        let screen = Screen { incoming, control: control.clone(), unreported_bytes: 0, report_at_bytes, farewell, sender };
-        Self { welcome, carrier, keyboard: Keyboard { input, control }, screen }
+        let credit = InputCredit(Arc::clone(&input_credit));
+        let screen = Screen { incoming, control: control.clone(), unreported_bytes: 0, report_at_bytes, input_credit: credit, farewell, sender };
+        Self { welcome, carrier, keyboard: Keyboard { input, input_credit, control }, screen }
     }
 }
 
@@ -63,16 +67,19 @@ pub struct Over;
 #[derive(Debug, Clone)]
 pub struct Keyboard {
     input: mpsc::Sender<Vec<u8>>,
+    input_credit: Arc<Semaphore>,
     control: mpsc::Sender<Ask>,
 }
 
 impl Keyboard {
-    /// Types these bytes.
+    /// Types these bytes. Waits while the terminal takes none.
     ///
     /// # Errors
     /// The session is over.
     pub async fn input(&self, bytes: &[u8]) -> Result<(), Over> {
         for piece in bytes.chunks(INPUT_FRAME_BYTES_MAX) {
+            let bytes = u32::try_from(piece.len()).expect("a piece has few bytes");
+            self.input_credit.acquire_many(bytes).await.map_err(|_| Over)?.forget();
             self.input.send(piece.to_vec()).await.map_err(|_| Over)?;
         }
         Ok(())
@@ -123,8 +130,28 @@ pub struct Screen {
     control: mpsc::Sender<Ask>,
     unreported_bytes: u32,
     report_at_bytes: u32,
+    input_credit: InputCredit,
     farewell: Farewell,
     sender: JoinSet<()>,
+}
+
+/// What may still be typed. Without a screen nothing is ever taken again, and who waits to type must learn it.
+struct InputCredit(Arc<Semaphore>);
+
+impl InputCredit {
+    fn taken(&self, bytes: u32) -> Result<(), SessionError> {
+        if self.0.available_permits().saturating_add(bytes as usize) > INPUT_CREDIT_BYTES as usize {
+            return Err(SessionError::OutOfPhase);
+        }
+        self.0.add_permits(bytes as usize);
+        Ok(())
+    }
+}
+
+impl Drop for InputCredit {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Screen {
@@ -133,18 +160,22 @@ impl Screen {
     /// # Errors
     /// The session ended without being closed, or the gateway broke the protocol.
     pub async fn next(&mut self) -> Result<Event, SessionError> {
-        let tell = loop {
+        loop {
             let pause = async { if self.unreported_bytes > 0 { sleep(REPORT_PAUSE).await } else { std::future::pending().await } };
-            tokio::select! {
+            let tell = tokio::select! {
                 biased;
-                tell = self.incoming.next() => break tell,
-                () = pause => self.report(),
+                tell = self.incoming.next() => tell.map_err(Ending::within_session)?,
+                () = pause => {
+                    self.report();
+                    continue;
+                }
+            };
+            match tell {
+                Tell::Output(bytes) => return Ok(Event::Output(bytes)),
+                Tell::Closed(closed) => return Ok(Event::Closed(closed)),
+                Tell::Taken(bytes) => self.input_credit.taken(bytes)?,
+                Tell::Welcome(_) | Tell::Refused(_) | Tell::Sessions(_) | Tell::Done => return Err(SessionError::OutOfPhase),
             }
-        };
-        match tell.map_err(crate::ending::Ending::within_session)? {
-            Tell::Output(bytes) => Ok(Event::Output(bytes)),
-            Tell::Closed(closed) => Ok(Event::Closed(closed)),
-            Tell::Welcome(_) | Tell::Refused(_) | Tell::Sessions(_) | Tell::Done => Err(SessionError::OutOfPhase),
         }
     }
 

@@ -31,7 +31,7 @@ pub(crate) fn made_plain(mut tell: Tell) -> Tell {
                 [from, transport].into_iter().for_each(plain);
             }
         }
-        Tell::Output(_) | Tell::Done => {}
+        Tell::Output(_) | Tell::Done | Tell::Taken(_) => {}
     }
     tell
 }

@@ -1,7 +1,7 @@
 //! Drives one session: everything that happens to it becomes an event of its machine, everything that the machine wants is done.
 //!
 //! One task a session, with one more that sends to the peer. Nothing here is buffered without bound: output by the credit that
-//! the client has, input by [`INPUT_BYTES_MAX`], entries by the ledger's queue.
+//! the client has, input by the one it gives, entries by the ledger's queue.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sulku_audit::{CloseReason, Draft, Receipt};
 use sulku_plan::order::{Order, Signal, TerminalSize};
-use sulku_protocol::{PAYLOAD_BYTES_MAX, Tell, encode, quic_code};
+use sulku_protocol::{Ask, INPUT_CREDIT_BYTES, PAYLOAD_BYTES_MAX, Tell, encode, quic_code};
 use sulku_session::{Effect, Event, Facts, Now, Session};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -23,8 +23,8 @@ use crate::terminal::{Shown, Terminal};
 use crate::transport::Writer;
 use crate::warden::CellNews;
 
-/// What was typed and the terminal has not taken. Beyond it no frame is read, and the client's typing stops.
-const INPUT_BYTES_MAX: usize = 64 * 1024;
+/// What the terminal has taken is reported when it reaches this: a person typing causes no reports, and a paste never runs dry.
+const TAKEN_REPORT_BYTES: usize = INPUT_CREDIT_BYTES as usize / 4;
 /// How often a session looks at its clocks.
 const TICK: Duration = Duration::from_millis(250);
 /// A terminal whose shell has ended and that shows nothing for this long has nothing more to show.
@@ -55,6 +55,7 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, place: Place, frames: Frames
         began: Instant::now(),
         terminal: None,
         typed: VecDeque::new(),
+        taken_bytes: 0,
         outbox: Vec::new(),
         outgoing: Some(outgoing),
         owed: VecDeque::new(),
@@ -87,7 +88,10 @@ struct Relay {
     cell: CellOrder,
     began: Instant,
     terminal: Option<Terminal>,
+    /// What was typed and the terminal has not taken; bounded by the client's credit.
     typed: VecDeque<u8>,
+    /// What the terminal has taken, or nothing ever will, and the client has not been told of.
+    taken_bytes: usize,
     /// Frames that the sender has not taken; bounded by the credit, since neighbouring output is joined.
     outbox: Vec<Tell>,
     /// `None` once the connection is to be ended.
@@ -126,6 +130,7 @@ impl Relay {
                     return CloseReason::CellFailed;
                 }
             }
+            self.report_taken();
             let room = if self.terminal.is_some() { session.output_room() } else { 0 };
             let drains = session.drains();
             let open = matches!(session, Session::Open(_));
@@ -175,7 +180,12 @@ impl Relay {
                         Event::AuditFailed
                     }
                 },
-                frame = frames.next(), if peer_here && self.typed.len() < INPUT_BYTES_MAX => match frame {
+                frame = frames.next(), if peer_here => match frame {
+                    Ok(Ask::Input(bytes)) if bytes.len() + self.typed.len() + self.taken_bytes > INPUT_CREDIT_BYTES as usize => {
+                        peer_here = false;
+                        self.violation = Some(format!("more than {INPUT_CREDIT_BYTES} bytes of input that were not taken yet"));
+                        Event::PeerBroke
+                    }
                     Ok(ask) => Event::Asked(ask),
                     Err(NoFrame::Gone) => {
                         peer_here = false;
@@ -196,10 +206,10 @@ impl Relay {
                 }
                 written = write(&self.terminal, &mut self.typed), if open && !self.typed.is_empty() => {
                     match written {
-                        Ok(written) => drop(self.typed.drain(..written)),
+                        Ok(written) => self.taken_bytes += self.typed.drain(..written).len(),
                         Err(error) => {
                             tracing::debug!(%error, "terminal takes no more");
-                            self.typed.clear();
+                            self.taken_bytes += self.typed.drain(..).len();
                         }
                     }
                     continue;
@@ -222,7 +232,7 @@ impl Relay {
             }
             if ended && matches!(session, Session::Open(_)) {
                 // The terminal has no reader left inside; what is typed from here on goes nowhere.
-                self.typed.clear();
+                self.taken_bytes += self.typed.drain(..).len();
             }
             // A flood of output must not keep the runtime's other sessions from their turn (tokio counts operations, not bytes).
             if room == 0 || matches!(effects.first(), Some(Effect::Record(..))) {
@@ -270,6 +280,16 @@ impl Relay {
         let submitted = tokio::time::timeout(SUBMIT_PATIENCE, self.shared.ledger.submit(draft, chunk)).await;
         // A request that could not even be handed over is owed an answer all the same: that it failed.
         self.owed.push_back(submitted.unwrap_or_else(|_| tokio::sync::oneshot::channel().1));
+    }
+
+    /// Tells the client what the terminal has taken, so that it may type on.
+    fn report_taken(&mut self) {
+        if self.taken_bytes >= TAKEN_REPORT_BYTES
+            && let Ok(bytes) = u32::try_from(self.taken_bytes)
+        {
+            self.taken_bytes = 0;
+            self.post(Tell::Taken(bytes));
+        }
     }
 
     /// Puts a frame into the outbox, and joins output that stands next to output.

@@ -58,6 +58,8 @@ pub enum Tell {
     Sessions(Vec<SessionRow>),
     /// What an operator asked for is done; nothing follows.
     Done,
+    /// This many more bytes of input have been taken by the terminal.
+    Taken(u32),
 }
 
 /// The first frame.
@@ -211,6 +213,7 @@ const OUTPUT: u8 = 0x83;
 const CLOSED: u8 = 0x84;
 const SESSIONS: u8 = 0x85;
 const DONE: u8 = 0x86;
+const TAKEN: u8 = 0x87;
 
 impl Message for Ask {
     fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
@@ -255,6 +258,7 @@ impl Message for Tell {
             Self::Closed(closed) => (CLOSED, json_payload(closed)?),
             Self::Sessions(rows) => (SESSIONS, json_payload(rows)?),
             Self::Done => (DONE, Vec::new()),
+            Self::Taken(bytes) => (TAKEN, bytes.to_be_bytes().to_vec()),
         })
     }
 
@@ -267,7 +271,8 @@ impl Message for Tell {
             (CLOSED, payload) => Ok(Self::Closed(json(kind, payload)?)),
             (SESSIONS, payload) => Ok(Self::Sessions(json(kind, payload)?)),
             (DONE, []) => Ok(Self::Done),
-            (DONE, _) => Err(FrameError::Payload { kind }),
+            (TAKEN, &[a, b, c, d]) => Ok(Self::Taken(u32::from_be_bytes([a, b, c, d]))),
+            (DONE | TAKEN, _) => Err(FrameError::Payload { kind }),
             _ => Err(FrameError::Kind { kind }),
         }
     }

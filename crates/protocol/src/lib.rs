@@ -5,7 +5,9 @@
 //! lets a client believe in success before the server has judged its certificate, so nothing counts before that answer.
 //!
 //! Output is paced by credit: the gateway never has more than [`OUTPUT_CREDIT_BYTES`] on the way that the client has not
-//! reported as shown, so that a Ctrl-C is heard at once however slow the client is.
+//! reported as shown, so that a Ctrl-C is heard at once however slow the client is. Input is paced the same way: the client never
+//! has more than [`INPUT_CREDIT_BYTES`] on the way that the gateway has not reported as taken. So each side can always read, and
+//! no signal, report or farewell waits behind input that a program does not read.
 //!
 //! This crate encodes and decodes; it opens no connection and knows no clock.
 
@@ -23,6 +25,9 @@ pub const VERSION: u32 = 1;
 pub const PAYLOAD_BYTES_MAX: usize = 32 * 1024;
 /// Output that may be on its way to a client unreported. At 2 MB/s of reading, 65 ms.
 pub const OUTPUT_CREDIT_BYTES: u32 = 128 * 1024;
+/// Input that may be on its way to a terminal unreported: more than a person types or a page that she pastes, and little enough
+/// that the gateway keeps it for every session.
+pub const INPUT_CREDIT_BYTES: u32 = 64 * 1024;
 /// QUIC application error codes with which the gateway closes a connection.
 pub mod quic_code {
     /// The session is over; the frames said why.

@@ -46,6 +46,13 @@ proptest! {
     }
 
     #[test]
+    fn what_was_taken_comes_out_as_it_went_in(taken in any::<u32>(), piece in 1_usize..9) {
+        let mut bytes = Vec::new();
+        encode(&Tell::Taken(taken), &mut bytes).expect("short");
+        prop_assert_eq!(decode_all::<Tell>(&bytes, piece), Ok(vec![Tell::Taken(taken)]));
+    }
+
+    #[test]
     fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), piece in 1_usize..50) {
         let _ = decode_all::<Ask>(&bytes, piece);
         let _ = decode_all::<Tell>(&bytes, piece);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::gateway::{Options, Peer, QUIC_WINDOW_BYTES, Subject};
 use super::*;
-use sulku_protocol::{Ask, ClosedFrame, OUTPUT_CREDIT_BYTES, Signal, quic_code};
+use sulku_protocol::{Ask, ClosedFrame, INPUT_CREDIT_BYTES, OUTPUT_CREDIT_BYTES, Signal, quic_code};
 use tokio::time::{sleep, timeout};
 
 const BOTH: [Transport; 2] = [Transport::Quic, Transport::Tls];
@@ -180,10 +180,69 @@ fn a_signal_overtakes_a_long_paste_while_output_stands_still() {
         go.notify_one();
         wait.notified().await;
         let before = seen.load(Ordering::SeqCst);
-        // Their window, our window, and one frame that was half-way out.
-        let bound = 2 * QUIC_WINDOW_BYTES as usize + 8 * 1024;
-        assert!(before <= bound, "{before} bytes of {paste_bytes} came before the signal, at most {bound} may");
+        assert!(before <= INPUT_CREDIT_BYTES as usize, "{before} bytes of {paste_bytes} came before the signal");
         drop(session);
         assert!(paste.await.expect("it ran").is_err(), "a paste into a session that is over says so");
+    });
+}
+
+/// A terminal that shows what is typed, within both credits, as a gateway with `cat` behind it does. It always reads.
+async fn echo(mut peer: Peer, total: usize) {
+    peer.ask().await;
+    peer.tell(&welcomed()).await.expect("sent");
+    let (mut typed, mut unshown, mut echoed) = (0_usize, 0_usize, 0_usize);
+    while echoed < total {
+        let room = (OUTPUT_CREDIT_BYTES as usize - unshown).min(typed).min(PIECE_BYTES);
+        if room > 0 {
+            (typed, unshown, echoed) = (typed - room, unshown + room, echoed + room);
+            peer.tell(&Tell::Output(vec![b'x'; room])).await.expect("sent");
+            peer.tell(&Tell::Taken(u32::try_from(room).expect("a piece"))).await.expect("sent");
+            continue;
+        }
+        match peer.ask().await {
+            Some(Ask::Input(bytes)) => typed += bytes.len(),
+            Some(Ask::Shown(bytes)) => unshown -= bytes as usize,
+            other => panic!("{other:?} does not belong here"),
+        }
+        assert!(typed <= INPUT_CREDIT_BYTES as usize, "the client keeps to its credit");
+    }
+    peer.tell(&Tell::Closed(ClosedFrame { reason: "exited".into(), message: "bye".into(), exit_status: Some(0) })).await.expect("sent");
+    peer.end(quic_code::DONE).await;
+}
+
+#[test]
+fn more_than_both_credits_goes_in_and_comes_back_without_a_standstill() {
+    const BYTES: usize = 2 * 1024 * 1024;
+    within_patience(async {
+        for transport in BOTH {
+            let desk = Desk::new();
+            let gateway = Gateway::start(&desk, Options::default(), |peer| echo(peer, BYTES));
+            let profile = Profile::load(&desk.profile(gateway.port, &desk.issue(Subject::Holder))).expect("a good profile");
+            let mut session = open(&profile, transport).await.expect("open");
+            let keyboard = session.keyboard.clone();
+            let typing = tokio::spawn(async move { keyboard.input(&vec![b'x'; BYTES]).await });
+            let mut back = 0;
+            while let Event::Output(bytes) = session.screen.next().await.expect("a good session") {
+                back += bytes.len();
+                session.screen.shown(bytes.len());
+            }
+            assert_eq!((back, typing.await.expect("it ran")), (BYTES, Ok(())));
+        }
+    });
+}
+
+#[test]
+fn a_gateway_that_reports_input_which_was_never_sent_is_left() {
+    within_patience(async {
+        let desk = Desk::new();
+        let gateway = Gateway::start(&desk, Options::default(), |mut peer: Peer| async move {
+            peer.ask().await;
+            peer.tell(&welcomed()).await.expect("sent");
+            peer.tell(&Tell::Taken(u32::MAX)).await.expect("sent");
+            peer.ask().await;
+        });
+        let profile = Profile::load(&desk.profile(gateway.port, &desk.issue(Subject::Holder))).expect("a good profile");
+        let mut session = open(&profile, Transport::Auto).await.expect("open");
+        assert!(matches!(session.screen.next().await, Err(SessionError::OutOfPhase)));
     });
 }
