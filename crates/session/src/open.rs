@@ -16,7 +16,7 @@ use crate::{Effect, Event, Now, Session};
 const OUTPUT_QUANTUM_BYTES: usize = 16 * 1024;
 /// Input timing and resizes wait at most this long for output to travel with.
 const RECORDING_FLUSH: Duration = Duration::from_secs(1);
-/// So much of a recording may wait for the ledger before input is no longer taken.
+/// So much of a recording may wait for the ledger. Typing beyond it is taken without its moment, resizing ends the session.
 const RECORDING_PENDING_BYTES_MAX: usize = 256 * 1024;
 /// A session ends when the ledger has not answered for this long.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
@@ -119,6 +119,10 @@ impl Open {
                 Some(unshown) => (self.unshown, self.last_shown) = (unshown, now.elapsed),
                 None => return self.close(CloseReason::ProtocolError, now, effects),
             },
+            // Each resize is recorded, so nobody may resize faster than the ledger keeps.
+            Event::Asked(Ask::Resize { .. }) if self.recording.pending_bytes() >= RECORDING_PENDING_BYTES_MAX => {
+                return self.close(CloseReason::ProtocolError, now, effects);
+            }
             Event::Asked(Ask::Resize { columns, rows }) => {
                 self.recording.resized(columns, rows, now.elapsed);
                 effects.push(Effect::Resize(columns, rows));

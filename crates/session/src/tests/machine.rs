@@ -216,6 +216,16 @@ fn what_was_typed_is_in_no_recording() {
 }
 
 #[test]
+fn a_storm_of_resizes_ends_the_session_instead_of_filling_memory() {
+    let mut driven = Driven::open();
+    for columns in 1..20_000 {
+        driven.tell(Event::Asked(Ask::Resize { columns, rows: 24 }));
+    }
+    assert_eq!(driven.closing_entries(), [CloseReason::ProtocolError]);
+    assert!(driven.recorded().len() < 400 * 1024);
+}
+
+#[test]
 fn each_recorded_line_is_asciicast() {
     let mut driven = Driven::open();
     driven.tell(Event::Output("ä\u{1b}[31m\r\n".into())).tell(Event::Kept(receipt()));
