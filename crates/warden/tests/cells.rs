@@ -40,19 +40,16 @@ fn a_shell_on_a_terminal_has_a_prompt_job_control_and_hears_ctrl_c() {
     shell.read_until("40 120");
     shell.write("sleep 1000 & jobs\n");
     shell.read_until("Running");
-    shell.write("echo go$((1 + 1)); sleep 1002\n");
-    shell.read_until("go2");
+    shell.write("sleep 1002\n");
+    stage.await_foreground("sleep");
     shell.write("\x03");
     shell.read_until("$ ");
     shell.write("echo status $?\n");
     shell.read_until("status 130");
     // A signal ordered by the gateway reaches the terminal's foreground processes.
-    shell.write("echo go$((2 + 2)); sleep 1001; echo over $?\n");
-    shell.read_until("go4");
-    eventually("the signal ends the sleep", || {
-        stage.gateway.order(&Order::Signal { session: shell.session, signal: Signal::Term });
-        shell.readable(std::time::Duration::from_millis(100)).then_some(())
-    });
+    shell.write("sleep 1001; echo over $?\n");
+    stage.await_foreground("sleep");
+    stage.gateway.order(&Order::Signal { session: shell.session, signal: Signal::Term });
     shell.read_until("over 143");
     stage.end(&shell, "holder-left");
     assert_eq!(stage.ledger.count("warden.order-refused"), 0, "{:?}", stage.ledger.refusals());

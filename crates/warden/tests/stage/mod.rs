@@ -212,6 +212,18 @@ impl Stage {
             .collect()
     }
 
+    /// Waits until a programme of this name is in the foreground of a cell's terminal: before that, what is typed or sent is the shell's.
+    pub fn await_foreground(&self, name: &str) {
+        let is_foreground = |pid: &u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let Some((head, tail)) = stat.rsplit_once(") ") else { return false };
+            // state, parent, process group, session, terminal, the terminal's foreground group: proc_pid_stat(5)
+            let fields: Vec<_> = tail.split(' ').collect();
+            head.ends_with(&format!("({name}")) && fields.get(2) == fields.get(5)
+        };
+        eventually(&format!("{name} is in the foreground"), || self.cell_processes().iter().any(is_foreground).then_some(()));
+    }
+
     /// Folders of cells' control groups of this warden.
     pub fn cell_groups(&self) -> usize {
         let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
