@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::command::tool;
-use crate::stage::{folder_prefix, identity};
+use crate::instance::Instance;
 
 /// Something that should be gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,24 +27,25 @@ impl Leftover {
     /// All that is left of the first stage that the process of this id has raised.
     #[must_use]
     pub fn of_process(pid: u32) -> Vec<Self> {
-        let (instance, uids) = identity(pid, 0);
-        let prefix = folder_prefix(&instance);
+        let instance = Instance::of(pid, 0);
+        let prefix = instance.folder_prefix();
         let temporary = std::env::temp_dir();
         let mut folders = fs::read_dir(&temporary).into_iter().flatten().flatten().map(|entry| entry.path());
         let folder = folders.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)));
-        look(&instance, &folder.unwrap_or_else(|| temporary.join(prefix)), &uids)
+        look(&instance, &folder.unwrap_or_else(|| temporary.join(prefix)))
     }
 }
 
 /// All that is left of an instance: processes, network namespaces, interfaces, control groups, mounts, its folder.
-pub(crate) fn look(instance: &str, folder: &Path, uids: &Range<u32>) -> Vec<Leftover> {
+pub(crate) fn look(instance: &Instance, folder: &Path) -> Vec<Leftover> {
     let leftover = |kind| move |what: String| Leftover { kind, what };
-    let mut found: Vec<Leftover> = processes(folder, uids).into_iter().map(leftover("process")).collect();
-    found.extend(names_in("/run/netns", instance, 1).into_iter().map(leftover("network namespace")));
-    found.extend(names_in("/sys/class/net", instance, 1).into_iter().map(leftover("interface")));
-    found.extend(names_in("/sys/fs/cgroup", instance, 4).into_iter().map(leftover("control group")));
+    let mut found: Vec<Leftover> = processes(folder, &instance.uids).into_iter().map(leftover("process")).collect();
+    let name = &instance.name;
+    found.extend(names_in("/run/netns", name, 1).into_iter().map(leftover("network namespace")));
+    found.extend(names_in("/sys/class/net", name, 1).into_iter().map(leftover("interface")));
+    found.extend(names_in("/sys/fs/cgroup", name, 4).into_iter().map(leftover("control group")));
     found.extend(mounts(folder).into_iter().map(leftover("mount")));
-    found.extend(tables(instance).into_iter().map(leftover("nftables table")));
+    found.extend(tables(name).into_iter().map(leftover("nftables table")));
     found.extend(folder.exists().then(|| folder.display().to_string()).map(leftover("folder")));
     found
 }

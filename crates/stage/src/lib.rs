@@ -12,6 +12,7 @@ mod daemon;
 mod entry;
 mod error;
 mod host;
+mod instance;
 mod leftover;
 mod permits;
 mod register;

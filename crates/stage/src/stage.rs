@@ -1,25 +1,25 @@
 //! The stage itself: everything put up in order, and taken down in the reverse.
 
+mod furnish;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::authority::{Authority, Person, SERVER_NAME};
+use crate::authority::{Authority, Person};
 use crate::command::{Finished, Interrupt, Running, run};
 use crate::daemon::{Daemon, Process, listens_at, listens_on};
 use crate::entry::Entry;
 use crate::error::StageError;
 use crate::host::Host;
+use crate::instance::Instance;
 use crate::leftover::{self, Leftover};
 use crate::permits::PermitFile;
 use crate::register;
@@ -36,14 +36,8 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 const MIRROR: Ipv4Addr = Ipv4Addr::new(10, 20, 30, 40);
 /// The host that the permit of the statin study does not list, and that of the asthma study does.
 const FORBIDDEN: Ipv4Addr = Ipv4Addr::new(10, 20, 50, 60);
-/// User ids of an instance: ledger, gateway, then the cells.
-const UIDS_EACH: u32 = 4_096;
-/// Ranges until they begin anew: enough for any two stages that stand at the same time.
-const UID_RANGES: u32 = 262_144;
 /// Stages that this process has raised.
 static COUNT: AtomicU32 = AtomicU32::new(0);
-/// The first of all of them: far above what systems hand out, below what some take for negative.
-const UID_FIRST: u32 = 700_000_000;
 
 /// What a stage is to be like.
 #[derive(Debug, Clone)]
@@ -83,8 +77,7 @@ pub struct Stage {
     hosts: Option<Hosts>,
     folder: Option<TempDir>,
     root: PathBuf,
-    instance: String,
-    uids: Range<u32>,
+    instance: Instance,
     port: u16,
     programs: PathBuf,
     authority: Authority,
@@ -106,10 +99,10 @@ impl Stage {
         if !rustix::process::geteuid().is_root() {
             return Err(StageError::NotRoot);
         }
-        let (instance, uids) = identity(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = tempfile::Builder::new().prefix(&folder_prefix(&instance)).tempdir().map_err(StageError::system("making the stage's folder"))?;
+        let instance = Instance::of(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = tempfile::Builder::new().prefix(&instance.folder_prefix()).tempdir().map_err(StageError::system("making the stage's folder"))?;
         let root = folder.path().to_owned();
-        open_for_all(&root)?;
+        furnish::open_for_all(&root)?;
         let mut stage = Self {
             processes: BTreeMap::new(),
             hosts: None,
@@ -118,111 +111,16 @@ impl Stage {
             folder: Some(folder),
             root,
             instance,
-            uids,
             port: free_port()?,
             interrupt: options.interrupt.clone(),
         };
         stage.furnish(options)?;
-        let host = |name: &str, address| Host::raise(&stage.namespace(name), address);
+        let host = |name: &str, address| Host::raise(&stage.instance.namespace(name), address);
         stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR)?, forbidden: host("other", FORBIDDEN)? });
         for daemon in Daemon::ALL {
             stage.start(*daemon)?;
         }
         Ok(stage)
-    }
-
-    /// Writes every file: registers, permits, keys, configurations, profiles.
-    fn furnish(&self, options: &Options) -> Result<(), StageError> {
-        for folder in ["permits", "datasets", "workspaces", "config", "profiles", "log", "run", "ledger"] {
-            let path = self.root.join(folder);
-            fs::create_dir(&path).map_err(StageError::file("making a folder", &path))?;
-            open_for_all(&path)?;
-        }
-        for folder in ["run", "ledger"] {
-            let path = self.root.join(folder);
-            std::os::unix::fs::chown(&path, Some(self.ledger_uid()), Some(self.ledger_uid())).map_err(StageError::file("giving away", path))?;
-        }
-        register::write(&self.root.join("datasets/care-register"), 1, options.rows)?;
-        register::write(&self.root.join("datasets/asthma-register"), 2, options.rows)?;
-        let ends = options.asthma_ends_after.map(|after| Timestamp::now() + after);
-        let permits = [PermitFile::statins(&self.root)?, PermitFile::asthma(&self.root, ends)?];
-        for permit in permits.iter().chain(&options.permits) {
-            self.write(&format!("permits/{}", permit.name), &permit.text)?;
-        }
-        self.made_by_sulku(&["audit", "keygen", "--origin", &self.origin(), "--out", &self.shown("config/ledger.key")])?;
-        let key = self.root.join("config/ledger.key");
-        std::os::unix::fs::chown(&key, Some(self.ledger_uid()), Some(self.ledger_uid())).map_err(StageError::file("giving away", key))?;
-        self.write("config/ledger.toml", &self.ledger_config())?;
-        self.write("config/warden.toml", &self.warden_config(options))?;
-        self.write("config/gateway.toml", &self.gateway_config(options))?;
-        for person in Person::ALL {
-            let (certificate, key) = self.authority.files_of(person.name());
-            let profile = format!(
-                "gateway = \"127.0.0.1:{}\"\nserver_name = \"{SERVER_NAME}\"\nauthority = {:?}\ncertificate = {certificate:?}\nprivate_key = {key:?}\n",
-                self.port,
-                self.authority.certificate(),
-            );
-            self.write(&format!("profiles/{}.toml", person.name()), &profile)?;
-        }
-        Ok(())
-    }
-
-    fn ledger_config(&self) -> String {
-        format!(
-            "origin = {:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {:?}\nrun_as = {{ uid = {uid}, gid = {uid} }}\n\
-             gateway_uid = {}\nwarden_uid = 0\nauditor_uids = [0]\n",
-            self.origin(),
-            self.ledger_dir(),
-            self.ledger_socket(),
-            self.root.join("config/ledger.key"),
-            self.gateway_uid(),
-            uid = self.ledger_uid(),
-        )
-    }
-
-    fn warden_config(&self, options: &Options) -> String {
-        // The hosts lie behind the far ends of their links, as in a real network.
-        let uplink = |name: &str, host: Ipv4Addr, near: &str, far: &str| {
-            let namespace = self.namespace(name);
-            format!(
-                "\n[[uplink]]\nname = {name:?}\npeer_namespace = \"/run/netns/{namespace}\"\nrouter_address = \"{near}/30\"\n\
-                 peer_address = \"{far}/30\"\nroutes = [\"{host}/32\"]\n"
-            )
-        };
-        format!(
-            "instance = {:?}\nsocket = {:?}\ngateway_uid = {}\nledger_socket = {:?}\nledger_origin = {:?}\nledger_key = {:?}\npermits = {:?}\nworkspaces = {:?}\n\
-             cell_network = \"10.210.0.0/16\"\ncell_uid_base = {}\ngateway_lost_grace_s = {}\npool = 4\ncells_max = 64\n{}{}",
-            self.instance,
-            self.warden_socket(),
-            self.gateway_uid(),
-            self.ledger_socket(),
-            self.origin(),
-            self.ledger_key(),
-            self.root.join("permits"),
-            self.root.join("workspaces"),
-            self.uids.start + 16,
-            options.gateway_lost_grace_s,
-            uplink("mirror", MIRROR, "10.211.0.1", "10.211.0.2"),
-            uplink("other", FORBIDDEN, "10.211.0.5", "10.211.0.6"),
-        )
-    }
-
-    fn gateway_config(&self, options: &Options) -> String {
-        let (certificate, key) = self.authority.files_of("gateway");
-        format!(
-            "listen = \"127.0.0.1:{}\"\ncertificate = {certificate:?}\nprivate_key = {key:?}\npermits = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
-             run_as = {{ uid = {uid}, gid = {uid} }}\n\n[[issuer]]\nname = \"demo\"\ncertificate = {:?}\ncrl = {:?}\n\n\
-             [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n\n[limits]\n{}\n",
-            self.port,
-            self.root.join("permits"),
-            self.ledger_socket(),
-            self.warden_socket(),
-            self.authority.certificate(),
-            self.authority.revoked(),
-            Person::Onni.uri(),
-            options.limits,
-            uid = self.gateway_uid(),
-        )
     }
 
     /// Starts a daemon that does not run, and waits until it is ready.
@@ -422,7 +320,7 @@ impl Stage {
     /// What all names of this stage on this machine have in common.
     #[must_use]
     pub fn instance(&self) -> &str {
-        &self.instance
+        &self.instance.name
     }
 
     /// Where the programs are.
@@ -434,7 +332,7 @@ impl Stage {
     /// The processes in cells, as the host sees them.
     #[must_use]
     pub fn cell_processes(&self) -> Vec<String> {
-        leftover::processes(Path::new("/nonexistent"), &(self.uids.start + 16..self.uids.end))
+        leftover::processes(Path::new("/nonexistent"), &self.instance.cell_uids())
     }
 
     /// Takes everything down and tells what is left.
@@ -442,7 +340,7 @@ impl Stage {
     pub fn close(mut self) -> Vec<Leftover> {
         self.take_down();
         let root = self.root.clone();
-        let look = || leftover::look(&self.instance, &root, &self.uids);
+        let look = || leftover::look(&self.instance, &root);
         crate::command::poll(SETTLE_TIME, || look().is_empty().then_some(()));
         look()
     }
@@ -453,34 +351,9 @@ impl Stage {
                 process.end(Signal::TERM, STOP_TIME);
             }
         }
-        leftover::sweep(&self.instance);
+        leftover::sweep(&self.instance.name);
         self.hosts = None;
         self.folder = None;
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<(), StageError> {
-        let path = self.root.join(name);
-        fs::write(&path, text).map_err(StageError::file("writing", path))
-    }
-
-    fn shown(&self, name: &str) -> String {
-        self.root.join(name).display().to_string()
-    }
-
-    fn namespace(&self, host: &str) -> String {
-        format!("sulku-{}-{host}", self.instance)
-    }
-
-    fn origin(&self) -> String {
-        format!("ledger.demo.sulku.example/{}", self.instance)
-    }
-
-    fn ledger_uid(&self) -> u32 {
-        self.uids.start
-    }
-
-    fn gateway_uid(&self) -> u32 {
-        self.uids.start + 1
     }
 }
 
@@ -493,34 +366,6 @@ impl Drop for Stage {
         }
         self.take_down();
     }
-}
-
-/// A name and a range of user ids that no other stage on this machine has: both come from a process's id and a count in it.
-pub(crate) fn identity(pid: u32, count: u32) -> (String, Range<u32>) {
-    /// Stages that one process may raise; their ranges must not meet those of the next process.
-    const STAGES_EACH: u32 = 32;
-    let number = pid * STAGES_EACH + count % STAGES_EACH;
-    let start = UID_FIRST + number % UID_RANGES * UIDS_EACH;
-    (format!("s{}", base_36(number)), start..start + UIDS_EACH)
-}
-
-pub(crate) fn folder_prefix(instance: &str) -> String {
-    format!("sulku-{instance}-")
-}
-
-/// In few characters: the name becomes part of interface names, which the kernel keeps to 15.
-fn base_36(mut number: u32) -> String {
-    let mut digits = Vec::new();
-    while number > 0 || digits.is_empty() {
-        digits.extend(char::from_digit(number % 36, 36));
-        number /= 36;
-    }
-    digits.iter().rev().collect()
-}
-
-/// The daemons' own users have to get through.
-fn open_for_all(folder: &Path) -> Result<(), StageError> {
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(StageError::file("opening a folder for the daemons", folder))
 }
 
 /// A port that is free for TCP and UDP. It is free again when this returns; nothing on a quiet machine takes it at once.

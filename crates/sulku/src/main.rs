@@ -76,7 +76,8 @@ fn report(error: &anyhow::Error) {
 }
 
 fn is_refusal(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(DialError::Refused(_) | DialError::Unexplained)) || matches!(error.downcast_ref(), Some(SessionError::Refused(_)))
+    matches!(error.downcast_ref(), Some(DialError::Refused(_) | DialError::Unexplained))
+        || matches!(error.downcast_ref(), Some(SessionError::Refused(_)))
 }
 
 /// Silent unless asked: a log line in the middle of a session's screen helps nobody.

@@ -1,0 +1,124 @@
+//! Every file of a stage: registers, permits, keys, configurations, profiles.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::{FORBIDDEN, MIRROR, Options, Stage};
+use crate::authority::{Person, SERVER_NAME};
+use crate::error::StageError;
+use crate::permits::PermitFile;
+use crate::register;
+
+impl Stage {
+    /// Writes every file: registers, permits, keys, configurations, profiles.
+    pub(super) fn furnish(&self, options: &Options) -> Result<(), StageError> {
+        for folder in ["permits", "datasets", "workspaces", "config", "profiles", "log", "run", "ledger"] {
+            let path = self.root.join(folder);
+            fs::create_dir(&path).map_err(StageError::file("making a folder", &path))?;
+            open_for_all(&path)?;
+        }
+        for folder in ["run", "ledger"] {
+            let path = self.root.join(folder);
+            chown(&path, Some(self.instance.ledger_uid()), Some(self.instance.ledger_uid())).map_err(StageError::file("giving away", path))?;
+        }
+        register::write(&self.root.join("datasets/care-register"), 1, options.rows)?;
+        register::write(&self.root.join("datasets/asthma-register"), 2, options.rows)?;
+        let ends = options.asthma_ends_after.map(|after| Timestamp::now() + after);
+        let permits = [PermitFile::statins(&self.root)?, PermitFile::asthma(&self.root, ends)?];
+        for permit in permits.iter().chain(&options.permits) {
+            self.write(&format!("permits/{}", permit.name), &permit.text)?;
+        }
+        self.made_by_sulku(&["audit", "keygen", "--origin", &self.instance.origin(), "--out", &self.shown("config/ledger.key")])?;
+        let key = self.root.join("config/ledger.key");
+        chown(&key, Some(self.instance.ledger_uid()), Some(self.instance.ledger_uid())).map_err(StageError::file("giving away", key))?;
+        self.write("config/ledger.toml", &self.ledger_config())?;
+        self.write("config/warden.toml", &self.warden_config(options))?;
+        self.write("config/gateway.toml", &self.gateway_config(options))?;
+        for person in Person::ALL {
+            let (certificate, key) = self.authority.files_of(person.name());
+            let profile = format!(
+                "gateway = \"127.0.0.1:{}\"\nserver_name = \"{SERVER_NAME}\"\nauthority = {:?}\ncertificate = {certificate:?}\nprivate_key = {key:?}\n",
+                self.port,
+                self.authority.certificate(),
+            );
+            self.write(&format!("profiles/{}.toml", person.name()), &profile)?;
+        }
+        Ok(())
+    }
+
+    fn ledger_config(&self) -> String {
+        format!(
+            "origin = {:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {:?}\nrun_as = {{ uid = {uid}, gid = {uid} }}\n\
+             gateway_uid = {}\nwarden_uid = 0\nauditor_uids = [0]\n",
+            self.instance.origin(),
+            self.ledger_dir(),
+            self.ledger_socket(),
+            self.root.join("config/ledger.key"),
+            self.instance.gateway_uid(),
+            uid = self.instance.ledger_uid(),
+        )
+    }
+
+    fn warden_config(&self, options: &Options) -> String {
+        // The hosts lie behind the far ends of their links, as in a real network.
+        let uplink = |name: &str, host: Ipv4Addr, near: &str, far: &str| {
+            let namespace = self.instance.namespace(name);
+            format!(
+                "\n[[uplink]]\nname = {name:?}\npeer_namespace = \"/run/netns/{namespace}\"\nrouter_address = \"{near}/30\"\n\
+                 peer_address = \"{far}/30\"\nroutes = [\"{host}/32\"]\n"
+            )
+        };
+        format!(
+            "instance = {:?}\nsocket = {:?}\ngateway_uid = {}\nledger_socket = {:?}\nledger_origin = {:?}\nledger_key = {:?}\npermits = {:?}\nworkspaces = {:?}\n\
+             cell_network = \"10.210.0.0/16\"\ncell_uid_base = {}\ngateway_lost_grace_s = {}\npool = 4\ncells_max = 64\n{}{}",
+            self.instance.name,
+            self.warden_socket(),
+            self.instance.gateway_uid(),
+            self.ledger_socket(),
+            self.instance.origin(),
+            self.ledger_key(),
+            self.root.join("permits"),
+            self.root.join("workspaces"),
+            self.instance.cell_uids().start,
+            options.gateway_lost_grace_s,
+            uplink("mirror", MIRROR, "10.211.0.1", "10.211.0.2"),
+            uplink("other", FORBIDDEN, "10.211.0.5", "10.211.0.6"),
+        )
+    }
+
+    fn gateway_config(&self, options: &Options) -> String {
+        let (certificate, key) = self.authority.files_of("gateway");
+        format!(
+            "listen = \"127.0.0.1:{}\"\ncertificate = {certificate:?}\nprivate_key = {key:?}\npermits = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
+             run_as = {{ uid = {uid}, gid = {uid} }}\n\n[[issuer]]\nname = \"demo\"\ncertificate = {:?}\ncrl = {:?}\n\n\
+             [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n\n[limits]\n{}\n",
+            self.port,
+            self.root.join("permits"),
+            self.ledger_socket(),
+            self.warden_socket(),
+            self.authority.certificate(),
+            self.authority.revoked(),
+            Person::Onni.uri(),
+            options.limits,
+            uid = self.instance.gateway_uid(),
+        )
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), StageError> {
+        let path = self.root.join(name);
+        fs::write(&path, text).map_err(StageError::file("writing", path))
+    }
+
+    pub(super) fn shown(&self, name: &str) -> String {
+        self.root.join(name).display().to_string()
+    }
+}
+
+/// The daemons' own users have to get through.
+pub(super) fn open_for_all(folder: &Path) -> Result<(), StageError> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(StageError::file("opening a folder for the daemons", folder))
+}
