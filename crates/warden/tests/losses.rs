@@ -126,6 +126,7 @@ fn a_flow_stops_when_its_session_ends() {
         }
         _ => None,
     });
+    stage.ledger.entry("the cell's last entry", |draft| matches!(draft.event, Event::CellReaped { .. }).then_some(()));
     let entries = stage.ledger.entries();
     let place = |name: &str| entries.iter().position(|draft| draft.event.name() == name && draft.session == Some(running.session));
     assert!(place("egress.allowed") < place("cell.reaped"), "the last entry of a cell is the last");
