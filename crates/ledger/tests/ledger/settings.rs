@@ -14,8 +14,8 @@ fn error(text: &str) -> String {
 #[test]
 fn the_example_is_a_configuration() {
     let settings = parse("ledger.toml", EXAMPLE).unwrap();
-    assert_eq!((settings.origin.as_str(), settings.gateway_uid, settings.warden_uid), ("spe.example.fi/audit/node1", 991, 0));
-    assert_eq!(settings.run_as, Some(RunAs { uid: 990, gid: 990 }));
+    assert_eq!((settings.origin.as_str(), settings.gateway_uid, settings.warden_uid), ("spe.example.fi/audit/node1", 64021, 0));
+    assert_eq!(settings.run_as, Some(RunAs { uid: 64020, gid: 64020 }));
     assert!(settings.auditor_uids.is_empty());
 }
 
@@ -29,14 +29,14 @@ fn an_error_has_its_place() {
     let unnamed = error(&EXAMPLE.replace("\"spe.example.fi/audit/node1\"", "\"a log\""));
     assert!(unnamed.starts_with(&format!("ledger.toml:{}:10: the origin can't name a log", line_of("origin"))), "{unnamed}");
     assert!(error("").contains("missing field `origin`"));
-    assert!(error(&EXAMPLE.replace("gateway_uid = 991", "gateway_uid = \"sulku\"")).contains("expected u32"));
+    assert!(error(&EXAMPLE.replace("gateway_uid = 64021", "gateway_uid = \"sulku\"")).contains("expected u32"));
 }
 
 /// IA-08: who keeps the log does not write to it.
 #[test]
 fn the_ledger_runs_neither_as_root_nor_as_one_of_its_writers() {
-    assert!(error(&EXAMPLE.replace("uid = 990\ngid", "uid = 0\ngid")).contains("can't run as root"));
-    assert!(error(&EXAMPLE.replace("uid = 990\ngid", "uid = 991\ngid")).contains("would both keep the log and write to it"));
+    assert!(error(&EXAMPLE.replace("uid = 64020\ngid", "uid = 0\ngid")).contains("can't run as root"));
+    assert!(error(&EXAMPLE.replace("uid = 64020\ngid", "uid = 991\ngid")).contains("would both keep the log and write to it"));
 }
 
 #[test]

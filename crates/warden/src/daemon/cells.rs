@@ -8,7 +8,7 @@ use sulku_audit::{CloseReason, Event, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::order::Report;
 
-use super::{BUILD_WITHIN, ENDED_STAYS, GONE_WITHIN, Mode, Warden};
+use super::{BUILD_WITHIN, ENDED_STAYS, GONE_WITHIN, LINK_LINGERS, Mode, Warden};
 use crate::cell::{Outcome, Phase, Remains, Said};
 use crate::ledger::Pending;
 
@@ -190,8 +190,14 @@ impl Warden {
                     }
                 }
                 Phase::Vanishing(since, outcome, remains) => {
+                    let waited = now.duration_since(*since);
+                    if waited > LINK_LINGERS
+                        && let Err(error) = self.router.remove_link(&cell.link)
+                    {
+                        tracing::debug!(%session, %error, "link not taken down; it may have gone by itself");
+                    }
                     let here = self.router.has_link(&cell.link);
-                    if here && now.duration_since(*since) <= GONE_WITHIN {
+                    if here && waited <= GONE_WITHIN {
                         continue;
                     }
                     if here {

@@ -38,6 +38,8 @@ const BUILD_WITHIN: Duration = Duration::from_secs(10);
 const ENDED_STAYS: Duration = Duration::from_secs(120);
 /// How long processes may take to die, and after that the network to vanish, before they are named as leftovers.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// A link that is still there so long after its last process is taken down. Most go by themselves, at no cost to the warden.
+const LINK_LINGERS: Duration = Duration::from_millis(200);
 /// How long the warden takes at most to reap all cells when it stops.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
