@@ -36,7 +36,7 @@ fn an_error_has_its_place() {
 #[test]
 fn the_ledger_runs_neither_as_root_nor_as_one_of_its_writers() {
     assert!(error(&EXAMPLE.replace("uid = 64020\ngid", "uid = 0\ngid")).contains("can't run as root"));
-    assert!(error(&EXAMPLE.replace("uid = 64020\ngid", "uid = 991\ngid")).contains("would both keep the log and write to it"));
+    assert!(error(&EXAMPLE.replace("uid = 64020\ngid", "uid = 64021\ngid")).contains("would both keep the log and write to it"));
 }
 
 #[test]
