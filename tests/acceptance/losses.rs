@@ -105,3 +105,18 @@ pub fn without_a_ledger_nothing_opens_and_nothing_goes_on() -> anyhow::Result<()
     ensure!(left.is_empty(), "{left:?}");
     Ok(())
 }
+
+/// NW-06: a host that lacks one control holds no cell, and each refusal says which.
+pub fn a_host_without_a_control_refuses_every_session() -> anyhow::Result<()> {
+    let stage = Stage::raise(&Options { rows: 100, hidden_from_warden: Some("/usr/sbin/nft".into()), ..Options::default() })?;
+    let refused = stage.connect(Person::Maija, &["--", "echo", "inside"])?;
+    ensure!(refused.code() == Some(3) && refused.out.is_empty(), "{refused:?}");
+    ensure!(
+        refused.err.contains("cell-unavailable") && !refused.err.contains("nft"),
+        "the holder learns what to do, not what is inside: {refused:?}"
+    );
+    let entry = stage.entry(&["--event", "session.refused", "--person", "maija"], SOON, |_| true)?;
+    let reason = entry.data("reason").to_string();
+    ensure!(reason.contains("/usr/sbin/nft") && reason.contains("install the package nftables"), "{reason}");
+    Ok(())
+}

@@ -44,7 +44,10 @@ fn main() -> ExitCode {
             an_idle_session_is_closed_however_much_it_shows, the_longest_session_ends, an_operator_ends_a_session, a_session_that_ends_in_the_middle_of_a_flow_leaves_nothing, a_session_ends_when_its_holder_leaves,
             a_session_ends_when_its_connection_breaks, a_permits_end_ends_the_open_session, a_draining_gateway_closes_its_sessions,
         }
-        losses::{a_killed_warden_leaves_no_cell, a_killed_gateway_leaves_cells_without_egress_and_soon_none, without_a_ledger_nothing_opens_and_nothing_goes_on}
+        losses::{
+            a_killed_warden_leaves_no_cell, a_killed_gateway_leaves_cells_without_egress_and_soon_none, without_a_ledger_nothing_opens_and_nothing_goes_on,
+            a_host_without_a_control_refuses_every_session,
+        }
         hostile::{a_hostile_frame_closes_its_own_connection_alone, a_peer_that_says_nothing_is_hung_up_on}
         flow::{ctrl_c_is_heard_in_a_flood, a_slow_reader_slows_itself_alone, what_would_write_the_clipboard_is_removed_and_audited}
         audit::{

@@ -1,5 +1,7 @@
 //! The opening entry is durable; the warden builds the cell.
 
+use std::time::Duration;
+
 use sulku_audit::{CloseReason, Receipt};
 use sulku_protocol::Ask;
 
@@ -7,18 +9,22 @@ use crate::closing::Closing;
 use crate::open::Open;
 use crate::{Effect, Event, Facts, Now, Session};
 
+/// A warden that has neither built nor refused a cell for this long will not; it gives up on a build after 10 s itself.
+const LAUNCH_PATIENCE: Duration = Duration::from_secs(15);
+
 /// Waits for the warden. Made from a receipt alone.
 #[derive(Debug)]
 pub struct Launching {
     facts: Facts,
     /// Why the session is to close as soon as the warden has answered: an order that was given can't be taken back.
     leaving: Option<CloseReason>,
+    ordered: Duration,
 }
 
 impl Launching {
-    pub(crate) fn new(facts: Facts, receipt: Receipt, effects: &mut Vec<Effect>) -> Self {
+    pub(crate) fn new(facts: Facts, receipt: Receipt, now: Now, effects: &mut Vec<Effect>) -> Self {
         effects.push(Effect::Launch(receipt));
-        Self { facts, leaving: None }
+        Self { facts, leaving: None, ordered: now.elapsed }
     }
 
     pub(crate) fn step(self, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
@@ -33,6 +39,10 @@ impl Launching {
             Event::PeerGone | Event::Asked(Ask::Leave) => self.leave(CloseReason::HolderLeft),
             Event::PeerBroke | Event::Asked(_) => self.leave(CloseReason::ProtocolError),
             Event::EndNow(reason) => self.leave(reason),
+            // The order to end it follows the order to build it, so that nothing is left of either.
+            Event::Tick if now.elapsed.saturating_sub(self.ordered) >= LAUNCH_PATIENCE => {
+                Closing::with_cell(self.facts, self.leaving.unwrap_or(CloseReason::CellFailed), now, effects)
+            }
             Event::Kept(_) | Event::Tick | Event::Exited(_) | Event::Reaped | Event::Output(_) | Event::OutputEnded => Session::Launching(self),
         }
     }

@@ -25,7 +25,7 @@ impl Opening {
             Event::Kept(receipt) => match self.leaving {
                 // The entry stands, so its closing entry must, too.
                 Some(reason) => Closing::without_cell(self.facts, reason, now, effects),
-                None => Session::Launching(Launching::new(self.facts, receipt, effects)),
+                None => Session::Launching(Launching::new(self.facts, receipt, now, effects)),
             },
             // Nothing was opened, so nothing is closed in the ledger.
             Event::AuditFailed => Closing::unrecorded(&self.facts, effects),

@@ -58,11 +58,20 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it in a process group of its own, its words in a file.
-    pub(crate) fn start(daemon: Daemon, program: &Path, config: &Path, log: PathBuf) -> Result<Self, StageError> {
+    /// Starts it in a process group of its own, its words in a file. Where `hidden` is given, nothing is found at that path.
+    pub(crate) fn start(daemon: Daemon, program: &Path, hidden: Option<&Path>, config: &Path, log: PathBuf) -> Result<Self, StageError> {
         let open = || fs::OpenOptions::new().create(true).append(true).open(&log);
         let (out, err) = open().and_then(|out| Ok((out.try_clone()?, out))).map_err(StageError::file("opening a log", &log))?;
-        let child = Command::new(program)
+        let mut command = match hidden {
+            None => Command::new(program),
+            Some(hidden) => {
+                // A mount namespace of its own; exec keeps the process id.
+                let mut command = Command::new("/usr/bin/unshare");
+                command.args(["--mount", "sh", "-c", "mount --bind /dev/null \"$0\" && exec \"$@\""]).arg(hidden).arg(program);
+                command
+            }
+        };
+        let child = command
             .arg(daemon.program().1)
             .arg("--config")
             .arg(config)

@@ -50,6 +50,8 @@ pub struct Options {
     pub limits: String,
     /// How long the warden keeps the cells of a gateway that is gone.
     pub gateway_lost_grace_s: u32,
+    /// What the warden is not to find on this host.
+    pub hidden_from_warden: Option<PathBuf>,
     /// Rows of each register.
     pub rows: u32,
     /// Who may interrupt.
@@ -63,6 +65,7 @@ impl Default for Options {
             permits: Vec::new(),
             limits: String::new(),
             gateway_lost_grace_s: 30,
+            hidden_from_warden: None,
             rows: register::REGISTER_ROWS,
             interrupt: Interrupt::never(),
         }
@@ -81,6 +84,7 @@ pub struct Stage {
     port: u16,
     programs: PathBuf,
     authority: Authority,
+    hidden_from_warden: Option<PathBuf>,
     interrupt: Interrupt,
 }
 
@@ -112,6 +116,7 @@ impl Stage {
             root,
             instance,
             port: free_port()?,
+            hidden_from_warden: options.hidden_from_warden.clone(),
             interrupt: options.interrupt.clone(),
         };
         stage.furnish(options)?;
@@ -131,7 +136,8 @@ impl Stage {
         let (program, _) = daemon.program();
         let config = self.root.join(format!("config/{}.toml", daemon.name()));
         let log = self.root.join(format!("log/{}.log", daemon.name()));
-        let mut process = Process::start(daemon, &self.programs.join(program), &config, log)?;
+        let hidden = self.hidden_from_warden.as_deref().filter(|_| daemon == Daemon::Warden);
+        let mut process = Process::start(daemon, &self.programs.join(program), hidden, &config, log)?;
         let ready = process.await_ready(READY_TIME, &self.interrupt, || match daemon {
             Daemon::Ledger => listens_at(&self.ledger_socket()),
             Daemon::Warden => listens_at(&self.warden_socket()),

@@ -184,6 +184,18 @@ fn a_cell_that_the_warden_ended_in_time_ended_with_the_permit() {
 }
 
 #[test]
+fn a_warden_that_does_not_answer_ends_the_session() {
+    let mut driven = Driven::begin();
+    driven.keep_all().pass(Duration::from_secs(14));
+    assert!(matches!(driven.session, Session::Launching(_)));
+    driven.pass(Duration::from_secs(1));
+    assert!(driven.effects.contains(&Effect::EndCell(CloseReason::CellFailed)), "what may have been built is ended");
+    assert_eq!(driven.closing_entries(), [CloseReason::CellFailed]);
+    driven.keep_all().tell(Event::LaunchRefused);
+    assert!(matches!(driven.session, Session::Closed(CloseReason::CellFailed)));
+}
+
+#[test]
 fn a_ledger_that_does_not_answer_ends_the_session() {
     let mut driven = Driven::open();
     driven.tell(Event::Output(b"never shown".to_vec()));

@@ -5,6 +5,7 @@
 mod cells;
 mod orders;
 mod record;
+mod unfit;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,7 +50,7 @@ pub enum RunError {
     /// The configuration can't be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The host lacks something.
+    /// The host lacks something that it had a moment ago.
     #[error("this host can't hold cells: {0}; run sulku-warden doctor")]
     Host(String),
     /// The network is not as it must be.
@@ -128,7 +129,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .map_err(|error| system("raise the limit of open files")(error.into()))?;
     let missing: Vec<_> = doctor::examine().into_iter().filter_map(|check| check.missing).collect();
     if !missing.is_empty() {
-        return Err(RunError::Host(missing.join("; ")));
+        return unfit::refuse(&config, &signals, &missing);
     }
     let hierarchy = Hierarchy::find().map_err(|missing| RunError::Host(missing.join(", ")))?;
     let filters = Filters::compile().map_err(|error| RunError::Filter(crate::chain(&error)))?;
