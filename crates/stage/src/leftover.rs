@@ -68,7 +68,7 @@ pub(crate) fn processes(folder: &Path, uids: &Range<u32>) -> Vec<String> {
     found.collect()
 }
 
-/// Removes the instance's own control groups, which a warden keeps for its next start, and those of cells that died with a killed one.
+/// Removes the control groups that a killed warden left: the instance's own, and those of cells that died with it.
 /// The kernel lets a group go only when no process is in it, so this hides nothing that still runs.
 pub(crate) fn sweep(instance: &str) {
     for group in names_in("/sys/fs/cgroup", &format!("sulku-{instance}"), 3) {

@@ -352,12 +352,17 @@ impl Stage {
     }
 
     fn take_down(&mut self) {
+        let mut warden_cleans = false;
         for daemon in Daemon::ALL.iter().rev() {
             if let Some(mut process) = self.processes.remove(daemon) {
-                process.end(Signal::TERM, STOP_TIME);
+                let ended = process.end(Signal::TERM, STOP_TIME);
+                warden_cleans |= *daemon == Daemon::Warden && ended.is_some_and(|status| status.success());
             }
         }
-        leftover::sweep(&self.instance.name);
+        // A warden that stops in order leaves nothing; what a killed one left goes here.
+        if !warden_cleans {
+            leftover::sweep(&self.instance.name);
+        }
         self.hosts = None;
         self.folder = None;
     }

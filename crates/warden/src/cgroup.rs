@@ -125,6 +125,18 @@ impl Hierarchy {
             }
         }
     }
+
+    /// Removes the group that held those of the cells.
+    pub fn leave(&self, instance: &str) {
+        for folder in self.roots().into_iter().map(|root| root.join(format!("sulku-{instance}"))) {
+            match fs::remove_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(folder = %folder.display(), %error, "the warden's control group could not be removed");
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Group {

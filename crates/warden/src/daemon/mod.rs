@@ -264,6 +264,7 @@ impl Warden {
             let _gone_already = gateway.flush();
         }
         let _gone_already = std::fs::remove_file(&self.config.socket);
+        self.hierarchy.leave(&self.config.instance);
         Ok(())
     }
 
@@ -279,6 +280,7 @@ impl Warden {
             }
             self.pass_time();
         }
+        self.hierarchy.leave(&self.config.instance);
         Err(RunError::Unrecorded)
     }
 }
