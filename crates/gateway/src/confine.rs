@@ -1,7 +1,8 @@
 //! The gateway's own walls: it becomes a user without rights, then gives up what it will not need, for ever.
 //!
 //! Called before the first thread starts, so that every thread is inside. The gateway faces the network: whoever takes it over
-//! finds a process that can start no programme, open no file but permits and lists, and reach nothing that does not come to it.
+//! finds a process that can start no programme, open no file but those in the folders of authorities and lists, and connect by TCP
+//! to nobody. Landlock ABI 6 knows no UDP, which QUIC needs: the host's firewall has to say where datagrams may go.
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,8 @@
 //! admitted gets a session whose every step the ledger has kept before it takes effect.
 //!
 //! The gateway never forks, never runs a programme, holds no signing key and no capability: cells are the warden's, entries the
-//! ledger's. After start it can open no file but permits and revocation lists, and no connection but those that come to it.
+//! ledger's. After start it can open no file but those in the folders of authorities and revocation lists, and connect by TCP to
+//! nobody.
 
 mod busy;
 pub mod config;
