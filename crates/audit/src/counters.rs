@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use sulku_permit::{PermitId, SessionId};
 
 use crate::entry::Entry;
@@ -16,8 +17,14 @@ use crate::wire::BLOB_BYTES_MAX;
 /// Where the log stands, permit by permit and session by session.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
-    permits: HashMap<PermitId, u64>,
+    permits: HashMap<PermitId, PermitCount>,
     sessions: HashMap<SessionId, SessionCount>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PermitCount {
+    entries: u64,
+    last: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,6 +80,29 @@ pub enum CounterError {
     Unfit,
 }
 
+/// What a draft or an entry is about, as far as counters go.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'s> {
+    /// The permit.
+    pub permit: Option<&'s PermitId>,
+    /// The session.
+    pub session: Option<SessionId>,
+    /// The event.
+    pub event: &'s Event,
+}
+
+impl<'s> From<&'s Draft> for Subject<'s> {
+    fn from(draft: &'s Draft) -> Self {
+        Self { permit: draft.permit.as_ref(), session: draft.session, event: &draft.event }
+    }
+}
+
+impl<'s> From<&'s Entry> for Subject<'s> {
+    fn from(entry: &'s Entry) -> Self {
+        Self { permit: entry.permit.as_ref(), session: entry.session, event: &entry.event }
+    }
+}
+
 impl Counters {
     /// Permits that have entries.
     #[must_use]
@@ -86,6 +116,12 @@ impl Counters {
         self.sessions.len() as u64
     }
 
+    /// The time of the last entry about the permit.
+    #[must_use]
+    pub fn last_about(&self, permit: &PermitId) -> Option<Timestamp> {
+        self.permits.get(permit).map(|count| count.last)
+    }
+
     /// Where the session's recording ends, in bytes.
     #[must_use]
     pub fn recorded_bytes(&self, session: &SessionId) -> u64 {
@@ -94,9 +130,10 @@ impl Counters {
 
     /// The counters that an entry of this draft gets: `permit_seq` and `session_seq`.
     #[must_use]
-    pub fn next(&self, draft: &Draft) -> (Option<u64>, Option<u64>) {
-        let permit = draft.permit.as_ref().map(|permit| self.permits.get(permit).copied().unwrap_or(0));
-        let session = draft.session.as_ref().map(|session| self.sessions.get(session).map_or(0, |count| count.entries));
+    pub fn next<'s>(&self, subject: impl Into<Subject<'s>>) -> (Option<u64>, Option<u64>) {
+        let Subject { permit, session, event: _ } = subject.into();
+        let permit = permit.map(|permit| self.permits.get(permit).map_or(0, |count| count.entries));
+        let session = session.map(|session| self.sessions.get(&session).map_or(0, |count| count.entries));
         (permit, session)
     }
 
@@ -104,11 +141,12 @@ impl Counters {
     ///
     /// # Errors
     /// It does not continue the session's recording.
-    pub fn chunk(&self, draft: &Draft) -> Result<Option<Chunk>, CounterError> {
-        let Event::RecordingChunk { chunk, offset, length, sha256 } = &draft.event else {
+    pub fn chunk<'s>(&self, subject: impl Into<Subject<'s>>) -> Result<Option<Chunk>, CounterError> {
+        let Subject { permit: _, session, event } = subject.into();
+        let Event::RecordingChunk { chunk, offset, length, sha256, .. } = event else {
             return Ok(None);
         };
-        let session = draft.session.ok_or(CounterError::NoSession)?;
+        let session = session.ok_or(CounterError::NoSession)?;
         let count = self.sessions.get(&session).copied().unwrap_or_default();
         if (*chunk, *offset) != (count.chunks, count.recorded_bytes) {
             let (next_chunk, end) = (count.chunks, count.recorded_bytes);
@@ -118,20 +156,21 @@ impl Counters {
         Ok(Some(Chunk { session, offset: *offset, length: *length, sha256 }))
     }
 
-    /// Counts a draft that becomes the log's next entry with the counters that [`Counters::next`] gave it.
+    /// Counts what becomes the log's next entry, of this time, with the counters that [`Counters::next`] gave it.
     ///
     /// # Errors
     /// It does not continue its session's recording; nothing is counted.
-    pub fn count(&mut self, draft: &Draft) -> Result<Option<Chunk>, CounterError> {
-        let chunk = self.chunk(draft)?;
-        if let Some(permit) = &draft.permit {
+    pub fn count<'s>(&mut self, subject: impl Into<Subject<'s>>, time: Timestamp) -> Result<Option<Chunk>, CounterError> {
+        let subject = subject.into();
+        let chunk = self.chunk(subject)?;
+        if let Some(permit) = subject.permit {
             match self.permits.get_mut(permit) {
-                Some(entries) => *entries += 1,
-                None => drop(self.permits.insert(permit.clone(), 1)),
+                Some(count) => (count.entries, count.last) = (count.entries + 1, time),
+                None => drop(self.permits.insert(permit.clone(), PermitCount { entries: 1, last: time })),
             }
         }
-        if let Some(session) = &draft.session {
-            let count = self.sessions.entry(*session).or_default();
+        if let Some(session) = subject.session {
+            let count = self.sessions.entry(session).or_default();
             count.entries += 1;
             if let Some(chunk) = &chunk {
                 count.chunks += 1;
@@ -146,13 +185,13 @@ impl Counters {
     /// # Errors
     /// It does not; nothing is counted.
     pub fn check(&mut self, entry: &Entry) -> Result<Option<Chunk>, CounterError> {
-        let (permit, session) = self.next(&entry.draft);
+        let (permit, session) = self.next(entry);
         let gap = |what, expected: Option<u64>, found: Option<u64>| match (expected, found) {
             (Some(expected), Some(found)) if expected != found => Err(CounterError::Gap { what, expected, found }),
             _ => Ok(()),
         };
         gap("permit_seq", permit, entry.stamp.permit_seq)?;
         gap("session_seq", session, entry.stamp.session_seq)?;
-        self.count(&entry.draft)
+        self.count(entry, entry.stamp.time)
     }
 }

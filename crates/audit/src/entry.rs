@@ -2,20 +2,26 @@
 //!
 //! ```text
 //! {"v":1,"t":"2026-11-23T08:00:00.000000Z","mono_ns":1,"boot":"…","by":"gateway","permit":"…","permit_seq":0,"session":"…",
-//!  "session_seq":0,"person":"…","code":"SLK2301I","event":"session.opened","data":{…},"salt":"…"}
+//!  "session_seq":0,"person":"<pseudonym>","code":"SLK2301I","event":"session.opened","data":{…},"sealed":"…","salt":"…"}
 //! ```
+//!
+//! The person is a pseudonym, and what is private in the event is in the box `sealed` ([`crate::personal`]).
 //!
 //! The bytes are hashed as they are: nothing is canonicalised, and nobody need encode an entry again to check it. Within `v` 1 only
 //! optional keys are added. The salt keeps a leaf hash, which proofs of neighbours show, from being guessed.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sulku_permit::{HolderId, PermitId, SessionId};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sulku_permit::{HolderId, PermitId, Pseudonym, SessionId};
 
 use crate::event::{Draft, Event, Writer};
+use crate::personal::{NONCE_BYTES, PersonalKey};
 
 /// The longest entry that the ledger takes. Half the hard limit, so that a record always fits when keys are added.
 pub const ENTRY_BYTES_MAX: usize = 32 * 1024;
@@ -42,13 +48,31 @@ pub struct Stamp {
     pub salt: [u8; 16],
 }
 
-/// An entry as read back.
+/// An entry as read back. What is private in it is sealed; [`Entry::open`] gives the draft back to who has the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What the writer asked to keep.
-    pub draft: Draft,
+    /// The permit it is about, if one.
+    pub permit: Option<PermitId>,
+    /// The session it is about, if one.
+    pub session: Option<SessionId>,
+    /// The person it is about, under the name that the permit's key gives her.
+    pub person: Option<Pseudonym>,
+    /// What happened, its private fields sealed.
+    pub event: Event,
+    /// The box with the private fields, if the event has any.
+    pub sealed: Option<Vec<u8>>,
     /// What the ledger added.
     pub stamp: Stamp,
+}
+
+/// A draft that is ready to become an entry: all of it but what the ledger stamps.
+#[derive(Debug, Clone)]
+pub struct Body {
+    by: Writer,
+    permit: Option<PermitId>,
+    session: Option<SessionId>,
+    /// The document from `person` to the box, as it will stand in the entry.
+    rest: Vec<u8>,
 }
 
 /// Bytes that are no entry.
@@ -87,35 +111,23 @@ pub enum EntryError {
     /// The time is not as entries write it.
     #[error("the time is not of the form 2026-11-23T08:00:00.000000Z")]
     Time,
+    /// A private field of a draft is missing.
+    #[error("{event} has no {field}; a draft tells all of its event")]
+    Unknown {
+        /// The event's name.
+        event: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+    /// What is private stands open, or a box is missing or too many.
+    #[error("what is private in {0} is not in its sealed box, or it has a box and nothing private")]
+    Unsealed(&'static str),
     /// The salt is not 16 bytes in base 64.
     #[error("the salt is not 16 bytes in base 64")]
     Salt,
     /// The boot id is not one.
     #[error("the boot id is not up to {BOOT_BYTES_MAX} of 0-9 a-z A-Z -")]
     Boot,
-}
-
-#[derive(Serialize)]
-struct Encoded<'a> {
-    v: u32,
-    t: String,
-    mono_ns: u64,
-    boot: &'a str,
-    by: Writer,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    permit: Option<&'a PermitId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    permit_seq: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a SessionId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_seq: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    person: Option<&'a HolderId>,
-    code: &'a str,
-    #[serde(flatten)]
-    event: &'a Event,
-    salt: String,
 }
 
 #[derive(Deserialize)]
@@ -135,37 +147,83 @@ struct Decoded {
     #[serde(default)]
     session_seq: Option<u64>,
     #[serde(default)]
-    person: Option<HolderId>,
+    person: Option<Pseudonym>,
     code: String,
     event: String,
     data: Value,
+    #[serde(default)]
+    sealed: Option<String>,
     salt: String,
 }
 
-/// An entry's bytes.
-///
-/// # Errors
-/// [`EntryError::TooLong`] beyond [`ENTRY_BYTES_MAX`]; [`EntryError::Counters`] when the stamp does not fit the draft.
-pub fn encode(draft: &Draft, stamp: &Stamp) -> Result<Vec<u8>, EntryError> {
-    if draft.permit.is_some() != stamp.permit_seq.is_some() || draft.session.is_some() != stamp.session_seq.is_some() {
-        return Err(EntryError::Counters);
+impl Body {
+    /// Names the person by her pseudonym and seals what is private. `nonce` is random, and used for nothing else.
+    ///
+    /// # Errors
+    /// [`EntryError::Unknown`]: a private field is missing. [`EntryError::Malformed`]: the event can't be written as JSON.
+    pub fn new(draft: &Draft, key: &PersonalKey, nonce: &[u8; NONCE_BYTES]) -> Result<Self, EntryError> {
+        let Draft { permit, session, person, event } = draft;
+        let mut rest = Vec::with_capacity(512);
+        if let Some(person) = person {
+            rest.extend_from_slice(format!("\"person\":\"{}\",", key.pseudonym(person)).as_bytes());
+        }
+        rest.extend_from_slice(format!("\"code\":\"{}\",", event.code()).as_bytes());
+        let private = event.private_fields();
+        let begin = rest.len();
+        if private.is_empty() {
+            serde_json::to_writer(&mut rest, event)?;
+        } else {
+            serde_json::to_writer(&mut rest, &event.without_private())?;
+        }
+        // The event is an object of its own, whose members become the entry's.
+        rest.remove(begin);
+        rest.pop();
+        if !private.is_empty() {
+            let unknown = |field| EntryError::Unknown { event: event.name(), field };
+            let fields: Result<BTreeMap<_, _>, EntryError> =
+                private.into_iter().map(|(field, value)| Ok((field, value.ok_or_else(|| unknown(field))?))).collect();
+            let sealed = key.seal(nonce, event.name(), &serde_json::to_vec(&fields?)?).ok_or(EntryError::Unsealed(event.name()))?;
+            rest.extend_from_slice(b",\"sealed\":\"");
+            rest.extend_from_slice(STANDARD.encode(sealed).as_bytes());
+            rest.push(b'"');
+        }
+        Ok(Self { by: event.writer(), permit: permit.clone(), session: *session, rest })
     }
-    let bytes = serde_json::to_vec(&Encoded {
-        v: VERSION,
-        t: time_text(stamp.time),
-        mono_ns: stamp.mono_ns,
-        boot: &stamp.boot,
-        by: draft.event.writer(),
-        permit: draft.permit.as_ref(),
-        permit_seq: stamp.permit_seq,
-        session: draft.session.as_ref(),
-        session_seq: stamp.session_seq,
-        person: draft.person.as_ref(),
-        code: draft.event.code(),
-        event: &draft.event,
-        salt: STANDARD.encode(stamp.salt),
-    })?;
-    if bytes.len() > ENTRY_BYTES_MAX { Err(EntryError::TooLong(bytes.len())) } else { Ok(bytes) }
+
+    /// The entry's bytes.
+    ///
+    /// # Errors
+    /// [`EntryError::TooLong`] beyond [`ENTRY_BYTES_MAX`]; [`EntryError::Counters`] when the stamp does not fit the draft;
+    /// [`EntryError::Boot`] when its boot id is none.
+    pub fn encode(&self, stamp: &Stamp) -> Result<Vec<u8>, EntryError> {
+        let Self { by, permit, session, rest } = self;
+        if !is_boot_id(&stamp.boot) {
+            return Err(EntryError::Boot);
+        }
+        let mut bytes = Vec::with_capacity(256 + rest.len());
+        // Nothing that is written here needs an escape: ids, a boot id and base 64 have no such characters.
+        let _never_fails = write!(
+            bytes,
+            "{{\"v\":{VERSION},\"t\":\"{}\",\"mono_ns\":{},\"boot\":\"{}\",\"by\":\"{}\",",
+            time_text(stamp.time),
+            stamp.mono_ns,
+            stamp.boot,
+            by.name()
+        );
+        match (permit, stamp.permit_seq) {
+            (Some(permit), Some(seq)) => drop(write!(bytes, "\"permit\":\"{permit}\",\"permit_seq\":{seq},")),
+            (None, None) => {}
+            _ => return Err(EntryError::Counters),
+        }
+        match (session, stamp.session_seq) {
+            (Some(session), Some(seq)) => drop(write!(bytes, "\"session\":\"{session}\",\"session_seq\":{seq},")),
+            (None, None) => {}
+            _ => return Err(EntryError::Counters),
+        }
+        bytes.extend_from_slice(rest);
+        let _never_fails = write!(bytes, ",\"salt\":\"{}\"}}", STANDARD.encode(stamp.salt));
+        if bytes.len() > ENTRY_BYTES_MAX { Err(EntryError::TooLong(bytes.len())) } else { Ok(bytes) }
+    }
 }
 
 /// A time as entries write it: RFC 3339 in UTC, always six digits after the point.
@@ -187,7 +245,7 @@ impl Entry {
             Ok(shape) => shape,
             Err(error) => return Err(newer_version(bytes).map_or(EntryError::Malformed(error), EntryError::Version)),
         };
-        let Decoded { v, t, mono_ns, boot, by, permit, permit_seq, session, session_seq, person, code, event, data, salt } = shape;
+        let Decoded { v, t, mono_ns, boot, by, permit, permit_seq, session, session_seq, person, code, event, data, sealed, salt } = shape;
         if v != VERSION {
             return Err(EntryError::Version(v));
         }
@@ -201,7 +259,12 @@ impl Entry {
         if permit.is_some() != permit_seq.is_some() || session.is_some() != session_seq.is_some() {
             return Err(EntryError::Counters);
         }
-        if boot.len() > BOOT_BYTES_MAX || !boot.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
+        let private = event.private_fields();
+        if private.iter().any(|(_, value)| value.is_some()) || private.is_empty() != sealed.is_none() {
+            return Err(EntryError::Unsealed(event.name()));
+        }
+        let sealed = sealed.map(|sealed| STANDARD.decode(sealed)).transpose().map_err(|_| EntryError::Unsealed(event.name()))?;
+        if !is_boot_id(&boot) {
             return Err(EntryError::Boot);
         }
         let time: Timestamp = t.parse().map_err(|_| EntryError::Time)?;
@@ -209,9 +272,26 @@ impl Entry {
             return Err(EntryError::Time);
         }
         let salt = STANDARD.decode(&salt).ok().and_then(|salt| salt.try_into().ok()).ok_or(EntryError::Salt)?;
-        let draft = Draft { permit, session, person, event };
-        Ok(Self { draft, stamp: Stamp { time, mono_ns, boot, permit_seq, session_seq, salt } })
+        Ok(Self { permit, session, person, event, sealed, stamp: Stamp { time, mono_ns, boot, permit_seq, session_seq, salt } })
     }
+
+    /// The draft that it was made of; `None` if the key is another, or `persons` does not have its pseudonym.
+    #[must_use]
+    pub fn open(&self, key: &PersonalKey, persons: &BTreeMap<Pseudonym, HolderId>) -> Option<Draft> {
+        let fields: Map<String, Value> = match &self.sealed {
+            Some(sealed) => serde_json::from_slice(&key.open(self.event.name(), sealed)?).ok()?,
+            None => Map::new(),
+        };
+        let person = match &self.person {
+            Some(pseudonym) => Some(persons.get(pseudonym)?.clone()),
+            None => None,
+        };
+        Some(Draft { permit: self.permit.clone(), session: self.session, person, event: self.event.with_private(fields)? })
+    }
+}
+
+fn is_boot_id(boot: &str) -> bool {
+    boot.len() <= BOOT_BYTES_MAX && boot.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
 }
 
 /// The version of a document that is well-formed but of a later version, which may have other keys.

@@ -1,13 +1,17 @@
 //! Everything that is worth an entry, as a closed set with stable names and codes.
 //!
 //! A [`Draft`] is what a process asks the ledger to keep; the ledger adds number, time, counters and salt and makes it an entry.
-//! A name or a field never changes its meaning; new ones are added.
+//! A name or a field never changes its meaning; new ones are added. What names or quotes a person is [`Private`]: a draft has it, a
+//! leaf has it only sealed ([`crate::personal`]).
 
 use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sulku_permit::{HolderId, PermitId, Protocol, RefusalCode, SessionId};
+
+use crate::personal::Private;
 
 /// What a process asks the ledger to keep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +50,18 @@ pub enum Writer {
     Warden,
 }
 
+impl Writer {
+    /// Its name, as entries write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Gateway => "gateway",
+            Self::Warden => "warden",
+        }
+    }
+}
+
 /// How a session came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -70,6 +86,8 @@ pub enum CloseReason {
     ProtocolError,
     /// The audit could not keep what had to be kept.
     AuditFailed,
+    /// The audit's disk is full: it keeps this, and nothing that is shown.
+    AuditFull,
     /// The cell could not be built, or broke.
     CellFailed,
     /// The gateway died; the warden closed what it left.
@@ -79,12 +97,18 @@ pub enum CloseReason {
 }
 
 macro_rules! events {
-    ($($(#[$doc:meta])* $name:ident $wire:literal $code:literal $writer:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* })*) => {
+    ($($(#[$doc:meta])* $name:ident $wire:literal $code:literal $writer:ident
+        { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* }
+        $(+ private { $($(#[$pdoc:meta])* $private:ident: $private_type:ty,)* })?
+    )*) => {
         /// Everything that is worth an entry.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "event", content = "data", deny_unknown_fields)]
         pub enum Event {
-            $($(#[$doc])* #[serde(rename = $wire)] $name { $($(#[$fdoc])* $field: $type,)* },)*
+            $($(#[$doc])* #[serde(rename = $wire)] $name {
+                $($(#[$fdoc])* $field: $type,)*
+                $($($(#[$pdoc])* #[serde(default, skip_serializing_if = "Private::is_sealed")] $private: Private<$private_type>,)*)?
+            },)*
         }
 
         impl Event {
@@ -108,6 +132,36 @@ macro_rules! events {
             pub const fn writer(&self) -> Writer {
                 match self { $(Self::$name { .. } => Writer::$writer,)* }
             }
+
+            /// Its private fields by their names, as JSON; `None` for those that are sealed.
+            pub(crate) fn private_fields(&self) -> Vec<(&'static str, Option<Value>)> {
+                match self {
+                    $(Self::$name { $($($private,)*)? .. } => {
+                        vec![$($((stringify!($private), $private.known().and_then(|value| serde_json::to_value(value).ok())),)*)?]
+                    })*
+                }
+            }
+
+            /// The event as a leaf has it.
+            pub(crate) fn without_private(&self) -> Self {
+                let mut event = self.clone();
+                match &mut event {
+                    $(Self::$name { $($($private,)*)? .. } => { $($(*$private = Private::sealed();)*)? })*
+                }
+                event
+            }
+
+            /// Puts the private fields back; `None` unless these are exactly they.
+            #[allow(unused_mut, unused_variables, reason = "an event without private fields takes none")]
+            pub(crate) fn with_private(&self, mut fields: Map<String, Value>) -> Option<Self> {
+                let mut event = self.clone();
+                match &mut event {
+                    $(Self::$name { $($($private,)*)? .. } => {
+                        $($(*$private = serde_json::from_value(fields.remove(stringify!($private))?).map(|value: $private_type| value.into()).ok()?;)*)?
+                    })*
+                }
+                fields.is_empty().then_some(event)
+            }
         }
     };
 }
@@ -127,12 +181,86 @@ events! {
         /// Why.
         reason: String,
     }
+    /// The disk is full: no session opens, open ones end, until there is room again.
+    LedgerFull "ledger.full" "SLK1003E" Ledger {
+        /// What could not be written.
+        what: String,
+        /// Bytes of the reserve that closing entries still find.
+        reserve_bytes: u64,
+    }
+    /// There is room on the disk again.
+    LedgerHasRoom "ledger.has-room" "SLK1004I" Ledger {
+        /// How long there was none, in milliseconds.
+        after_ms: u64,
+    }
+    /// The log is signed by another key from here on.
+    LedgerKeyRotated "ledger.key-rotated" "SLK1005I" Ledger {
+        /// The public keys that signed until now, as texts.
+        old: Vec<String>,
+        /// The public keys that sign from now on, as texts.
+        new: Vec<String>,
+        /// The signature of the old Ed25519 key over the new keys, in base 64.
+        signature: String,
+    }
+    /// No witness has cosigned for too long.
+    LedgerUnwitnessed "ledger.unwitnessed" "SLK1006W" Ledger {
+        /// Seconds since the last checkpoint with enough cosignatures.
+        age_s: u64,
+        /// What follows: `no-new-sessions` or `frozen`.
+        effect: String,
+    }
+    /// Enough witnesses cosign again.
+    LedgerWitnessed "ledger.witnessed" "SLK1007I" Ledger {
+        /// Entries that the cosigned checkpoint covers.
+        size: u64,
+    }
+    /// The wall clock went another way than the monotonic one.
+    LedgerClockJumped "ledger.clock-jumped" "SLK1008W" Ledger {
+        /// By how much, in milliseconds; negative when it went back.
+        by_ms: i64,
+    }
     /// An auditor or operator read entries or a recording. Written before the answer is given.
     AuditRead "audit.read" "SLK1101I" Ledger {
         /// The reader's user id on the ledger's host.
         uid: u32,
+    } + private {
         /// What was asked for, in words.
         what: String,
+    }
+    /// Somebody who may not read the log tried to.
+    AuditRefused "audit.refused" "SLK1102W" Ledger {
+        /// The reader's user id on the ledger's host.
+        uid: u32,
+        /// Why: `holder` or `not-an-auditor`.
+        reason: String,
+    } + private {
+        /// What was asked for, in words.
+        what: String,
+    }
+    /// The key that sealed what is private in entries about a permit, or of a year without one, is gone for good.
+    KeyDestroyed "key.destroyed" "SLK1201I" Ledger {
+        /// The key's id.
+        key: String,
+        /// What it sealed: a permit's id, or `year:` and a year.
+        scope: String,
+        /// On whose order: the user id on the ledger's host.
+        uid: u32,
+    }
+    /// A recording's key is gone for good, and the recording with it.
+    RecordingDeleted "recording.deleted" "SLK1202I" Ledger {
+        /// On whose order: the user id on the ledger's host.
+        uid: u32,
+        /// Chunks that it had.
+        chunks: u64,
+        /// Bytes that it had.
+        bytes: u64,
+    }
+    /// An operator took the route that stays open when the ledger can't keep sessions' records.
+    OperatorBrokeGlass "operator.broke-glass" "SLK1301W" Ledger {
+        /// The operator's user id on the ledger's host.
+        uid: u32,
+        /// Why, in the operator's words.
+        reason: String,
     }
 
     /// The gateway accepts connections.
@@ -159,11 +287,15 @@ events! {
         file: String,
         /// SHA-256 of the file, in hexadecimal.
         sha256: String,
+    } + private {
+        /// The holders that it lists.
+        holders: Vec<HolderId>,
     }
     /// A permit's file was refused.
     PermitRefused "permit.refused" "SLK2102E" Gateway {
         /// Its file.
         file: String,
+    } + private {
         /// The problems, each with line and column; at most the first ten.
         problems: Vec<String>,
     }
@@ -180,59 +312,60 @@ events! {
         code: RefusalCode,
         /// Why, in words.
         reason: String,
+        /// `tls` or `quic`.
+        transport: String,
+    } + private {
         /// The certificate's serial number in hexadecimal, if it could be read.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         serial: Option<String>,
         /// SHA-256 of the certificate in hexadecimal, if one came.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         certificate_sha256: Option<String>,
         /// Where the peer is.
         from: IpAddr,
-        /// `tls` or `quic`.
-        transport: String,
     }
     /// A peer broke the protocol, and its connection was closed.
     ProtocolViolated "protocol.violated" "SLK2202W" Gateway {
         /// What it did.
         reason: String,
-        /// Where it is.
-        from: IpAddr,
         /// `tls` or `quic`.
         transport: String,
+    } + private {
+        /// Where it is.
+        from: IpAddr,
     }
     /// A session was refused.
     SessionRefused "session.refused" "SLK2203W" Gateway {
         /// What the peer was told.
         code: RefusalCode,
-        /// Why, in words.
-        reason: String,
         /// The permit's line that decided, as `file:line`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<String>,
-        /// Where the peer is.
-        from: IpAddr,
         /// `tls` or `quic`.
         transport: String,
+    } + private {
+        /// Why, in words.
+        reason: String,
+        /// Where the peer is.
+        from: IpAddr,
     }
     /// A session is about to open. Nothing of it exists before this entry is durable.
     SessionOpened "session.opened" "SLK2301I" Gateway {
-        /// Where the holder is.
-        from: IpAddr,
         /// `tls` or `quic`.
         transport: String,
-        /// The identity that matched, as the permit writes it.
-        identity: String,
         /// The permit's line that admits her, as `file:line`.
         at: String,
-        /// The command, if she asked for one instead of a shell.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        command: Option<Vec<String>>,
         /// When the session ends at the latest.
         ends: Timestamp,
         /// SHA-256 of the plan that the cell must follow, in hexadecimal.
         plan: String,
         /// Isolation rung.
         rung: String,
+    } + private {
+        /// Where the holder is.
+        from: IpAddr,
+        /// The identity that matched, as the permit writes it.
+        identity: String,
+        /// The command, if she asked for one instead of a shell.
+        command: Option<Vec<String>>,
         /// The client's version, as it says.
         client: String,
     }
@@ -251,6 +384,8 @@ events! {
         exit_status: Option<i32>,
         /// Recording chunks kept.
         chunks: u64,
+        /// Bytes of its recording.
+        recorded_bytes: u64,
     }
     /// Bytes that would write the holder's clipboard or move files were taken out of the terminal's output.
     SequenceRemoved "terminal.sequence-removed" "SLK2401W" Gateway {
@@ -260,6 +395,21 @@ events! {
         count: u64,
         /// How many bytes.
         bytes: u64,
+    }
+    /// A session is recorded from here on; the recording's key comes with the entry, wrapped for the auditors.
+    RecordingBegun "recording.begun" "SLK2403I" Gateway {
+        /// SHA-256 of the wrapped key's file, in hexadecimal.
+        key_sha256: String,
+        /// Its length in bytes.
+        key_length: u64,
+        /// The public keys that can open it.
+        recipients: Vec<String>,
+        /// `strict` or `windowed`.
+        durability: String,
+        /// What is kept of the input: `timing` or `content`.
+        input: String,
+        /// The recording is kept at least until then.
+        keep_until: Timestamp,
     }
     /// A piece of a session's recording, durable before it is shown.
     RecordingChunk "recording.chunk" "SLK2402I" Gateway {
@@ -271,11 +421,18 @@ events! {
         length: u64,
         /// SHA-256 of the chunk, in hexadecimal.
         sha256: String,
+        /// When its first line was written, in milliseconds since the recording began.
+        began_ms: u64,
+        /// When its last line was written, likewise.
+        ended_ms: u64,
+        /// Lines in it.
+        lines: u64,
     }
     /// An operator did something.
     OperatorActed "operator.acted" "SLK2501I" Gateway {
         /// What: `sessions-listed` or `session-ended`.
         action: String,
+    } + private {
         /// Where the operator is.
         from: IpAddr,
     }

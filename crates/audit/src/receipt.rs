@@ -1,7 +1,8 @@
 //! Receipts: the ledger's word that an entry is durable, and what a signed one lets its bearer do.
 //!
-//! The signature is Ed25519 over `sulku-receipt/1\n<origin>\n<index>\n<leaf hash in hexadecimal>\n`, so that the warden need not
-//! trust the gateway that hands it on. It does not show that a checkpoint covers the entry, and it does not expire: who acts on an
+//! The receipt of `session.opened` carries the draft, since what is private is sealed in the entry, and a signature, Ed25519 over
+//! `sulku-receipt/2\n<origin>\n<index>\n<leaf hash>\n<time>\n<SHA-256 of the draft's text>\n`, hashes in hexadecimal: the ledger's word
+//! that the entry of this number is that draft. So the warden need not trust the gateway that hands it on. It does not show that a checkpoint covers the entry, and it does not expire: who acts on an
 //! [`Opening`] checks its end, and that the same session was not opened before.
 
 use std::net::IpAddr;
@@ -13,14 +14,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sulku_permit::{HolderId, PermitId, SessionId};
 
-use crate::entry::{Entry, EntryError};
+use crate::entry::time_text;
 use crate::event::{Draft, Event};
-use crate::merkle::{Hash, leaf_hash};
+use crate::merkle::{Hash, sha256};
 use crate::note::Signer;
 
 /// The ledger's word that an entry is durable. Comes from the ledger alone; nothing else makes one.
 ///
-/// Only a receipt for `session.opened` carries the entry and the signature.
+/// Only a receipt for `session.opened` carries the draft and the signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[must_use]
@@ -29,29 +30,35 @@ pub struct Receipt {
     index: u64,
     /// RFC 6962 leaf hash of the entry's bytes, in hexadecimal.
     leaf_hash: String,
-    /// The entry's exact bytes, which are JSON text.
+    /// What a receipt that opens a session has besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    entry: Option<String>,
+    opening: Option<Signed>,
+}
+
+/// The ledger's signed word on an opening.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signed {
+    /// The draft, as JSON text.
+    draft: String,
+    /// The entry's time.
+    time: Timestamp,
     /// The signature, in base 64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    signature: Option<String>,
+    signature: String,
 }
 
 /// A receipt that opens no session.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
-    /// It carries no entry or no signature.
-    #[error("the receipt carries no signed entry")]
+    /// It carries no signed draft.
+    #[error("the receipt carries no signed draft")]
     Unsigned,
-    /// The entry's bytes do not have the leaf hash.
-    #[error("the receipt's entry does not have the receipt's hash")]
-    Hash,
-    /// The signature is not the ledger's over this entry, number and origin.
+    /// The signature is not the ledger's over this draft, entry, number and origin.
     #[error("the receipt's signature is not the ledger's")]
     Signature,
-    /// The bytes are no entry.
-    #[error("the receipt's entry can't be read")]
-    Entry(#[from] EntryError),
+    /// The text is no draft.
+    #[error("the receipt's draft can't be read")]
+    Draft(#[from] serde_json::Error),
     /// The entry is another event, or names no session, permit or person.
     #[error("the receipt is for {0}, which opens no session")]
     NotAnOpening(&'static str),
@@ -59,14 +66,14 @@ pub enum ReceiptError {
 
 impl Receipt {
     /// The receipt for an entry that is durable. For the ledger alone: it must not be made before the entry is synced.
-    pub fn issue(signer: &Signer, index: u64, hash: &Hash, draft: &Draft, entry: &[u8]) -> Self {
+    pub fn issue(signer: &Signer, index: u64, hash: &Hash, draft: &Draft, time: Timestamp) -> Self {
         let leaf_hash = hash.to_string();
-        let signed = matches!(draft.event, Event::SessionOpened { .. }).then(|| {
-            let signature = signer.sign(message(signer.name(), index, &leaf_hash).as_bytes());
-            (String::from_utf8_lossy(entry).into_owned(), STANDARD.encode(signature.to_bytes()))
+        let opens = matches!(draft.event, Event::SessionOpened { .. });
+        let opening = opens.then(|| serde_json::to_string(draft).ok()).flatten().map(|draft| {
+            let message = message(signer.name(), index, &leaf_hash, time, &draft);
+            Signed { signature: STANDARD.encode(signer.sign(message.as_bytes()).to_bytes()), draft, time }
         });
-        let (entry, signature) = signed.unzip();
-        Self { index, leaf_hash, entry, signature }
+        Self { index, leaf_hash, opening }
     }
 
     /// The entry's number in the log, from 0.
@@ -86,28 +93,26 @@ impl Receipt {
     /// # Errors
     /// The receipt shows no such thing.
     pub fn verify_opening(&self, origin: &str, key: &VerifyingKey) -> Result<Opening, ReceiptError> {
-        let (Some(text), Some(signature)) = (&self.entry, &self.signature) else {
-            return Err(ReceiptError::Unsigned);
-        };
-        if leaf_hash(text.as_bytes()).to_string() != self.leaf_hash {
-            return Err(ReceiptError::Hash);
-        }
+        let Signed { draft, time, signature } = self.opening.as_ref().ok_or(ReceiptError::Unsigned)?;
         let signature = STANDARD.decode(signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok()).ok_or(ReceiptError::Signature)?;
-        key.verify_strict(message(origin, self.index, &self.leaf_hash).as_bytes(), &signature).map_err(|_| ReceiptError::Signature)?;
-        let entry = Entry::parse(text.as_bytes())?;
-        let Draft { permit, session, person, event } = entry.draft;
+        let message = message(origin, self.index, &self.leaf_hash, *time, draft);
+        key.verify_strict(message.as_bytes(), &signature).map_err(|_| ReceiptError::Signature)?;
+        let Draft { permit, session, person, event } = serde_json::from_str(draft)?;
         let name = event.name();
         let (Event::SessionOpened { from, command, ends, plan, rung, .. }, Some(permit), Some(session), Some(person)) =
             (event, permit, session, person)
         else {
             return Err(ReceiptError::NotAnOpening(name));
         };
-        Ok(Opening { index: self.index, time: entry.stamp.time, session, permit, person, from, command, ends, plan, rung })
+        let (Some(from), Some(command)) = (from.known().copied(), command.known().cloned()) else {
+            return Err(ReceiptError::NotAnOpening(name));
+        };
+        Ok(Opening { index: self.index, time: *time, session, permit, person, from, command, ends, plan, rung })
     }
 }
 
-fn message(origin: &str, index: u64, leaf_hash: &str) -> String {
-    format!("sulku-receipt/1\n{origin}\n{index}\n{leaf_hash}\n")
+fn message(origin: &str, index: u64, leaf_hash: &str, time: Timestamp, draft: &str) -> String {
+    format!("sulku-receipt/2\n{origin}\n{index}\n{leaf_hash}\n{}\n{}\n", time_text(time), sha256(&[draft.as_bytes()]))
 }
 
 /// A session whose opening is durable in the ledger. Nothing but a signed receipt makes one.

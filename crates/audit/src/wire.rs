@@ -9,6 +9,8 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use sulku_permit::SessionId;
+
 use crate::event::Draft;
 pub use crate::receipt::Receipt;
 
@@ -32,7 +34,8 @@ pub struct Request {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(clippy::large_enum_variant, reason = "nearly every request is an append, and none is kept for long")]
 pub enum RequestBody {
-    /// Keep this. The answer comes when it is durable. With `recording.chunk`, the blob is the chunk, kept first.
+    /// Keep this. The answer comes when it is durable. With `recording.begun` and `recording.chunk`, the blob is the wrapped key or the
+    /// chunk, durable with the entry.
     Append(Draft),
     /// An auditor or operator is about to read; the entry is durable before the answer.
     Announce {
@@ -48,6 +51,28 @@ pub enum RequestBody {
     },
     /// Publish a checkpoint over everything appended so far, now.
     Publish,
+    /// A checkpoint that witnesses cosigned; from the courier.
+    Cosign {
+        /// The checkpoint with the cosignatures, as a signed note.
+        note: String,
+    },
+    /// An operator takes the route that stays open when sessions' records can't be kept; the entry is durable before the answer.
+    BreakGlass {
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Destroy the key that seals what is private in entries about a permit, or of a year without one.
+    DestroyKey {
+        /// The permit's id, or `year:` and a year.
+        scope: String,
+    },
+    /// Destroy a recording's key, and the recording with it.
+    DeleteRecording {
+        /// Whose recording.
+        session: SessionId,
+    },
+    /// The ledger's figures, as the blob, in Prometheus' text format.
+    Metrics,
 }
 
 /// The ledger's answer.
@@ -78,11 +103,33 @@ pub enum ResponseBody {
         /// Entries that it covers.
         size: u64,
     },
-    /// The request is not allowed or not understood; nothing was kept.
+    /// A cosigned checkpoint was accepted.
+    Cosigned,
+    /// The figures are the blob.
+    Figures,
+    /// Nothing was kept.
     Refused {
-        /// Why.
+        /// What the sender can go by.
+        cause: Cause,
+        /// Why, in words.
         reason: String,
     },
+}
+
+/// Why the ledger refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The sender may not ask this, or not now.
+    NotAllowed,
+    /// The request is not what it should be.
+    Malformed,
+    /// The disk is full: what opens or shows something is not kept, what closes is.
+    Full,
+    /// No witness has cosigned for too long: nothing opens.
+    Unwitnessed,
+    /// The ledger can't keep anything any more.
+    Broken,
 }
 
 /// A frame that can't be one.

@@ -34,7 +34,8 @@ fn main() -> Result<(), Failure> {
         run_as: None,
         gateway_uid: rustix::process::getuid().as_raw(),
         warden_uid: rustix::process::getuid().as_raw(),
-        auditor_uids: [].into(),
+        auditors: [].into(),
+        courier_uid: None,
     };
     let socket = settings.socket.clone();
     let ledger = Ledger::start(settings, key::generate("measure.example")?)?;
@@ -70,9 +71,17 @@ fn append_for(length: Duration, socket: &Path, appenders: u8, chunks: bool) -> R
         for number in ready.drain(..).filter(|_| begun.elapsed() < length) {
             let (chunk, at) = &mut sent[usize::from(number)];
             let event = if chunks {
-                Event::RecordingChunk { chunk: *chunk, offset: *chunk * 4096, length: 4096, sha256: sha256.clone() }
+                Event::RecordingChunk {
+                    chunk: *chunk,
+                    offset: *chunk * 4096,
+                    length: 4096,
+                    sha256: sha256.clone(),
+                    began_ms: 0,
+                    ended_ms: 0,
+                    lines: 1,
+                }
             } else {
-                Event::OperatorActed { action: "sessions-listed".to_owned(), from: [192, 0, 2, 9].into() }
+                Event::OperatorActed { action: "sessions-listed".to_owned(), from: std::net::IpAddr::from([192, 0, 2, 9]).into() }
             };
             let session = Some(SessionId::from_random([number; 10]));
             let draft = Draft { permit: Some("THL/1/2026".parse()?), session, person: Some("maija.meikalainen".parse()?), event };

@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use sulku_audit::wire::{self, Request, RequestBody, Response, ResponseBody, WireError};
+use sulku_audit::wire::{self, Cause, Request, RequestBody, Response, ResponseBody, WireError};
 use sulku_audit::{Draft, Receipt, Source, SourceError};
 
 const READ_BYTES: usize = 256 << 10;
@@ -25,8 +25,13 @@ pub enum ClientError {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The ledger refused.
-    #[error("the ledger refused: {0}")]
-    Refused(String),
+    #[error("the ledger refused: {reason}")]
+    Refused {
+        /// What the sender can go by.
+        cause: Cause,
+        /// Why, in words.
+        reason: String,
+    },
     /// The ledger answered something else.
     #[error("the ledger gave an answer to another question")]
     Confused,
@@ -72,6 +77,29 @@ impl Client {
         }
     }
 
+    /// Has an operator's way in kept, and waits until it is.
+    ///
+    /// # Errors
+    /// This user may not, or it was not kept.
+    pub fn break_glass(&mut self, reason: &str) -> Result<Receipt, ClientError> {
+        self.kept(RequestBody::BreakGlass { reason: reason.to_owned() })
+    }
+
+    /// Has a key destroyed, and waits until it is gone.
+    ///
+    /// # Errors
+    /// This user may not, it is too early, or there is no such key.
+    pub fn destroy_key(&mut self, scope: &str) -> Result<Receipt, ClientError> {
+        self.kept(RequestBody::DestroyKey { scope: scope.to_owned() })
+    }
+
+    fn kept(&mut self, body: RequestBody) -> Result<Receipt, ClientError> {
+        match self.call(body, &[])? {
+            (ResponseBody::Kept(receipt), _) => Ok(receipt),
+            _ => Err(ClientError::Confused),
+        }
+    }
+
     /// Announces reading: the entry that says so is durable and published when this returns, and the log can be read.
     ///
     /// # Errors
@@ -105,7 +133,7 @@ impl Client {
                 self.buffer.drain(..length);
                 return match response.body {
                     // A connection that is refused as a whole hears it without having asked.
-                    ResponseBody::Refused { reason } if response.id == id || response.id == 0 => Err(ClientError::Refused(reason)),
+                    ResponseBody::Refused { cause, reason } if response.id == id || response.id == 0 => Err(ClientError::Refused { cause, reason }),
                     body if response.id == id => Ok((body, blob)),
                     _ => Err(ClientError::Confused),
                 };

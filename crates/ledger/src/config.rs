@@ -2,11 +2,12 @@
 //!
 //! Reads no file: the text is an argument. Knows no user names, only numeric ids, which is what the kernel says of a peer.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sulku_permit::HolderId;
 use toml::Spanned;
 
 /// Where the ledger keeps its log, whom it listens to, and whom it runs as.
@@ -26,8 +27,10 @@ pub struct Settings {
     pub gateway_uid: u32,
     /// The user id that writes as the warden.
     pub warden_uid: u32,
-    /// The user ids that may read; root may in any case, since it could anyway and then leaves its entry.
-    pub auditor_uids: BTreeSet<u32>,
+    /// Who may read, and which person each is; root may in any case, since it could anyway and then leaves its entry.
+    pub auditors: BTreeMap<u32, HolderId>,
+    /// The user id that carries the log out to witnesses, mirrors and sinks.
+    pub courier_uid: Option<u32>,
 }
 
 /// A user and a group, by number.
@@ -67,7 +70,16 @@ struct Document {
     gateway_uid: Spanned<u32>,
     warden_uid: u32,
     #[serde(default)]
-    auditor_uids: Vec<u32>,
+    courier_uid: Option<u32>,
+    #[serde(default)]
+    auditor: Vec<AuditorTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditorTable {
+    uid: Spanned<u32>,
+    person: Spanned<String>,
 }
 
 /// Reads the configuration's text.
@@ -85,7 +97,7 @@ pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
         let what = found.message().lines().next().unwrap_or("not TOML").to_owned();
         error(found.span(), what, "config/ledger.toml shows every key")
     })?;
-    let Document { origin, directory, socket, signing_key, run_as, gateway_uid, warden_uid, auditor_uids } = document;
+    let Document { origin, directory, socket, signing_key, run_as, gateway_uid, warden_uid, courier_uid, auditor } = document;
     for path in [&directory, &socket, &signing_key] {
         if !path.as_ref().is_absolute() {
             let what = format!("{} is not an absolute path", path.as_ref().display());
@@ -101,9 +113,18 @@ pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
         if uid == 0 {
             return Err(error(Some(run_as.span()), "the ledger can't run as root".to_owned(), "give it a user of its own"));
         }
-        if [*gateway_uid.as_ref(), warden_uid].contains(&uid) {
+        if [Some(*gateway_uid.as_ref()), Some(warden_uid), courier_uid].contains(&Some(uid)) {
             let what = format!("user {uid} would both keep the log and write to it");
-            return Err(error(Some(run_as.span()), what, "give the ledger a user that is neither the gateway's nor the warden's"));
+            return Err(error(Some(run_as.span()), what, "give the ledger a user that is neither the gateway's, the warden's nor the courier's"));
+        }
+    }
+    let mut auditors = BTreeMap::new();
+    for AuditorTable { uid, person } in auditor {
+        let name: HolderId = person.as_ref().parse().map_err(|help: sulku_permit::IdError| {
+            error(Some(person.span()), help.to_string(), "write the auditor as permits would name the person, so that a holder is refused")
+        })?;
+        if auditors.insert(*uid.as_ref(), name).is_some() {
+            return Err(error(Some(uid.span()), format!("user {} is listed twice", uid.as_ref()), "one user id is one person's"));
         }
     }
     Ok(Settings {
@@ -114,7 +135,8 @@ pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
         run_as: run_as.map(Spanned::into_inner),
         gateway_uid: gateway_uid.into_inner(),
         warden_uid,
-        auditor_uids: auditor_uids.into_iter().collect(),
+        auditors,
+        courier_uid,
     })
 }
 

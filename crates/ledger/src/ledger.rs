@@ -17,10 +17,10 @@ use sulku_audit::{Event, Signer};
 
 use crate::config::Settings;
 use crate::flight::Flight;
-use crate::frame::Contents;
 pub use crate::recover::RecoverError;
 use crate::recover::{Recovered, recover};
 use crate::server::Server;
+use crate::stage::Stage;
 use crate::writer::{BACKLOG_BYTES_MAX, BACKLOG_FRAMES_MAX, Command, QUEUE_REQUESTS_MAX, Writer, publish_until_done};
 
 /// How long peers have to take the last answers.
@@ -126,7 +126,7 @@ impl Ledger {
         let boot_path = PathBuf::from("/proc/sys/kernel/random/boot_id");
         let boot = fs::read_to_string(&boot_path).map_err(host(&boot_path))?.trim().to_owned();
         let signer = Arc::new(signer);
-        let Recovered { lock, wal, counters, publisher, dropped_bytes } = recover(&settings.directory, Arc::clone(&signer))?;
+        let Recovered { lock, wal, counters, publisher, keys, dropped_bytes } = recover(&settings.directory, Arc::clone(&signer))?;
         let entries = wal.next();
         tracing::info!(entries, dropped_bytes, origin = settings.origin, "the log was recovered");
 
@@ -137,14 +137,12 @@ impl Ledger {
         let backlog = Arc::new(Flight::new(BACKLOG_FRAMES_MAX, BACKLOG_BYTES_MAX));
         let mut writer = Writer {
             wal,
-            counters,
+            stage: Stage::new(counters, boot),
+            keys: Arc::clone(&keys),
             signer,
-            boot,
             publishing: publishing_in,
             backlog: Arc::clone(&backlog),
             alarm: alarm.clone(),
-            frame: Contents::default(),
-            waiting: Vec::new(),
             publish_next: Vec::new(),
             stopped: false,
         };
@@ -158,7 +156,7 @@ impl Ledger {
         }
         let listener = UnixListener::bind(&settings.socket).map_err(host(&settings.socket))?;
         fs::set_permissions(&settings.socket, fs::Permissions::from_mode(SOCKET_MODE)).map_err(host(&settings.socket))?;
-        let server = Server::new(settings.clone(), commands.clone());
+        let server = Server::new(settings.clone(), keys, commands.clone());
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(body);
         let publish = move || publish_until_done(publisher, &publishing_out, &backlog, &alarm);
         let publishing = spawn("publisher", Box::new(publish)).map_err(host(&settings.directory))?;

@@ -14,12 +14,14 @@ mod flight;
 pub mod folder;
 mod frame;
 pub mod key;
+mod keys;
 mod ledger;
 pub mod privilege;
 mod publisher;
 mod recordings;
 mod recover;
 mod server;
+mod stage;
 mod wal;
 mod writer;
 

@@ -14,10 +14,12 @@ use sulku_audit::checkpoint::CheckpointError;
 use sulku_audit::counters::{Chunk, CounterError};
 use sulku_audit::entry::EntryError;
 use sulku_audit::merkle::leaf_hash;
+use sulku_audit::personal::KeyId;
 use sulku_audit::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
-use sulku_audit::{Checkpoint, Counters, Entry, Hash, Signer};
+use sulku_audit::{Checkpoint, Counters, Entry, Event, Hash, Signer};
 
 use crate::files::{FILE_MODE, FileError, at, create_folder, replace};
+use crate::keys::Keys;
 use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
 use crate::wal::{self, Segments, Wal, WalError};
 
@@ -88,6 +90,7 @@ pub(crate) struct Recovered {
     pub(crate) wal: Wal,
     pub(crate) counters: Counters,
     pub(crate) publisher: Publisher,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) dropped_bytes: u64,
 }
 
@@ -119,6 +122,7 @@ pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered
         counters: Counters::default(),
         publisher: Publisher::new(directory.to_owned(), Arc::clone(&signer), Arc::clone(&segments), signed)?,
         chunks: Vec::new(),
+        destroyed: Vec::new(),
         head: head.as_ref().map(|(_, head)| head.clone()),
     };
     let in_bundles = match segments.list()?.first() {
@@ -148,13 +152,17 @@ pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered
             error => RecoverError::Damaged(error.to_string()),
         })?;
     }
+    let keys = Arc::new(Keys::open(directory.join("keys"))?);
+    for key in &log.destroyed {
+        keys.destroy(key)?;
+    }
     // A crash between signing and publishing: the signed head is the truth, and is published now.
     if let Some((note, head)) = head
         && published.is_none_or(|(_, published)| published.size < head.size)
     {
         replace(&checkpoint_path, &note)?;
     }
-    Ok(Recovered { lock, wal: found.wal, counters: log.counters, publisher: log.publisher, dropped_bytes: found.dropped_bytes })
+    Ok(Recovered { lock, wal: found.wal, counters: log.counters, publisher: log.publisher, keys, dropped_bytes: found.dropped_bytes })
 }
 
 fn read_head(path: &Path, signer: &Signer) -> Result<Option<(Vec<u8>, Checkpoint)>, RecoverError> {
@@ -176,6 +184,8 @@ struct Replay {
     head: Option<Checkpoint>,
     /// The chunks that the write-ahead log holds. Their recordings may not have got them before a crash.
     chunks: Vec<(Chunk, Vec<u8>)>,
+    /// Keys that entries say are destroyed; a crash may have come between.
+    destroyed: Vec<KeyId>,
 }
 
 impl Replay {
@@ -208,6 +218,9 @@ impl Replay {
     fn entry(&mut self, index: u64, bytes: &[u8], hash: Hash) -> Result<Option<Chunk>, RecoverError> {
         let damaged = |cause: String| RecoverError::Damaged(format!("entry {index}: {cause}"));
         let entry = Entry::parse(bytes).map_err(|error: EntryError| damaged(error.to_string()))?;
+        if let Event::KeyDestroyed { key, .. } = &entry.event {
+            self.destroyed.extend(KeyId::parse(key));
+        }
         let chunk = self.counters.check(&entry).map_err(|error: CounterError| damaged(error.to_string()))?;
         self.publisher.push(bytes, hash).map_err(|error| match error {
             PublishError::File(error) => error.into(),

@@ -15,17 +15,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::net::sockopt::socket_peercred;
+use sulku_audit::personal::{KeyId, Scope};
 use sulku_audit::source::CHECKPOINT;
 use sulku_audit::tile::Tile;
 use sulku_audit::verify::recording_path;
-use sulku_audit::wire::{self, BLOB_BYTES_MAX, Request, RequestBody, Response, ResponseBody};
+use sulku_audit::wire::{self, BLOB_BYTES_MAX, Cause, Request, RequestBody, Response, ResponseBody};
 use sulku_audit::{Draft, Event, Writer};
-use sulku_permit::SessionId;
+use sulku_permit::{PermitId, SessionId};
 
 use crate::config::Settings;
 use crate::files::NO_LINK;
 use crate::flight::Flight;
-use crate::writer::{Blob, Command};
+use crate::keys::{KeyError, Keys};
+use crate::stage::{Blob, Prepared};
+use crate::writer::Command;
 
 /// Connections that one user id may have. The gateway and the warden need one each.
 const CONNECTIONS_PER_UID_MAX: usize = 16;
@@ -33,6 +36,8 @@ const CONNECTIONS_PER_UID_MAX: usize = 16;
 const IN_FLIGHT_REQUESTS_MAX: usize = 4096;
 /// Bytes that the requests and answers in flight of one connection may hold in memory.
 const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
+/// May read, break the glass and order destruction, since it could do worse unseen.
+const ROOT: u32 = 0;
 /// How much is read from a socket at once.
 const READ_BYTES: usize = 256 << 10;
 
@@ -43,12 +48,14 @@ struct Peer {
     gateway: bool,
     warden: bool,
     auditor: bool,
+    courier: bool,
 }
 
 impl Peer {
     fn new(uid: u32, settings: &Settings) -> Self {
-        let auditor = uid == 0 || settings.auditor_uids.contains(&uid);
-        Self { uid, gateway: uid == settings.gateway_uid, warden: uid == settings.warden_uid, auditor }
+        let auditor = uid == ROOT || settings.auditors.contains_key(&uid);
+        let courier = settings.courier_uid == Some(uid);
+        Self { uid, gateway: uid == settings.gateway_uid, warden: uid == settings.warden_uid, auditor, courier }
     }
 
     const fn may_write(self, writer: Writer) -> bool {
@@ -60,13 +67,14 @@ impl Peer {
     }
 
     const fn is_known(self) -> bool {
-        self.gateway || self.warden || self.auditor
+        self.gateway || self.warden || self.auditor || self.courier
     }
 }
 
 /// Takes connections until the listener is shut down.
 pub(crate) struct Server {
     settings: Settings,
+    keys: Arc<Keys>,
     commands: SyncSender<Command>,
     connections: Mutex<Connections>,
 }
@@ -80,8 +88,8 @@ struct Connections {
 }
 
 impl Server {
-    pub(crate) fn new(settings: Settings, commands: SyncSender<Command>) -> Arc<Self> {
-        Arc::new(Self { settings, commands, connections: Mutex::default() })
+    pub(crate) fn new(settings: Settings, keys: Arc<Keys>, commands: SyncSender<Command>) -> Arc<Self> {
+        Arc::new(Self { settings, keys, commands, connections: Mutex::default() })
     }
 
     fn connections(&self) -> MutexGuard<'_, Connections> {
@@ -128,6 +136,11 @@ impl Server {
         self.connections().open.len()
     }
 
+    /// A permit that names the reader: whoever holds one does not audit.
+    fn conflict_of(&self, peer: Peer) -> Result<Option<PermitId>, KeyError> {
+        self.settings.auditors.get(&peer.uid).map_or(Ok(None), |person| self.keys.permit_of(person))
+    }
+
     fn serve(self: &Arc<Self>, mut stream: UnixStream) -> io::Result<()> {
         let uid = socket_peercred(&stream)?.uid.as_raw();
         let peer = Peer::new(uid, &self.settings);
@@ -135,13 +148,13 @@ impl Server {
         let of_this_uid = connections.open.values().filter(|(other, _)| *other == uid).count();
         let refusal = match (peer.is_known(), of_this_uid < CONNECTIONS_PER_UID_MAX) {
             (true, true) => None,
-            (false, _) => Some(format!("user {uid} has no part in this ledger; auditors are named in auditor_uids of its configuration")),
+            (false, _) => Some(format!("user {uid} has no part in this ledger; auditors are named in [[auditor]] of its configuration")),
             (true, false) => Some(format!("user {uid} has {CONNECTIONS_PER_UID_MAX} connections already")),
         };
         if let Some(reason) = refusal {
             tracing::warn!(uid, reason, "a connection was refused");
             stream.set_nonblocking(true)?;
-            let response = Response { id: 0, body: ResponseBody::Refused { reason } };
+            let response = Response { id: 0, body: ResponseBody::Refused { cause: Cause::NotAllowed, reason } };
             // A fresh socket's buffer holds this; a peer that is gone need not hear it.
             let _gone = wire::encode(&response, &[]).map(|frame| stream.write_all(&frame));
             return Ok(());
@@ -193,12 +206,16 @@ struct Addressee {
     purpose: Purpose,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 enum Purpose {
     /// The answer changes nothing.
     Plain,
     /// When kept, the connection may read.
     Announcement,
+    /// When kept, the peer hears this refusal.
+    Refusal(String),
+    /// When kept, the key is destroyed.
+    Destruction(Arc<Keys>, KeyId),
 }
 
 impl Reply {
@@ -207,22 +224,32 @@ impl Reply {
         Self(None)
     }
 
-    /// The same addressee, for whoever finds out first what the answer is.
-    pub(crate) fn handle(&self) -> Self {
-        Self(self.0.clone())
-    }
-
     /// Answers. To a peer that is gone there is nothing to say.
     pub(crate) fn send(self, body: ResponseBody) {
         self.send_with(body, &[]);
     }
 
-    fn send_with(self, body: ResponseBody, blob: &[u8]) {
+    /// Refuses.
+    pub(crate) fn refuse(self, cause: Cause, reason: String) {
+        self.send(ResponseBody::Refused { cause, reason });
+    }
+
+    fn send_with(self, mut body: ResponseBody, blob: &[u8]) {
         let Some(Addressee { outbox, id, weight, purpose }) = self.0 else { return };
-        if purpose == Purpose::Announcement && matches!(body, ResponseBody::Kept(_)) {
-            outbox.announced.store(true, Ordering::Release);
+        if matches!(body, ResponseBody::Kept(_)) {
+            match purpose {
+                Purpose::Plain => {}
+                Purpose::Refusal(reason) => body = ResponseBody::Refused { cause: Cause::NotAllowed, reason },
+                Purpose::Announcement => outbox.announced.store(true, Ordering::Release),
+                Purpose::Destruction(keys, id) => {
+                    if let Err(error) = keys.destroy(&id) {
+                        tracing::error!(%error, key = %id, "a key that was ordered to be destroyed is still there; the next start tries again");
+                        body = ResponseBody::Refused { cause: Cause::Broken, reason: format!("the key is still there: {error}; restart the ledger") };
+                    }
+                }
+            }
         }
-        let refusal = |reason: String| wire::encode(&Response { id, body: ResponseBody::Refused { reason } }, &[]);
+        let refusal = |reason: String| wire::encode(&Response { id, body: ResponseBody::Refused { cause: Cause::Malformed, reason } }, &[]);
         let frame = wire::encode(&Response { id, body }, blob).or_else(|error| refusal(error.to_string()));
         match frame {
             Ok(frame) => drop(outbox.answers.send(Answer { frame, weight })),
@@ -286,60 +313,87 @@ fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &S
     let weight = if matches!(body, RequestBody::Fetch { .. }) { BLOB_BYTES_MAX } else { length };
     outbox.flight.board(weight).map_err(|_| ConnectionError::Gone)?;
     let reply = |purpose| Reply(Some(Addressee { outbox: outbox.clone(), id, weight, purpose }));
-    let refuse = |reason: String| {
+    let refuse = |cause, reason: String| {
         tracing::warn!(uid = peer.uid, reason, "a request was refused");
-        reply(Purpose::Plain).send(ResponseBody::Refused { reason });
+        reply(Purpose::Plain).refuse(cause, reason);
+        Ok(())
     };
     if !blob.is_empty() && !matches!(body, RequestBody::Append(_)) {
-        refuse("only a recording's chunk comes with bytes".to_owned());
-        return Ok(());
+        return refuse(Cause::Malformed, "only an entry about a recording comes with bytes".to_owned());
     }
-    let command = match body {
-        RequestBody::Append(draft) if peer.may_write(draft.event.writer()) => {
-            Command::Append { draft, blob: Blob::new(blob), reply: reply(Purpose::Plain) }
-        }
+    let not_root = || refuse(Cause::NotAllowed, format!("user {} may not ask this; root may", peer.uid));
+    let (draft, blob, purpose) = match body {
+        RequestBody::Append(draft) if peer.may_write(draft.event.writer()) => (draft, Blob::new(blob), Purpose::Plain),
         RequestBody::Append(draft) => {
-            refuse(format!("user {} may not write {}, which is the {:?}'s", peer.uid, draft.event.name(), draft.event.writer()));
-            return Ok(());
+            let reason = format!("user {} may not write {}, which is the {:?}'s", peer.uid, draft.event.name(), draft.event.writer());
+            return refuse(Cause::NotAllowed, reason);
         }
-        RequestBody::Announce { what } if peer.auditor => {
-            let draft = Draft::new(Event::AuditRead { uid: peer.uid, what });
-            Command::Append { draft, blob: Blob::new(blob), reply: reply(Purpose::Announcement) }
-        }
-        RequestBody::Fetch { path, offset } if peer.auditor => {
-            if outbox.announced.load(Ordering::Acquire) {
-                let (body, blob) = fetch(&server.settings.directory, &path, offset);
-                reply(Purpose::Plain).send_with(body, &blob);
-            } else {
-                refuse("reading is announced first".to_owned());
+        RequestBody::Announce { what } if peer.auditor || peer.courier => match server.conflict_of(peer) {
+            Ok(None) => (Draft::new(Event::AuditRead { uid: peer.uid, what: what.into() }), Blob::none(), Purpose::Announcement),
+            Ok(Some(permit)) => {
+                let draft = Draft::new(Event::AuditRefused { uid: peer.uid, reason: "holder".to_owned(), what: what.into() });
+                let reason = format!("user {} holds the permit {permit}, and so does not audit this log", peer.uid);
+                (draft, Blob::none(), Purpose::Refusal(reason))
             }
-            return Ok(());
+            Err(error) => return refuse(Cause::Broken, format!("whether the reader holds a permit can't be told: {error}")),
+        },
+        RequestBody::Fetch { path, offset } if peer.auditor || peer.courier => {
+            if outbox.announced.load(Ordering::Acquire) {
+                let (body, blob) = fetch(&server.settings.directory, &path, offset, peer);
+                reply(Purpose::Plain).send_with(body, &blob);
+                return Ok(());
+            }
+            return refuse(Cause::NotAllowed, "reading is announced first".to_owned());
         }
         RequestBody::Announce { .. } | RequestBody::Fetch { .. } => {
-            refuse(format!("user {} may not read; auditors are named in auditor_uids of the ledger's configuration", peer.uid));
-            return Ok(());
+            let reason = format!("user {} may not read; auditors are named in [[auditor]] of the ledger's configuration", peer.uid);
+            return refuse(Cause::NotAllowed, reason);
         }
-        RequestBody::Publish => Command::Publish(reply(Purpose::Plain)),
+        RequestBody::BreakGlass { reason } if peer.uid == ROOT => {
+            (Draft::new(Event::OperatorBrokeGlass { uid: peer.uid, reason }), Blob::none(), Purpose::Plain)
+        }
+        RequestBody::DestroyKey { scope } if peer.uid == ROOT => {
+            let Some(scope) = Scope::parse(&scope) else {
+                return refuse(Cause::Malformed, "write the permit's id, or a year as in year:2026".to_owned());
+            };
+            let reply = reply(Purpose::Destruction(Arc::clone(&server.keys), scope.key_id()));
+            return server.commands.send(Command::DestroyKey { scope, uid: peer.uid, reply }).map_err(|_| ConnectionError::Stopping);
+        }
+        RequestBody::BreakGlass { .. } | RequestBody::DestroyKey { .. } | RequestBody::DeleteRecording { .. } => return not_root(),
+        RequestBody::Cosign { .. } | RequestBody::Metrics => return refuse(Cause::NotAllowed, "this ledger does not know that yet".to_owned()),
+        RequestBody::Publish => return server.commands.send(Command::Publish(reply(Purpose::Plain))).map_err(|_| ConnectionError::Stopping),
     };
-    server.commands.send(command).map_err(|_| ConnectionError::Stopping)
+    match Prepared::new(&server.keys, draft, blob) {
+        Ok(prepared) => server.commands.send(Command::Append { prepared, reply: reply(purpose) }).map_err(|_| ConnectionError::Stopping),
+        Err(rejection) => {
+            let (cause, reason) = rejection.told();
+            refuse(cause, reason)
+        }
+    }
 }
 
 /// The file of the log that a path names; `None` for whatever is not one. Nothing of the peer's text reaches the file system.
-fn readable(directory: &Path, path: &str) -> Option<PathBuf> {
+fn readable(directory: &Path, path: &str, peer: Peer) -> Option<PathBuf> {
     let recording = || path.strip_prefix("recordings/")?.strip_suffix(".cast")?.parse::<SessionId>().ok();
+    let key = || path.strip_prefix("keys/").and_then(KeyId::parse);
     if path == CHECKPOINT {
         Some(directory.join(CHECKPOINT))
     } else if let Ok(tile) = path.parse::<Tile>() {
         Some(directory.join(tile.to_string()))
+    } else if !peer.auditor {
+        // What the courier carries out is sealed, and stays so.
+        None
+    } else if let Some(key) = key() {
+        Some(directory.join(key.path()))
     } else {
         recording().map(|session| directory.join(recording_path(&session)))
     }
 }
 
-fn fetch(directory: &Path, path: &str, offset: u64) -> (ResponseBody, Vec<u8>) {
-    let refused = |reason: String| (ResponseBody::Refused { reason }, Vec::new());
-    let Some(file) = readable(directory, path) else {
-        return refused("not a file of the log: checkpoint, tile/… or recordings/<session>.cast".to_owned());
+fn fetch(directory: &Path, path: &str, offset: u64, peer: Peer) -> (ResponseBody, Vec<u8>) {
+    let refused = |reason: String| (ResponseBody::Refused { cause: Cause::NotAllowed, reason }, Vec::new());
+    let Some(file) = readable(directory, path, peer) else {
+        return refused("not a file of the log that you may read: checkpoint, tile/…, keys/<id> or recordings/<session>.cast".to_owned());
     };
     let read = || -> io::Result<(u64, Vec<u8>)> {
         let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(&file)?;

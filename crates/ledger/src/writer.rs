@@ -1,4 +1,4 @@
-//! The one thread that writes: takes what waits, stamps it, makes it durable with one sync, and only then answers.
+//! The one thread that writes: takes what waits, has it stamped ([`crate::stage`]), makes it durable with one sync, and only then answers.
 //!
 //! It alone holds the counters and the write-ahead log. A disk that failed is not tried again: from then on all is refused, and the
 //! process ends. Publishing, which takes longer, is another thread's ([`Publishing`]), reached through a bounded channel.
@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
-use sulku_audit::entry::{self, EntryError};
-use sulku_audit::merkle::{leaf_hash, sha256};
-use sulku_audit::wire::ResponseBody;
-use sulku_audit::{Counters, Draft, Event, Hash, Receipt, Signer, Stamp};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use sulku_audit::entry::time_text;
+use sulku_audit::personal::Scope;
+use sulku_audit::wire::{Cause, ResponseBody};
+use sulku_audit::{Draft, Event, Receipt, Signer};
 
 use crate::files::FileError;
 use crate::flight::Flight;
 use crate::frame::{Contents, FULL_BYTES};
+use crate::keys::Keys;
 use crate::ledger::Alarm;
 use crate::publisher::{PublishError, Publisher};
 use crate::server::Reply;
+use crate::stage::{Blob, Prepared, Rejection, Stage, StageFailure, Waiting};
 use crate::wal::Wal;
 
 /// Requests that wait for the writer. Beyond it a connection's next request is not read.
@@ -30,30 +32,22 @@ pub(crate) const BACKLOG_FRAMES_MAX: usize = 4096;
 pub(crate) const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// Requests in one sync: few enough that the first of them does not wait long.
 const BATCH_REQUESTS_MAX: usize = 1024;
+/// What entries say of persons is kept at least this long after the last of them: a year, by the requirements on logs (LG-03).
+const KEPT_AT_LEAST: SignedDuration = SignedDuration::from_hours(366 * 24);
 /// How often a checkpoint is published when there is something new.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
 /// What the writer is asked for.
 #[expect(clippy::large_enum_variant, reason = "nearly every command is an append, and the queue of them is bounded")]
 pub(crate) enum Command {
-    /// Keep this; with a chunk of a recording as blob.
-    Append { draft: Draft, blob: Blob, reply: Reply },
+    /// Keep this.
+    Append { prepared: Prepared, reply: Reply },
     /// Publish a checkpoint over all that was appended before.
     Publish(Reply),
+    /// Keep that a key is destroyed; the answer destroys it.
+    DestroyKey { scope: Scope, uid: u32, reply: Reply },
     /// Write the last entry and end.
     Stop { reason: String },
-}
-
-/// The bytes that came with a request. The thread that read them has hashed them, so that the writer need not.
-pub(crate) struct Blob {
-    bytes: Vec<u8>,
-    sha256: Hash,
-}
-
-impl Blob {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { sha256: sha256(&[&bytes]), bytes }
-    }
 }
 
 /// What the publishing thread is asked for.
@@ -69,43 +63,30 @@ pub(crate) enum Publishing {
 enum Failure {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("the kernel gave no randomness: {0}")]
-    Randomness(getrandom::Error),
+    #[error(transparent)]
+    Stage(#[from] StageFailure),
     #[error("entries can't be published")]
     Publisher,
 }
 
 pub(crate) struct Writer {
     pub(crate) wal: Wal,
-    pub(crate) counters: Counters,
+    pub(crate) stage: Stage,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) signer: Arc<Signer>,
-    pub(crate) boot: String,
     pub(crate) publishing: Sender<Publishing>,
     pub(crate) backlog: Arc<Flight>,
     pub(crate) alarm: Alarm,
-    /// The frame in the making, and who waits for each of its entries.
-    pub(crate) frame: Contents,
-    pub(crate) waiting: Vec<Waiting>,
     /// Who asked for a checkpoint over what is in the frame and before.
     pub(crate) publish_next: Vec<Reply>,
     /// Whether the last entry was asked for.
     pub(crate) stopped: bool,
 }
 
-/// Somebody who waits for an entry to be durable.
-pub(crate) struct Waiting {
-    reply: Reply,
-    draft: Draft,
-    at: usize,
-    length: usize,
-}
-
-/// Why a draft was not taken.
-enum Rejection {
-    /// It can't be kept; nothing of it was.
-    Refused(String),
-    /// Nothing can be kept any more.
-    Failed(Failure),
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Self::Stage(rejection.into_failure())
+    }
 }
 
 impl Writer {
@@ -113,8 +94,8 @@ impl Writer {
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         if let Err(failure) = self.write_until_stopped(commands) {
             let reason = format!("the ledger can't keep entries: {failure}");
-            let refuse = |reply: Reply| reply.send(ResponseBody::Refused { reason: reason.clone() });
-            self.waiting.drain(..).map(|waiting| waiting.reply).chain(self.publish_next.drain(..)).for_each(refuse);
+            let refuse = |reply: Reply| reply.refuse(Cause::Broken, reason.clone());
+            self.stage.abandon().chain(self.publish_next.drain(..)).for_each(refuse);
             self.alarm.sound(reason.clone());
             // The publisher ends when nothing more can come.
             drop(self.publishing);
@@ -123,7 +104,7 @@ impl Writer {
             }
             while let Ok(command) = commands.recv() {
                 match command {
-                    Command::Append { reply, .. } | Command::Publish(reply) => refuse(reply),
+                    Command::Append { reply, .. } | Command::DestroyKey { reply, .. } | Command::Publish(reply) => refuse(reply),
                     Command::Stop { .. } => return,
                 }
             }
@@ -132,11 +113,16 @@ impl Writer {
 
     /// Appends an entry of the ledger's own, at once.
     pub(crate) fn append_own(&mut self, event: Event) -> Result<(), String> {
-        match self.stage(Draft::new(event), Blob::new(Vec::new()), Reply::nobody()) {
+        match self.take_own(event) {
             Ok(()) => self.commit().map_err(|failure| failure.to_string()),
-            Err(Rejection::Refused(reason)) => Err(reason),
-            Err(Rejection::Failed(failure)) => Err(failure.to_string()),
+            Err(failure) => Err(failure.to_string()),
         }
+    }
+
+    /// Puts an entry of the ledger's own into the frame. That it can't be made is a defect, and ends the log as a failed disk does.
+    fn take_own(&mut self, event: Event) -> Result<(), Failure> {
+        let prepared = Prepared::new(&self.keys, Draft::new(event), Blob::none())?;
+        self.stage.take(&self.keys, prepared, Reply::nobody()).map_err(|(rejection, _)| rejection.into())
     }
 
     fn write_until_stopped(&mut self, commands: &Receiver<Command>) -> Result<(), Failure> {
@@ -150,14 +136,15 @@ impl Writer {
             while let Some(command) = next.take() {
                 requests += 1;
                 match command {
-                    Command::Append { draft, blob, reply } => self.take(draft, blob, reply)?,
+                    Command::Append { prepared, reply } => self.take(prepared, reply)?,
                     Command::Publish(reply) => self.publish_next.push(reply),
+                    Command::DestroyKey { scope, uid, reply } => self.order_destruction(&scope, uid, reply)?,
                     Command::Stop { reason } => {
-                        self.take(Draft::new(Event::LedgerStopped { reason }), Blob::new(Vec::new()), Reply::nobody())?;
+                        self.take_own(Event::LedgerStopped { reason })?;
                         self.stopped = true;
                     }
                 }
-                let full = requests >= BATCH_REQUESTS_MAX || self.frame.bytes() >= FULL_BYTES;
+                let full = requests >= BATCH_REQUESTS_MAX || self.stage.frame_bytes() >= FULL_BYTES;
                 if !full && !self.stopped {
                     next = commands.try_recv().ok();
                 }
@@ -175,72 +162,62 @@ impl Writer {
 
     fn refuse_first(&mut self, command: Option<Command>) {
         match command {
-            Some(Command::Append { reply, .. } | Command::Publish(reply)) => self.publish_next.push(reply),
+            Some(Command::Append { reply, .. } | Command::DestroyKey { reply, .. } | Command::Publish(reply)) => self.publish_next.push(reply),
             Some(Command::Stop { .. }) => self.stopped = true,
             None => {}
         }
     }
 
-    fn take(&mut self, draft: Draft, blob: Blob, reply: Reply) -> Result<(), Failure> {
-        let refusal = reply.handle();
-        match self.stage(draft, blob, reply) {
+    fn take(&mut self, prepared: Prepared, reply: Reply) -> Result<(), Failure> {
+        match self.stage.take(&self.keys, prepared, reply) {
             Ok(()) => Ok(()),
-            Err(Rejection::Refused(reason)) => {
-                refusal.send(ResponseBody::Refused { reason });
+            Err((Rejection::Refused(cause, reason), reply)) => {
+                reply.refuse(cause, reason);
                 Ok(())
             }
-            Err(Rejection::Failed(failure)) => {
-                refusal.send(ResponseBody::Refused { reason: format!("the ledger can't keep entries: {failure}") });
-                Err(failure)
+            Err((Rejection::Failed(failure), reply)) => {
+                reply.refuse(Cause::Broken, format!("the ledger can't keep entries: {failure}"));
+                Err(failure.into())
             }
         }
     }
 
-    /// Puts an entry into the frame. Its counters count it from here on, so it is either written with the frame or the process ends.
-    fn stage(&mut self, draft: Draft, blob: Blob, reply: Reply) -> Result<(), Rejection> {
-        let refused = |error: &dyn std::fmt::Display| Rejection::Refused(error.to_string());
-        let chunk = self.counters.chunk(&draft).map_err(|error| refused(&error))?;
-        match &chunk {
-            Some(chunk) if blob.bytes.len() as u64 != chunk.length || blob.sha256 != chunk.sha256 => {
-                let found = blob.bytes.len();
-                return Err(Rejection::Refused(format!("the chunk that came has {found} bytes, or another SHA-256 than the entry says")));
+    /// Keeps the entry that a key is destroyed, if nothing that it seals is younger than what must be kept.
+    fn order_destruction(&mut self, scope: &Scope, uid: u32, reply: Reply) -> Result<(), Failure> {
+        let now = Timestamp::now();
+        let last = match scope {
+            Scope::Permit(permit) => self.stage.counters().last_about(permit),
+            // The year's last instant is its key's last use.
+            Scope::Year(year) => {
+                jiff::civil::Date::new(year + 1, 1, 1).ok().and_then(|day| day.to_zoned(TimeZone::UTC).ok()).map(|day| day.timestamp())
             }
-            None if !blob.bytes.is_empty() => return Err(Rejection::Refused("only a recording's chunk comes with bytes".to_owned())),
-            _ => {}
+        };
+        match last {
+            None => reply.refuse(Cause::Malformed, format!("no entry is about {scope}")),
+            Some(last) if now.duration_since(last) < KEPT_AT_LEAST => {
+                let reason =
+                    format!("the last entry about {scope} is of {}; what it says of persons is kept for a year from then on", time_text(last));
+                reply.refuse(Cause::NotAllowed, reason);
+            }
+            Some(_) => {
+                let event = Event::KeyDestroyed { key: scope.key_id().to_string(), scope: scope.to_string(), uid };
+                return self.take(Prepared::new(&self.keys, Draft::new(event), Blob::none())?, reply);
+            }
         }
-        let (permit_seq, session_seq) = self.counters.next(&draft);
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|error| Rejection::Failed(Failure::Randomness(error)))?;
-        let stamp = Stamp { time: Timestamp::now(), mono_ns: monotonic_ns(), boot: self.boot.clone(), permit_seq, session_seq, salt };
-        let bytes = entry::encode(&draft, &stamp).map_err(|error: EntryError| refused(&error))?;
-        self.counters.count(&draft).map_err(|error| refused(&error))?;
-        let at = self.frame.entries.len() + 2;
-        let chunk = chunk.map(|chunk| (chunk, blob.bytes));
-        self.frame.push(&bytes, leaf_hash(&bytes), chunk).map_err(|error| refused(&error))?;
-        self.waiting.push(Waiting { reply, draft, at, length: bytes.len() });
         Ok(())
     }
 
     /// Makes the frame durable, then answers.
     fn commit(&mut self) -> Result<(), Failure> {
-        if self.frame.hashes.is_empty() {
-            return Ok(());
-        }
+        let Some(staged) = self.stage.take_frame() else { return Ok(()) };
         let first = self.wal.next();
-        self.wal.commit(&self.frame)?;
-        let frame = std::mem::take(&mut self.frame);
-        for ((index, hash), Waiting { reply, draft, at, length }) in (first..).zip(&frame.hashes).zip(self.waiting.drain(..)) {
-            let receipt = Receipt::issue(&self.signer, index, hash, &draft, &frame.entries[at..at + length]);
-            reply.send(ResponseBody::Kept(receipt));
+        self.wal.commit(&staged.frame)?;
+        for ((index, hash), Waiting { reply, draft, time }) in (first..).zip(&staged.frame.hashes).zip(staged.waiting) {
+            reply.send(ResponseBody::Kept(Receipt::issue(&self.signer, index, hash, &draft, time)));
         }
-        self.backlog.board(frame.bytes()).map_err(|_| Failure::Publisher)?;
-        self.publishing.send(Publishing::Committed(frame)).map_err(|_| Failure::Publisher)
+        self.backlog.board(staged.frame.bytes()).map_err(|_| Failure::Publisher)?;
+        self.publishing.send(Publishing::Committed(staged.frame)).map_err(|_| Failure::Publisher)
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Publishes what the writer committed: every second when there is something new, when asked, and at the end.
@@ -250,7 +227,7 @@ pub(crate) fn publish_until_done(mut publisher: Publisher, work: &Receiver<Publi
         let reason = format!("the ledger can't publish: {error}");
         alarm.sound(reason.clone());
         backlog.break_off();
-        let refuse = |reply: Reply| reply.send(ResponseBody::Refused { reason: reason.clone() });
+        let refuse = |reply: Reply| reply.refuse(Cause::Broken, reason.clone());
         asked.into_iter().for_each(refuse);
         // The writer hears the alarm and ends; what it had sent before is durable, and is published at the next start.
         for work in work.iter() {

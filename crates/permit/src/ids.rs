@@ -88,75 +88,101 @@ text_id!(
     "1 to 48 of a-z 0-9 -, a letter or digit first"
 );
 
-/// One session, for ever: 80 random bits, written as 16 characters of Crockford's base 32 in lower case.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SessionId([u8; 10]);
-
 const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-impl SessionId {
+/// 80 bits, written as 16 characters of Crockford's base 32 in lower case.
+fn write_bits(bytes: &[u8; 10], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for half in bytes.chunks_exact(5) {
+        let bits = half.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+        for digit in (0..8).rev() {
+            let index = (bits >> (digit * 5) & 31) as usize;
+            write!(f, "{}", char::from(CROCKFORD[index]))?;
+        }
+    }
+    Ok(())
+}
+
+fn parse_bits(text: &str, what: &'static str) -> Result<[u8; 10], IdError> {
+    let refuse = || IdError { what, rule: "16 of 0-9 a-z without i, l, o, u", text: text.chars().take(80).collect() };
+    if text.len() != 16 {
+        return Err(refuse());
+    }
+    let mut bytes = [0_u8; 10];
+    for (half, out) in text.as_bytes().chunks_exact(8).zip(bytes.chunks_exact_mut(5)) {
+        let mut bits = 0_u64;
+        for character in half {
+            let digit = CROCKFORD.iter().position(|c| c == character).ok_or_else(refuse)?;
+            bits = bits << 5 | digit as u64;
+        }
+        out.copy_from_slice(&bits.to_be_bytes()[3..]);
+    }
+    Ok(bytes)
+}
+
+macro_rules! bits_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $(#[$made_doc:meta])* $made:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; 10]);
+
+        impl $name {
+            $(#[$made_doc])*
+            #[must_use]
+            pub const fn $made(bytes: [u8; 10]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 80 bits.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 10] {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_bits(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                parse_bits(text, $what).map(Self)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+    };
+}
+
+bits_id!(
+    /// One session, for ever: 80 random bits, written as 16 characters of Crockford's base 32 in lower case.
+    SessionId, "a session id",
     /// The id made of these random bytes.
-    #[must_use]
-    pub const fn from_random(bytes: [u8; 10]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 80 bits.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 10] {
-        &self.0
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for half in self.0.chunks_exact(5) {
-            let bits = half.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-            for digit in (0..8).rev() {
-                let index = (bits >> (digit * 5) & 31) as usize;
-                write!(f, "{}", char::from(CROCKFORD[index]))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionId({self})")
-    }
-}
-
-impl FromStr for SessionId {
-    type Err = IdError;
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        let refuse = || IdError { what: "a session id", rule: "16 of 0-9 a-z without i, l, o, u", text: text.chars().take(80).collect() };
-        if text.len() != 16 {
-            return Err(refuse());
-        }
-        let mut bytes = [0_u8; 10];
-        for (half, out) in text.as_bytes().chunks_exact(8).zip(bytes.chunks_exact_mut(5)) {
-            let mut bits = 0_u64;
-            for character in half {
-                let digit = CROCKFORD.iter().position(|c| c == character).ok_or_else(refuse)?;
-                bits = bits << 5 | digit as u64;
-            }
-            out.copy_from_slice(&bits.to_be_bytes()[3..]);
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl TryFrom<String> for SessionId {
-    type Error = IdError;
-    fn try_from(text: String) -> Result<Self, IdError> {
-        text.parse()
-    }
-}
-
-impl From<SessionId> for String {
-    fn from(id: SessionId) -> String {
-        id.to_string()
-    }
-}
+    from_random
+);
+bits_id!(
+    /// A person in the entries about one permit: 80 bits that say nothing without the permit's key, written as a session's id is.
+    Pseudonym, "a pseudonym",
+    /// The pseudonym of these bits, which come from a keyed hash.
+    from_hash
+);

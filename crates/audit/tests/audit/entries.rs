@@ -1,13 +1,16 @@
 //! Entries, receipts and frames.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sulku_audit::entry::{ENTRY_BYTES_MAX, EntryError, encode};
+use sulku_audit::entry::{ENTRY_BYTES_MAX, EntryError};
 use sulku_audit::merkle::leaf_hash;
+use sulku_audit::personal::{KeyFile, KeyState, Names, Scope};
 use sulku_audit::wire::{self, Request, Response};
-use sulku_audit::{Draft, Entry, Event, Receipt, ReceiptError, Writer};
+use sulku_audit::{Draft, Entry, Event, PersonalKey, Private, Receipt, ReceiptError, Writer};
 
-use crate::support::{ORIGIN, acted, key, opened, signer, stamp};
+use crate::support::{ORIGIN, acted, encode, key, opened, personal_key, signer, stamp};
 
 #[test]
 fn an_entry_is_this_json_document() {
@@ -15,14 +18,71 @@ fn an_entry_is_this_json_document() {
     let text = String::from_utf8(bytes).unwrap();
     let expected = concat!(
         r#"{"v":1,"t":"2026-09-21T14:13:20.000000Z","mono_ns":0,"boot":"c2655b15-1d5c-4547-bf12-3c6eb65c8302","by":"gateway","#,
-        r#""permit":"THL/1/2026","permit_seq":3,"session":"040g2081040g2081","session_seq":0,"person":"maija","code":"SLK2301I","#,
-        r#""event":"session.opened","data":{"from":"192.0.2.7","transport":"quic","identity":"spiffe://example/maija","at":"thl-1.toml:7","#,
-        r#""ends":"2027-01-01T00:00:00Z","plan":"0000000000000000000000000000000000000000000000000000000000000000","rung":"root","#,
-        r#""client":"sulku \u001b[31m \"0.1.0\""},"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#,
+        r#""permit":"THL/1/2026","permit_seq":3,"session":"040g2081040g2081","session_seq":0,"person":"PSEUDONYM","code":"SLK2301I","#,
+        r#""event":"session.opened","data":{"transport":"quic","at":"thl-1.toml:7","#,
+        r#""ends":"2027-01-01T00:00:00Z","plan":"0000000000000000000000000000000000000000000000000000000000000000","rung":"root"},"#,
+        r#""sealed":"BOX","salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#,
     );
-    assert_eq!(text, expected);
     let entry = Entry::parse(text.as_bytes()).unwrap();
-    assert_eq!((entry.draft, entry.stamp), (opened(), stamp(0, (Some(3), Some(0)))));
+    let sealed = STANDARD.encode(entry.sealed.as_ref().unwrap());
+    let pseudonym = personal_key().pseudonym(&"maija".parse().unwrap());
+    assert_eq!(text.replace(&sealed, "BOX").replace(&pseudonym.to_string(), "PSEUDONYM"), expected);
+    assert_eq!(entry.stamp, stamp(0, (Some(3), Some(0))));
+    let persons = [(pseudonym, "maija".parse().unwrap())].into();
+    assert_eq!(entry.open(&personal_key(), &persons), Some(opened()));
+    assert_eq!(entry.open(&PersonalKey::from_random([1; 32]), &persons), None, "another key opens nothing");
+    assert_eq!(entry.open(&personal_key(), &[].into()), None, "a pseudonym that nobody knows");
+}
+
+/// LG-03
+#[test]
+fn nothing_private_stands_open_in_a_leaf() {
+    let text = String::from_utf8(encode(&opened(), &stamp(0, (Some(3), Some(0)))).unwrap()).unwrap();
+    for private in ["maija", "192.0.2.7", "spiffe", "sulku"] {
+        assert!(!text.contains(private), "{private} in {text}");
+    }
+    assert!(text.contains("thl-1.toml:7"), "the control: what is not private does");
+    let mut open: Value = serde_json::from_str(&text).unwrap();
+    open["data"]["from"] = json!("192.0.2.7");
+    assert!(matches!(Entry::parse(open.to_string().as_bytes()), Err(EntryError::Unsealed("session.opened"))));
+    open["data"].as_object_mut().unwrap().remove("from");
+    open.as_object_mut().unwrap().remove("sealed");
+    assert!(matches!(Entry::parse(open.to_string().as_bytes()), Err(EntryError::Unsealed("session.opened"))));
+}
+
+#[test]
+fn a_draft_that_leaves_out_what_is_private_is_no_entry() {
+    let mut draft = opened();
+    let Event::SessionOpened { from, .. } = &mut draft.event else { panic!("it opens a session") };
+    *from = Private::sealed();
+    let error = encode(&draft, &stamp(0, (Some(0), Some(0)))).unwrap_err();
+    assert_eq!(error.to_string(), "session.opened has no from; a draft tells all of its event");
+}
+
+#[test]
+fn a_person_has_another_pseudonym_under_another_key() {
+    let person = "maija".parse().unwrap();
+    let one = personal_key().pseudonym(&person);
+    assert_eq!(one, personal_key().pseudonym(&person));
+    assert_ne!(one, PersonalKey::from_random([1; 32]).pseudonym(&person));
+}
+
+#[test]
+fn a_key_file_gives_back_what_it_was_made_of_or_says_that_it_is_none() {
+    let scope = Scope::Permit("THL/1/2026".parse().unwrap());
+    let mut file = KeyFile::new(&scope, personal_key());
+    assert_eq!(file.add([&"maija".parse().unwrap()]), Names::New);
+    assert_eq!(file.add([&"maija".parse().unwrap()]), Names::Known);
+    let text = file.to_text();
+    let Ok(KeyState::Kept(again)) = KeyFile::parse(&text) else { panic!("{}", *text) };
+    assert_eq!((again.scope(), again.persons(), &*again.to_text()), ("THL/1/2026", file.persons(), &*text));
+    assert!(matches!(KeyFile::parse(&KeyFile::destroyed_text()), Ok(KeyState::Destroyed)));
+    for wrong in
+        ["", "sulku-key/1\n", "sulku-key/2\ndestroyed\n", &text[..text.len() - 1], &text.replace("key ", "key 0"), &text.replace("maija", "Maija")]
+    {
+        assert!(KeyFile::parse(wrong).is_err(), "{wrong:?}");
+    }
+    assert_eq!([Scope::parse("year:2026"), Scope::parse("THL/1/2026"), Scope::parse("year:x")], [Some(Scope::Year(2026)), Some(scope), None]);
 }
 
 #[test]
@@ -82,8 +142,8 @@ fn what_is_no_entry_says_why() {
 
 #[test]
 fn an_entry_beyond_32_kib_is_not_made() {
-    let long = |bytes| Draft::new(Event::PermitRefused { file: String::new(), problems: vec!["x".repeat(bytes)] });
-    assert!(encode(&long(ENTRY_BYTES_MAX - 400), &stamp(0, (None, None))).is_ok());
+    let long = |bytes| Draft::new(Event::PermitRefused { file: "x".repeat(bytes), problems: Vec::new().into() });
+    assert!(encode(&long(ENTRY_BYTES_MAX - 500), &stamp(0, (None, None))).is_ok());
     assert!(matches!(encode(&long(ENTRY_BYTES_MAX), &stamp(0, (None, None))), Err(EntryError::TooLong(_))));
 }
 
@@ -99,50 +159,44 @@ fn names_and_codes_of_events_are_told_apart() {
     assert_eq!((names.len(), codes.len()), (count, count));
 }
 
-fn receipt(draft: &Draft) -> (Receipt, Vec<u8>) {
+fn receipt(draft: &Draft) -> Receipt {
     let counters = (draft.permit.is_some().then_some(0), draft.session.is_some().then_some(0));
-    let bytes = encode(draft, &stamp(0, counters)).unwrap();
-    (Receipt::issue(&signer(), 5, &leaf_hash(&bytes), draft, &bytes), bytes)
+    let stamp = stamp(0, counters);
+    Receipt::issue(&signer(), 5, &leaf_hash(&encode(draft, &stamp).unwrap()), draft, stamp.time)
 }
 
 #[test]
-fn only_a_receipt_for_an_opened_session_carries_entry_and_signature() {
-    let with = serde_json::to_value(receipt(&opened()).0).unwrap();
-    let without = serde_json::to_value(receipt(&acted(1)).0).unwrap();
-    assert_eq!(with.as_object().unwrap().len(), 4);
+fn only_a_receipt_for_an_opened_session_carries_draft_and_signature() {
+    let with = serde_json::to_value(receipt(&opened())).unwrap();
+    let without = serde_json::to_value(receipt(&acted(1))).unwrap();
+    assert_eq!(with["opening"].as_object().unwrap().keys().collect::<Vec<_>>(), ["draft", "signature", "time"]);
     assert_eq!(without.as_object().unwrap().keys().collect::<Vec<_>>(), ["index", "leaf_hash"]);
 }
 
 #[test]
 fn a_receipt_changed_anywhere_opens_nothing() {
-    let good = serde_json::to_value(receipt(&opened()).0).unwrap();
+    let good = serde_json::to_value(receipt(&opened())).unwrap();
     let open = |change: &dyn Fn(&mut Value)| {
         let mut changed = good.clone();
         change(&mut changed);
         serde_json::from_value::<Receipt>(changed).unwrap().verify_opening(ORIGIN, key().key())
     };
-    assert_eq!(open(&|_| {}).unwrap().index(), 5, "the control");
+    let opening = open(&|_| {}).unwrap();
+    assert_eq!((opening.index(), opening.person().as_str(), opening.from().to_string().as_str()), (5, "maija", "192.0.2.7"), "the control");
     assert!(matches!(open(&|v| v["index"] = json!(6)), Err(ReceiptError::Signature)));
-    let text = good["entry"].as_str().unwrap().replace("maija\",", "mallu\",");
-    assert!(matches!(open(&|v| v["entry"] = json!(text)), Err(ReceiptError::Hash)));
-    let forged = leaf_hash(text.as_bytes()).to_string();
-    assert!(matches!(
-        open(&|v| {
-            v["entry"] = json!(text);
-            v["leaf_hash"] = json!(forged);
-        }),
-        Err(ReceiptError::Signature)
-    ));
-    assert!(matches!(open(&|v| v["signature"] = json!("AAAA")), Err(ReceiptError::Signature)));
-    assert!(matches!(open(&|v| v["signature"] = Value::Null), Err(ReceiptError::Unsigned)));
-    assert!(matches!(open(&|v| v["entry"] = Value::Null), Err(ReceiptError::Unsigned)));
+    let draft = good["opening"]["draft"].as_str().unwrap().replace("maija\"", "mallu\"");
+    assert!(matches!(open(&|v| v["opening"]["draft"] = json!(draft)), Err(ReceiptError::Signature)));
+    assert!(matches!(open(&|v| v["leaf_hash"] = json!("0".repeat(64))), Err(ReceiptError::Signature)));
+    assert!(matches!(open(&|v| v["opening"]["time"] = json!("2026-09-21T14:13:21Z")), Err(ReceiptError::Signature)));
+    assert!(matches!(open(&|v| v["opening"]["signature"] = json!("AAAA")), Err(ReceiptError::Signature)));
+    assert!(matches!(open(&|v| v["opening"] = Value::Null), Err(ReceiptError::Unsigned)));
 }
 
 #[test]
 fn an_opening_without_a_person_opens_nothing() {
     let mut nobodys = opened();
     nobodys.person = None;
-    assert!(matches!(receipt(&nobodys).0.verify_opening(ORIGIN, key().key()), Err(ReceiptError::NotAnOpening("session.opened"))));
+    assert!(matches!(receipt(&nobodys).verify_opening(ORIGIN, key().key()), Err(ReceiptError::NotAnOpening("session.opened"))));
 }
 
 proptest! {

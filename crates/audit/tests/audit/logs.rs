@@ -5,9 +5,11 @@ use sulku_audit::proof::ProofError;
 use sulku_audit::source::TileNodes;
 use sulku_audit::tile::{Tile, TileKind};
 use sulku_audit::verify::{Verified, recording_path, verify};
-use sulku_audit::{Checkpoint, EntryProof, Fault, Recordings, entry};
+use sulku_audit::{Checkpoint, EntryProof, Fault, Recordings};
 
-use crate::support::{Memory, ORIGIN, acted, chunk, entries_of, key, log_of, opened, permit, plain_root, session, signer, stamp};
+use crate::support::{
+    Memory, ORIGIN, acted, chunk, encode, entries_of, key, log_of, opened, permit, personal_key, plain_root, session, signer, stamp,
+};
 
 fn check(log: &mut Memory) -> Result<Verified, Fault> {
     verify(log, &key(), Recordings::Check, |_, _, _| {})
@@ -29,7 +31,9 @@ fn log() -> Memory {
 fn a_whole_log_is_verified_and_every_entry_seen() {
     let mut seen = Vec::new();
     let verified = verify(&mut log(), &key(), Recordings::Check, |index, entry, bytes| {
-        assert_eq!(entry::encode(&entry.draft, &entry.stamp).unwrap(), bytes);
+        let persons = [(personal_key().pseudonym(&"maija".parse().unwrap()), "maija".parse().unwrap())].into();
+        let draft = entry.open(&personal_key(), &persons).unwrap();
+        assert_eq!(encode(&draft, &entry.stamp).unwrap(), bytes);
         seen.push(index);
     });
     let verified = verified.unwrap();
@@ -211,5 +215,5 @@ proptest! {
 #[test]
 fn an_entry_is_stamped_as_the_counters_say() {
     let draft = opened();
-    assert!(matches!(entry::encode(&draft, &stamp(0, (None, Some(0)))), Err(sulku_audit::entry::EntryError::Counters)));
+    assert!(matches!(encode(&draft, &stamp(0, (None, Some(0)))), Err(sulku_audit::entry::EntryError::Counters)));
 }

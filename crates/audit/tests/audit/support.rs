@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use sulku_audit::entry::EntryError;
 use sulku_audit::merkle::{leaf_hash, sha256};
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
-use sulku_audit::{Checkpoint, Counters, Draft, Event, Hash, Signer, Source, SourceError, Stamp, Verifier, entry};
+use sulku_audit::{Body, Checkpoint, Counters, Draft, Event, Hash, PersonalKey, Signer, Source, SourceError, Stamp, Verifier};
 use sulku_permit::{PermitId, SessionId};
 
 pub const ORIGIN: &str = "test.example/audit";
@@ -23,31 +24,48 @@ pub fn permit() -> PermitId {
 
 pub fn opened() -> Draft {
     let event = Event::SessionOpened {
-        from: "192.0.2.7".parse().unwrap(),
+        from: "192.0.2.7".parse::<std::net::IpAddr>().unwrap().into(),
         transport: "quic".to_owned(),
-        identity: "spiffe://example/maija".to_owned(),
+        identity: "spiffe://example/maija".to_owned().into(),
         at: "thl-1.toml:7".to_owned(),
-        command: None,
+        command: None.into(),
         ends: "2027-01-01T00:00:00Z".parse().unwrap(),
         plan: "0".repeat(64),
         rung: "root".to_owned(),
-        client: "sulku \u{1b}[31m \"0.1.0\"".to_owned(),
+        client: "sulku \u{1b}[31m \"0.1.0\"".to_owned().into(),
     };
     Draft { permit: Some(permit()), session: Some(session(1)), person: Some("maija".parse().unwrap()), event }
 }
 
 pub fn acted(number: u64) -> Draft {
-    Draft::new(Event::OperatorActed { action: number.to_string(), from: "192.0.2.8".parse().unwrap() })
+    Draft::new(Event::OperatorActed { action: number.to_string(), from: "192.0.2.8".parse::<std::net::IpAddr>().unwrap().into() })
 }
 
 pub fn chunk(chunk: u64, offset: u64, bytes: &[u8]) -> Draft {
-    let event = Event::RecordingChunk { chunk, offset, length: bytes.len() as u64, sha256: sha256(&[bytes]).to_string() };
+    let event = Event::RecordingChunk {
+        chunk,
+        offset,
+        length: bytes.len() as u64,
+        sha256: sha256(&[bytes]).to_string(),
+        began_ms: chunk,
+        ended_ms: chunk,
+        lines: 1,
+    };
     Draft { permit: Some(permit()), session: Some(session(1)), person: None, event }
 }
 
 pub fn stamp(number: u64, (permit_seq, session_seq): (Option<u64>, Option<u64>)) -> Stamp {
     let time = jiff::Timestamp::from_microsecond(1_790_000_000_000_000 + i64::try_from(number).unwrap()).unwrap();
     Stamp { time, mono_ns: number, boot: "c2655b15-1d5c-4547-bf12-3c6eb65c8302".to_owned(), permit_seq, session_seq, salt: [number as u8; 16] }
+}
+
+/// The key of every scope, and a nonce that only tests use twice.
+pub fn personal_key() -> PersonalKey {
+    PersonalKey::from_random([9; 32])
+}
+
+pub fn encode(draft: &Draft, stamp: &Stamp) -> Result<Vec<u8>, EntryError> {
+    Body::new(draft, &personal_key(), &[8; 24])?.encode(stamp)
 }
 
 /// A log, or a damaged one.
@@ -95,8 +113,8 @@ pub fn entries_of(drafts: impl IntoIterator<Item = Draft>) -> Vec<Vec<u8>> {
     let mut counters = Counters::default();
     let encode = |(number, draft): (u64, Draft)| {
         let stamp = stamp(number, counters.next(&draft));
-        counters.count(&draft).unwrap();
-        entry::encode(&draft, &stamp).unwrap()
+        counters.count(&draft, stamp.time).unwrap();
+        encode(&draft, &stamp).unwrap()
     };
     (0..).zip(drafts).map(encode).collect()
 }

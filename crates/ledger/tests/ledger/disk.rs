@@ -40,7 +40,7 @@ fn a_full_disk_ends_the_ledger_and_loses_nothing_that_was_acknowledged() {
     loop {
         match client.append(chunk(1, kept, kept * PIECE.len() as u64, PIECE), PIECE) {
             Ok(_) => kept += 1,
-            Err(ClientError::Refused(reason)) => break assert!(reason.contains("the ledger can't"), "{reason}"),
+            Err(ClientError::Refused { reason, .. }) => break assert!(reason.contains("the ledger can't"), "{reason}"),
             // Not read any more when the ledger ended.
             Err(ClientError::Io(_)) => break,
             Err(error) => panic!("{error}"),
@@ -74,7 +74,7 @@ fn a_log_that_can_not_be_published_is_not_written_on() {
     std::fs::write(home.log().join("tile/entries/000.p/2"), "other bytes").unwrap();
     let _durable_already = client.append(acted(1), &[]).unwrap();
     match client.publish() {
-        Err(ClientError::Refused(reason)) => assert!(reason.contains("holds other bytes than the log"), "{reason}"),
+        Err(ClientError::Refused { reason, .. }) => assert!(reason.contains("holds other bytes than the log"), "{reason}"),
         other => panic!("{other:?}"),
     }
     assert!(client.append(acted(2), &[]).is_err());

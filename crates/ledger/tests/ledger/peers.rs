@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
+use sulku_audit::personal::{Keyring, Sight};
 use sulku_audit::wire::{self, Request, RequestBody, Response, ResponseBody};
 use sulku_audit::{Draft, Event, ReceiptError, Source as _};
 use sulku_ledger::client::{Client, ClientError};
@@ -23,7 +24,7 @@ fn only_the_user_that_an_event_belongs_to_writes_it() {
             assert_eq!(client.append(acted(1), &[]).is_ok(), may_act, "user {uid} and the gateway's event");
             assert_eq!(client.append(warden_stopped(), &[]).is_ok(), may_stop, "user {uid} and the warden's event");
             let forged = Draft::new(Event::LedgerStopped { reason: "forged".to_owned() });
-            assert!(matches!(client.append(forged, &[]), Err(ClientError::Refused(_))), "user {uid} and the ledger's event");
+            assert!(matches!(client.append(forged, &[]), Err(ClientError::Refused { .. })), "user {uid} and the ledger's event");
         });
     }
     ledger.stop().unwrap();
@@ -35,7 +36,7 @@ fn only_the_user_that_an_event_belongs_to_writes_it() {
 fn a_stranger_gets_nothing_and_is_told_so() {
     let home = Home::with_separate_users();
     let ledger = home.start();
-    let refused = |result: Result<_, ClientError>| matches!(result, Err(ClientError::Refused(reason)) if reason.contains("64004"));
+    let refused = |result: Result<_, ClientError>| matches!(result, Err(ClientError::Refused { reason, .. }) if reason.contains("64004"));
     assert!(ledger.as_user(STRANGER, |mut client| refused(client.append(acted(1), &[]).map(drop))));
     assert!(ledger.as_user(STRANGER, |client| refused(client.announce("all").map(drop))));
     assert!(ledger.as_user(STRANGER, |mut client| refused(client.publish().map(drop))));
@@ -51,8 +52,9 @@ fn an_auditors_reading_is_in_the_log_before_she_reads() {
         let mut reader = client.announce("the year 2026").unwrap();
         let mut last = None;
         let verified = sulku_audit::verify::verify(&mut reader, &home.key, sulku_audit::Recordings::Check, |_, entry, _| last = Some(entry.clone()));
-        let expected = Event::AuditRead { uid: AUDITOR, what: "the year 2026".to_owned() };
-        assert_eq!(last.unwrap().draft.event, expected);
+        let expected = Event::AuditRead { uid: AUDITOR, what: "the year 2026".to_owned().into() };
+        let opened = Keyring::default().open(&mut reader, &last.unwrap()).unwrap();
+        assert_eq!(opened, Sight::Open(Box::new(Draft::new(expected))));
         let verified = verified.unwrap();
         (verified.checkpoint().origin.clone(), verified.entries())
     });
@@ -63,7 +65,7 @@ fn an_auditors_reading_is_in_the_log_before_she_reads() {
 fn nobody_reads_unannounced_and_the_gateway_not_at_all() {
     let home = Home::with_separate_users();
     let ledger = home.start();
-    ledger.as_user(GATEWAY, |client| assert!(matches!(client.announce("all"), Err(ClientError::Refused(_)))));
+    ledger.as_user(GATEWAY, |client| assert!(matches!(client.announce("all"), Err(ClientError::Refused { .. }))));
     ledger.as_user(AUDITOR, |mut client| client.publish().unwrap());
     let socket = home.settings.socket.clone();
     let fetch = RequestBody::Fetch { path: "checkpoint".to_owned(), offset: 0 };
@@ -159,8 +161,8 @@ fn an_entry_beyond_its_bound_is_refused_and_leaves_no_gap() {
     let home = Home::new();
     let ledger = home.start();
     let mut client: Client = ledger.client();
-    assert!(matches!(client.append(crate::support::long(33 << 10), &[]), Err(ClientError::Refused(_))));
-    assert!(matches!(client.append(acted(1), b"bytes that no entry names"), Err(ClientError::Refused(_))));
+    assert!(matches!(client.append(crate::support::long(33 << 10), &[]), Err(ClientError::Refused { .. })));
+    assert!(matches!(client.append(acted(1), b"bytes that no entry names"), Err(ClientError::Refused { .. })));
     assert_eq!(client.append(crate::support::long(31 << 10), &[]).unwrap().index(), 1);
 }
 

@@ -6,7 +6,7 @@ use sulku_ledger::client::ClientError;
 use crate::support::{Home, chunk, opened, session};
 
 fn is_refused<T>(result: &Result<T, ClientError>) -> bool {
-    matches!(result, Err(ClientError::Refused(_)))
+    matches!(result, Err(ClientError::Refused { .. }))
 }
 
 /// LG-02

@@ -16,7 +16,7 @@ fn the_example_is_a_configuration() {
     let settings = parse("ledger.toml", EXAMPLE).unwrap();
     assert_eq!((settings.origin.as_str(), settings.gateway_uid, settings.warden_uid), ("spe.example.fi/audit/node1", 64021, 0));
     assert_eq!(settings.run_as, Some(RunAs { uid: 64020, gid: 64020 }));
-    assert!(settings.auditor_uids.is_empty());
+    assert_eq!((settings.courier_uid, settings.auditors.len()), (Some(64022), 0));
 }
 
 #[test]

@@ -52,7 +52,8 @@ impl Home {
             run_as: None,
             gateway_uid: 0,
             warden_uid: 0,
-            auditor_uids: [AUDITOR].into(),
+            auditors: [(AUDITOR, "aino.auditor".parse().unwrap())].into(),
+            courier_uid: None,
         };
         Self { folder, settings, key }
     }
@@ -86,7 +87,7 @@ impl Home {
         let mut events = Vec::new();
         let mut folder = Folder::new(self.log().to_owned());
         let _: Verified =
-            sulku_audit::verify::verify(&mut folder, &self.key, Recordings::Check, |_, entry, _| events.push(entry.draft.event.clone())).unwrap();
+            sulku_audit::verify::verify(&mut folder, &self.key, Recordings::Check, |_, entry, _| events.push(entry.event.clone())).unwrap();
         events
     }
 
@@ -199,15 +200,15 @@ pub fn opened(number: u8) -> Draft {
         session: Some(session(number)),
         person: Some("maija.meikalainen".parse().unwrap()),
         event: Event::SessionOpened {
-            from: "192.0.2.7".parse().unwrap(),
+            from: "192.0.2.7".parse::<std::net::IpAddr>().unwrap().into(),
             transport: "quic".to_owned(),
-            identity: "spiffe://example/maija".to_owned(),
+            identity: "spiffe://example/maija".to_owned().into(),
             at: "thl-1.toml:7".to_owned(),
-            command: Some(vec!["python3".to_owned(), "-c".to_owned(), "print(\"å\")".to_owned()]),
+            command: Some(vec!["python3".to_owned(), "-c".to_owned(), "print(\"å\")".to_owned()]).into(),
             ends: "2027-01-01T00:00:00Z".parse().unwrap(),
             plan: "0".repeat(64),
             rung: "root".to_owned(),
-            client: "sulku 0.1.0".to_owned(),
+            client: "sulku 0.1.0".to_owned().into(),
         },
     }
 }
@@ -218,17 +219,17 @@ pub fn acted(number: u64) -> Draft {
         permit: Some(permit()),
         session: None,
         person: None,
-        event: Event::OperatorActed { action: number.to_string(), from: "192.0.2.8".parse().unwrap() },
+        event: Event::OperatorActed { action: number.to_string(), from: "192.0.2.8".parse::<std::net::IpAddr>().unwrap().into() },
     }
 }
 
 /// Something that the gateway writes, of about this many bytes.
 pub fn long(bytes: usize) -> Draft {
-    Draft::new(Event::PermitRefused { file: "a.toml".to_owned(), problems: vec!["x".repeat(bytes)] })
+    Draft::new(Event::PermitRefused { file: "a.toml".to_owned(), problems: vec!["x".repeat(bytes)].into() })
 }
 
 pub fn chunk(number: u8, chunk: u64, offset: u64, bytes: &[u8]) -> Draft {
     let sha256 = sulku_audit::merkle::sha256(&[bytes]).to_string();
-    let event = Event::RecordingChunk { chunk, offset, length: bytes.len() as u64, sha256 };
+    let event = Event::RecordingChunk { chunk, offset, length: bytes.len() as u64, sha256, began_ms: chunk, ended_ms: chunk, lines: 1 };
     Draft { permit: Some(permit()), session: Some(session(number)), person: None, event }
 }

@@ -1,0 +1,139 @@
+//! The keys that seal what is private in entries: one a permit, one a year for entries about none; made when first needed, and
+//! destroyed on a recorded order.
+//!
+//! A key is on the disk before anything is sealed with it. A destroyed key's file says so for ever, and nothing is sealed for its
+//! scope again. Decides on no order to destroy: that the time has come is the writer's to check.
+
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sulku_audit::personal::{KEY_FILE_BYTES_MAX, KeyFile, KeyFileForm, KeyId, KeyState, Names, PersonalKey, Scope};
+use sulku_audit::{Draft, Event};
+use sulku_permit::{HolderId, PermitId};
+
+use crate::files::{FileError, NO_LINK, at, create_folder, replace, sync_folder};
+
+/// Names in one key's file; beyond it nobody new is written down, and pseudonyms of those stay unnamed for readers.
+const PERSONS_MAX: usize = 10_000;
+
+/// A key that can't be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// It was destroyed.
+    #[error("the key of {0} was destroyed on order; nothing more is recorded about it")]
+    Destroyed(Scope),
+    /// The file holds no key.
+    #[error("{0}: {1}; restore it from a copy of this folder")]
+    Form(PathBuf, KeyFileForm),
+    /// The disk or its file system.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The system gave no randomness.
+    #[error("the kernel gave no randomness: {0}")]
+    Randomness(getrandom::Error),
+}
+
+/// The folder of the keys, and those that were used since start.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    folder: PathBuf,
+    used: Mutex<HashMap<Scope, KeyFile>>,
+}
+
+impl Keys {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, FileError> {
+        create_folder(&folder)?;
+        Ok(Self { folder, used: Mutex::default() })
+    }
+
+    /// The scope's key, which knows every person whom the draft names.
+    pub(crate) fn key(&self, scope: &Scope, draft: &Draft) -> Result<PersonalKey, KeyError> {
+        let listed = match &draft.event {
+            Event::PermitLoaded { holders, .. } => holders.known().map(Vec::as_slice).unwrap_or_default(),
+            _ => &[],
+        };
+        let mut used = self.used();
+        if !used.contains_key(scope) {
+            let file = self.load(scope)?;
+            used.insert(scope.clone(), file);
+        }
+        let file = used.get_mut(scope).expect("it was put there above");
+        let room = PERSONS_MAX.saturating_sub(file.persons().len());
+        if room > 0 && file.add(draft.person.iter().chain(listed).take(room)) == Names::New {
+            replace(&self.path(&scope.key_id()), file.to_text().as_bytes())?;
+        }
+        Ok(file.key().clone())
+    }
+
+    /// A permit that names the person, if there is one.
+    pub(crate) fn permit_of(&self, person: &HolderId) -> Result<Option<PermitId>, KeyError> {
+        // Held, so that no file changes while it is read.
+        let _used = self.used();
+        for item in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
+            let path = item.map_err(at(&self.folder))?.path();
+            let Some(id) = path.file_name().and_then(|name| name.to_str()).and_then(KeyId::parse) else { continue };
+            if let Some(KeyState::Kept(file)) = self.read(&id)?
+                && file.persons().contains(person)
+                && let Some(Scope::Permit(permit)) = Scope::parse(file.scope())
+            {
+                return Ok(Some(permit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Destroys the scope's key: its bytes are overwritten on the disk, then its file says that it is gone. Does nothing the second time.
+    pub(crate) fn destroy(&self, id: &KeyId) -> Result<(), FileError> {
+        let mut used = self.used();
+        used.retain(|scope, _| scope.key_id() != *id);
+        let path = self.path(id);
+        match OpenOptions::new().write(true).custom_flags(NO_LINK).open(&path) {
+            Ok(mut file) => {
+                let length = usize::try_from(file.metadata().map_err(at(&path))?.len()).unwrap_or(KEY_FILE_BYTES_MAX).min(KEY_FILE_BYTES_MAX);
+                file.write_all(&vec![0; length]).and_then(|()| file.sync_all()).map_err(at(&path))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(FileError::Io(path, error)),
+        }
+        replace(&path, KeyFile::destroyed_text().as_bytes())?;
+        sync_folder(&self.folder)
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<Scope, KeyFile>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, id: &KeyId) -> PathBuf {
+        self.folder.join(id.to_string())
+    }
+
+    fn load(&self, scope: &Scope) -> Result<KeyFile, KeyError> {
+        let id = scope.key_id();
+        match self.read(&id)? {
+            Some(KeyState::Kept(file)) => Ok(file),
+            Some(KeyState::Destroyed) => Err(KeyError::Destroyed(scope.clone())),
+            None => {
+                let mut bytes = [0; 32];
+                getrandom::fill(&mut bytes).map_err(KeyError::Randomness)?;
+                let file = KeyFile::new(scope, PersonalKey::from_random(bytes));
+                replace(&self.path(&id), file.to_text().as_bytes())?;
+                Ok(file)
+            }
+        }
+    }
+
+    fn read(&self, id: &KeyId) -> Result<Option<KeyState>, KeyError> {
+        let path = self.path(id);
+        let mut text = zeroize::Zeroizing::new(String::new());
+        match OpenOptions::new().read(true).custom_flags(NO_LINK).open(&path) {
+            Ok(file) => file.take(KEY_FILE_BYTES_MAX as u64).read_to_string(&mut text).map_err(at(&path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(FileError::Io(path, error).into()),
+        };
+        KeyFile::parse(&text).map(Some).map_err(|error| KeyError::Form(path, error))
+    }
+}

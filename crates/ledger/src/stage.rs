@@ -1,0 +1,200 @@
+//! From a draft to an entry in the frame that is written next: sealed by the thread that read it, stamped and numbered by the writer.
+//!
+//! Writes nothing and answers nobody. What is refused here has left no trace.
+
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+use sulku_audit::entry::{Body, EntryError, Stamp};
+use sulku_audit::merkle::{leaf_hash, sha256};
+use sulku_audit::personal::Scope;
+use sulku_audit::wire::Cause;
+use sulku_audit::{Counters, Draft, Hash};
+
+use crate::files::FileError;
+use crate::frame::Contents;
+use crate::keys::{KeyError, Keys};
+use crate::server::Reply;
+
+/// What makes the log unable to go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StageFailure {
+    #[error("the kernel gave no randomness: {0}")]
+    Randomness(getrandom::Error),
+    #[error(transparent)]
+    Key(#[from] FileError),
+    #[error("an entry of the ledger's own was refused ({0}); this is a defect of the program")]
+    Own(String),
+}
+
+/// Why a draft was not taken.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    /// It can't be kept; nothing of it was.
+    Refused(Cause, String),
+    /// Nothing can be kept any more.
+    Failed(StageFailure),
+}
+
+impl Rejection {
+    /// For the ledger's own entries, which nobody can be told are refused.
+    pub(crate) fn into_failure(self) -> StageFailure {
+        match self {
+            Self::Refused(_, reason) => StageFailure::Own(reason),
+            Self::Failed(failure) => failure,
+        }
+    }
+
+    /// What the peer is told.
+    pub(crate) fn told(self) -> (Cause, String) {
+        match self {
+            Self::Refused(cause, reason) => (cause, reason),
+            Self::Failed(failure) => (Cause::Broken, format!("the ledger can't keep entries: {failure}")),
+        }
+    }
+
+    fn malformed(error: &impl std::fmt::Display) -> Self {
+        Self::Refused(Cause::Malformed, error.to_string())
+    }
+}
+
+impl From<KeyError> for Rejection {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::File(error) => Self::Failed(error.into()),
+            KeyError::Randomness(error) => Self::Failed(StageFailure::Randomness(error)),
+            error @ (KeyError::Destroyed(_) | KeyError::Form(..)) => Self::Refused(Cause::NotAllowed, error.to_string()),
+        }
+    }
+}
+
+/// The bytes that came with a request, and their hash.
+pub(crate) struct Blob {
+    bytes: Vec<u8>,
+    sha256: Hash,
+}
+
+impl Blob {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { sha256: sha256(&[&bytes]), bytes }
+    }
+
+    pub(crate) fn none() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+/// A draft with everything done that needs no number: what is private in it is sealed. The thread that read it does this, so that the
+/// writer need not.
+pub(crate) struct Prepared {
+    draft: Draft,
+    body: Body,
+    scope: Scope,
+    blob: Blob,
+}
+
+impl Prepared {
+    pub(crate) fn new(keys: &Keys, draft: Draft, blob: Blob) -> Result<Self, Rejection> {
+        Self::at(keys, draft, blob, Timestamp::now())
+    }
+
+    fn at(keys: &Keys, draft: Draft, blob: Blob, time: Timestamp) -> Result<Self, Rejection> {
+        let scope = Scope::of(draft.permit.as_ref(), time);
+        let key = keys.key(&scope, &draft)?;
+        let mut nonce = [0; sulku_audit::personal::NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
+        let body = Body::new(&draft, &key, &nonce).map_err(|error: EntryError| Rejection::malformed(&error))?;
+        Ok(Self { draft, body, scope, blob })
+    }
+
+    /// The same, in the year in which it is stamped.
+    fn in_year_of(self, keys: &Keys, time: Timestamp) -> Result<Self, Rejection> {
+        if self.scope == Scope::of(self.draft.permit.as_ref(), time) { Ok(self) } else { Self::at(keys, self.draft, self.blob, time) }
+    }
+}
+
+/// Somebody who waits for an entry to be durable.
+pub(crate) struct Waiting {
+    pub(crate) reply: Reply,
+    pub(crate) draft: Draft,
+    pub(crate) time: Timestamp,
+}
+
+/// A frame to write, and who waits for each of its entries.
+pub(crate) struct Staged {
+    pub(crate) frame: Contents,
+    pub(crate) waiting: Vec<Waiting>,
+}
+
+/// The counters, and the frame in the making.
+pub(crate) struct Stage {
+    counters: Counters,
+    boot: String,
+    frame: Contents,
+    waiting: Vec<Waiting>,
+}
+
+impl Stage {
+    pub(crate) fn new(counters: Counters, boot: String) -> Self {
+        Self { counters, boot, frame: Contents::default(), waiting: Vec::new() }
+    }
+
+    /// How much the frame holds.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame.bytes()
+    }
+
+    /// Puts an entry into the frame. Its counters count it from here on, so it is either written with the frame or the process ends.
+    pub(crate) fn take(&mut self, keys: &Keys, prepared: Prepared, reply: Reply) -> Result<(), (Rejection, Reply)> {
+        match self.stage(keys, prepared) {
+            Ok((draft, time)) => {
+                self.waiting.push(Waiting { reply, draft, time });
+                Ok(())
+            }
+            Err(rejection) => Err((rejection, reply)),
+        }
+    }
+
+    fn stage(&mut self, keys: &Keys, prepared: Prepared) -> Result<(Draft, Timestamp), Rejection> {
+        let time = Timestamp::now();
+        let Prepared { draft, body, scope: _, blob } = prepared.in_year_of(keys, time)?;
+        let chunk = self.counters.chunk(&draft).map_err(|error| Rejection::malformed(&error))?;
+        match &chunk {
+            Some(chunk) if blob.bytes.len() as u64 != chunk.length || blob.sha256 != chunk.sha256 => {
+                let found = blob.bytes.len();
+                return Err(Rejection::malformed(&format!("the chunk that came has {found} bytes, or another SHA-256 than the entry says")));
+            }
+            None if !blob.bytes.is_empty() => return Err(Rejection::malformed(&"only a recording's chunk comes with bytes")),
+            _ => {}
+        }
+        let (permit_seq, session_seq) = self.counters.next(&draft);
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
+        let stamp = Stamp { time, mono_ns: monotonic_ns(), boot: self.boot.clone(), permit_seq, session_seq, salt };
+        let bytes = body.encode(&stamp).map_err(|error| Rejection::malformed(&error))?;
+        self.counters.count(&draft, time).map_err(|error| Rejection::malformed(&error))?;
+        let chunk = chunk.map(|chunk| (chunk, blob.bytes));
+        self.frame.push(&bytes, leaf_hash(&bytes), chunk).map_err(|error| Rejection::malformed(&error))?;
+        Ok((draft, time))
+    }
+
+    /// The frame, if it holds anything; the next one is empty.
+    pub(crate) fn take_frame(&mut self) -> Option<Staged> {
+        let holds_something = !self.frame.hashes.is_empty();
+        holds_something.then(|| Staged { frame: std::mem::take(&mut self.frame), waiting: std::mem::take(&mut self.waiting) })
+    }
+
+    /// Those who wait for entries that will not be written.
+    pub(crate) fn abandon(&mut self) -> impl Iterator<Item = Reply> {
+        self.waiting.drain(..).map(|waiting| waiting.reply)
+    }
+
+    /// When the last entry about a permit was taken.
+    pub(crate) const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
