@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sulku_protocol::{Ask, HelloFrame, Purpose, Signal, Tell, encode};
 
 const PERMIT: &str = include_str!("../../crates/permit/tests/good.toml");
-const ENTRY: &str = r#"{"v":1,"t":"2026-11-23T08:00:00.000000Z","mono_ns":1,"boot":"b","by":"gateway","permit":"THL/1","permit_seq":0,"session":"0123456789abcdef","session_seq":0,"person":"maija","code":"SLK2501I","event":"operator.acted","data":{"action":"sessions-listed","from":"127.0.0.1"},"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#;
+const ENTRY: &str = r#"{"v":1,"t":"2026-11-23T08:00:00.000000Z","mono_ns":1,"boot":"b","by":"warden","permit":"THL/1","permit_seq":0,"session":"0123456789abcdef","session_seq":0,"code":"SLK3002I","event":"warden.stopped","data":{"reason":"SIGTERM"},"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#;
 const ORDER: &str = r#"{"order":"signal","session":"0123456789abcdef","signal":"INT"}"#;
 
 fn frames() -> Vec<u8> {

@@ -249,7 +249,6 @@ impl KeyFile {
     }
 
     /// Adds persons; says whether any was new, so that the file is to be written again.
-    #[must_use]
     pub fn add<'p>(&mut self, persons: impl IntoIterator<Item = &'p HolderId>) -> Names {
         let before = self.persons.len();
         for person in persons {

@@ -176,7 +176,8 @@ pub async fn say_and_end(mut writer: Writer, tell: &Tell, code: u32) {
 pub async fn record_refusal(shared: &Shared, refusal: Refusal, from: std::net::IpAddr, transport: &'static str) -> bool {
     let Refusal { code, choices: _, holder, permit, reason, at } = refusal;
     tracing::info!(%from, transport, %code, "session refused");
-    let event = Event::SessionRefused { code, reason, at: at.map(|at| at.to_string()), from, transport: transport.to_owned() };
+    let event =
+        Event::SessionRefused { code, reason: reason.into(), at: at.map(|at| at.to_string()), from: from.into(), transport: transport.to_owned() };
     let permit: Option<PermitId> = permit.filter(|id| shared.permits.get(id).is_some());
     match shared.ledger.append(Draft { permit, session: None, person: holder, event }).await {
         Ok(()) => true,
@@ -190,7 +191,7 @@ pub async fn record_refusal(shared: &Shared, refusal: Refusal, from: std::net::I
 /// Audits a breach of the protocol.
 pub async fn violated(shared: &Shared, reason: String, from: std::net::IpAddr, transport: &'static str) {
     tracing::info!(%from, transport, reason, "protocol violated");
-    let event = Event::ProtocolViolated { reason, from, transport: transport.to_owned() };
+    let event = Event::ProtocolViolated { reason, from: from.into(), transport: transport.to_owned() };
     if let Err(error) = shared.ledger.append(Draft::new(event)).await {
         tracing::error!(%error, "breach of the protocol not recorded");
     }

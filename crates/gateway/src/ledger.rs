@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use sulku_audit::wire::{self, Request, RequestBody, Response, ResponseBody};
+use sulku_audit::wire::{self, Cause, Request, RequestBody, Response, ResponseBody};
 use sulku_audit::{Draft, Receipt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -25,7 +25,9 @@ pub enum AppendError {
     /// The ledger refused.
     #[error("the ledger refused: {reason}")]
     Refused {
-        /// Why.
+        /// What the gateway can go by.
+        cause: Cause,
+        /// Why, in words.
         reason: String,
     },
 }
@@ -108,7 +110,7 @@ async fn send(mut queue: mpsc::Receiver<Job>, mut writer: OwnedWriteHalf, waitin
                     next += 1;
                 }
                 Err(error) => {
-                    answer.send(Err(AppendError::Refused { reason: error.to_string() })).ok();
+                    answer.send(Err(AppendError::Refused { cause: Cause::Malformed, reason: error.to_string() })).ok();
                 }
             }
         }
@@ -135,8 +137,8 @@ async fn receive(mut reader: OwnedReadHalf, mut waiting: mpsc::Receiver<Waiting>
             };
             let result = match response.body {
                 ResponseBody::Kept(receipt) => Ok(receipt),
-                ResponseBody::Refused { reason } => Err(AppendError::Refused { reason }),
-                other => Err(AppendError::Refused { reason: format!("an answer of another kind: {other:?}") }),
+                ResponseBody::Refused { cause, reason } => Err(AppendError::Refused { cause, reason }),
+                other => Err(AppendError::Refused { cause: Cause::Malformed, reason: format!("an answer of another kind: {other:?}") }),
             };
             // A session that no longer waits has closed for another reason.
             answer.send(result).ok();

@@ -201,7 +201,14 @@ async fn refused(
 async fn audit_refused(shared: &Shared, refused: Refused, from: IpAddr, transport: &'static str) {
     let Refused { code, reason, serial, sha256 } = refused;
     tracing::info!(%from, transport, %code, "certificate refused");
-    let event = Event::CertificateRefused { code, reason, serial, certificate_sha256: sha256, from, transport: transport.to_owned() };
+    let event = Event::CertificateRefused {
+        code,
+        reason,
+        serial: serial.into(),
+        certificate_sha256: sha256.into(),
+        from: from.into(),
+        transport: transport.to_owned(),
+    };
     if let Err(error) = shared.ledger.append(Draft::new(event)).await {
         tracing::error!(%error, "refused certificate not recorded");
     }

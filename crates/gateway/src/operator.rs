@@ -23,7 +23,7 @@ pub async fn list(shared: &Shared, identity: &VerifiedIdentity, from: IpAddr, tr
     let Some(operator) = operator(shared, identity) else {
         return not_an_operator(shared, from, transport, writer).await;
     };
-    let event = Event::OperatorActed { action: "sessions-listed".to_owned(), from };
+    let event = Event::OperatorActed { action: "sessions-listed".to_owned(), from: from.into() };
     if !kept(shared, Draft { person: Some(operator), ..Draft::new(event) }).await {
         return refuse(writer, RefusedFrame::plain(RefusalCode::AuditUnavailable), quic_code::REFUSED).await;
     }
@@ -43,7 +43,7 @@ pub async fn end(shared: &Shared, identity: &VerifiedIdentity, session: SessionI
         record_refusal(shared, refusal, from, transport).await;
         return refuse(writer, RefusedFrame::plain(RefusalCode::NoSuchSession), quic_code::REFUSED).await;
     }
-    let event = Event::OperatorActed { action: "session-ended".to_owned(), from };
+    let event = Event::OperatorActed { action: "session-ended".to_owned(), from: from.into() };
     if !kept(shared, Draft { session: Some(session), person: Some(operator), ..Draft::new(event) }).await {
         return refuse(writer, RefusedFrame::plain(RefusalCode::AuditUnavailable), quic_code::REFUSED).await;
     }

@@ -72,14 +72,15 @@ pub fn load(folder: &Path) -> Result<Policy, PolicyError> {
         let file = path.display().to_string();
         match read(&path).map_err(failed(&path))? {
             Ok((permit, sha256)) => {
-                let id = permit.id.clone();
-                drafts.push(Draft { permit: Some(id), ..Draft::new(Event::PermitLoaded { file, sha256 }) });
+                let holders: Vec<_> = permit.holders.iter().map(|holder| holder.id.clone()).collect();
+                let event = Event::PermitLoaded { file, sha256, holders: holders.into() };
+                drafts.push(Draft { permit: Some(permit.id.clone()), ..Draft::new(event) });
                 permits.push(permit);
             }
             Err(problems) => {
                 problems.iter().for_each(|problem| tracing::error!(%problem, "permit refused"));
-                let problems = problems.iter().take(PROBLEMS_TOLD).map(ToString::to_string).collect();
-                drafts.push(Draft::new(Event::PermitRefused { file, problems }));
+                let problems: Vec<_> = problems.iter().take(PROBLEMS_TOLD).map(ToString::to_string).collect();
+                drafts.push(Draft::new(Event::PermitRefused { file, problems: problems.into() }));
             }
         }
     }

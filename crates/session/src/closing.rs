@@ -38,7 +38,7 @@ impl Closing {
 
     fn before_work(facts: Facts, reason: CloseReason, cell: bool, now: Now, effects: &mut Vec<Effect>) -> Session {
         let duration_ms = u64::try_from(now.elapsed.as_millis()).unwrap_or(u64::MAX);
-        let entry = Entry::SessionClosed { reason, bytes_out: 0, bytes_in: 0, duration_ms, exit_status: None, chunks: 0 };
+        let entry = Entry::SessionClosed { reason, bytes_out: 0, bytes_in: 0, duration_ms, exit_status: None, chunks: 0, recorded_bytes: 0 };
         if cell {
             effects.push(Effect::EndCell(reason));
         }
@@ -109,7 +109,7 @@ impl Closing {
             effects.push(Effect::HangUp);
         } else {
             let code = match self.reason {
-                CloseReason::AuditFailed => RefusalCode::AuditUnavailable,
+                CloseReason::AuditFailed | CloseReason::AuditFull => RefusalCode::AuditUnavailable,
                 CloseReason::Drain => RefusalCode::Draining,
                 CloseReason::ProtocolError => RefusalCode::ProtocolError,
                 CloseReason::PermitEnded => RefusalCode::PermitExpired,
@@ -153,6 +153,7 @@ const fn in_words(reason: CloseReason) -> &'static str {
         CloseReason::Drain => "the environment is being restarted; connect again in a minute",
         CloseReason::ProtocolError => "your client said something that the gateway does not understand; update it",
         CloseReason::AuditFailed => "the environment can't keep its records just now, so nothing may go on; call its operator",
+        CloseReason::AuditFull => "the environment's records have no room left, so nothing may go on; call its operator",
         CloseReason::CellFailed => "your workspace could not be built; call the environment's operator",
         CloseReason::GatewayLost | CloseReason::WardenLost => "your workspace broke; connect again, and call the operator if it happens twice",
     }

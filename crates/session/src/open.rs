@@ -254,6 +254,7 @@ impl Open {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             exit_status,
             chunks: self.recording.chunks(),
+            recorded_bytes: self.recording.bytes(),
         };
         Closing::after_work(self.facts, reason, exit_status, entry, self.owed.len(), effects)
     }

@@ -15,8 +15,12 @@ use crate::facts::Facts;
 pub(crate) struct Recording {
     /// Lines that no chunk has taken yet.
     pending: String,
-    /// When the last line was written; asciicast v3 times are intervals.
+    /// When the recording began, and when the last line was written; asciicast v3 times are intervals.
+    began: Duration,
     last: Duration,
+    /// When the first line that waits was written, and how many wait.
+    waits_since: Duration,
+    lines: u64,
     chunks: u64,
     offset: u64,
 }
@@ -30,7 +34,7 @@ impl Recording {
             "timestamp": began.as_second(),
             "title": format!("{} {}", facts.permit_id(), facts.id()),
         });
-        Self { pending: format!("{header}\n"), last: elapsed, chunks: 0, offset: 0 }
+        Self { pending: format!("{header}\n"), began: elapsed, last: elapsed, waits_since: elapsed, lines: 1, chunks: 0, offset: 0 }
     }
 
     pub(crate) fn output(&mut self, text: &str, elapsed: Duration) {
@@ -56,7 +60,15 @@ impl Recording {
         }
         let chunk = std::mem::take(&mut self.pending).into_bytes();
         let length = chunk.len() as u64;
-        let event = Event::RecordingChunk { chunk: self.chunks, offset: self.offset, length, sha256: format!("{:x}", Sha256::digest(&chunk)) };
+        let event = Event::RecordingChunk {
+            chunk: self.chunks,
+            offset: self.offset,
+            length,
+            sha256: format!("{:x}", Sha256::digest(&chunk)),
+            began_ms: self.since_begin(self.waits_since),
+            ended_ms: self.since_begin(self.last),
+            lines: std::mem::take(&mut self.lines),
+        };
         self.chunks += 1;
         self.offset += length;
         Some((event, chunk))
@@ -66,6 +78,15 @@ impl Recording {
         self.chunks
     }
 
+    /// Bytes that the chunks so far have.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.offset
+    }
+
+    fn since_begin(&self, elapsed: Duration) -> u64 {
+        u64::try_from(elapsed.saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) const fn pending_bytes(&self) -> usize {
         self.pending.len()
     }
@@ -73,6 +94,10 @@ impl Recording {
     fn line(&mut self, code: &str, data: &str, elapsed: Duration) {
         let interval = elapsed.saturating_sub(self.last);
         self.last = elapsed;
+        if self.lines == 0 {
+            self.waits_since = elapsed;
+        }
+        self.lines += 1;
         // Six digits after the point, as asciinema writes; whole microseconds survive the way through a float.
         let line = format!("[{}.{:06}, \"{code}\", {}]\n", interval.as_secs(), interval.subsec_micros(), json!(data));
         self.pending.push_str(&line);

@@ -20,16 +20,17 @@ impl Entry {
         self.0["index"].as_u64().unwrap_or(u64::MAX)
     }
 
-    /// A field of the entry itself, such as `event` or `session`; empty when it has none.
+    /// A field of the entry itself, such as `event` or `session`, the person by her name; empty when it has none.
     #[must_use]
     pub fn field(&self, name: &str) -> &str {
-        self.entry()[name].as_str().unwrap_or_default()
+        self.0["opened"][name].as_str().or(self.entry()[name].as_str()).unwrap_or_default()
     }
 
-    /// A field of what happened.
+    /// A field of what happened, also a private one.
     #[must_use]
     pub fn data(&self, name: &str) -> &Value {
-        &self.entry()["data"][name]
+        let opened = &self.0["opened"]["data"][name];
+        if opened.is_null() { &self.entry()["data"][name] } else { opened }
     }
 
     fn entry(&self) -> &Value {

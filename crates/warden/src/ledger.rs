@@ -182,7 +182,7 @@ impl Ledger {
                     self.waiting.remove(&pending);
                     receipts.push((pending, receipt));
                 }
-                ResponseBody::Refused { reason } => return Err(LedgerError::Refused(reason)),
+                ResponseBody::Refused { reason, .. } => return Err(LedgerError::Refused(reason)),
                 other => return Err(LedgerError::Refused(format!("an answer to nothing: {other:?}"))),
             }
             self.into.drain(..used);

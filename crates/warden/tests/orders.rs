@@ -70,7 +70,9 @@ fn a_replayed_or_stale_receipt_is_refused() {
 fn with_opening(draft: &Draft, change: impl Fn(&mut String, &mut Timestamp, &mut Option<Vec<String>>)) -> Draft {
     let mut draft = draft.clone();
     if let Event::SessionOpened { plan, ends, command, .. } = &mut draft.event {
-        change(plan, ends, command);
+        let mut asked = command.known().cloned().expect("a draft tells all");
+        change(plan, ends, &mut asked);
+        *command = asked.into();
     }
     draft
 }

@@ -53,7 +53,7 @@ impl Stage {
     fn ledger_config(&self) -> String {
         format!(
             "origin = {:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {:?}\nrun_as = {{ uid = {uid}, gid = {uid} }}\n\
-             gateway_uid = {}\nwarden_uid = 0\nauditor_uids = [0]\n",
+             gateway_uid = {}\nwarden_uid = 0\n",
             self.instance.origin(),
             self.ledger_dir(),
             self.ledger_socket(),

@@ -1,18 +1,17 @@
 //! `sulku audit list`: the entries that pass a filter, as a table or as JSON lines. The whole log is verified on the way.
 //!
-//! The table is printed once all is verified. JSON lines are printed as they are read, so that a long log needs no memory; they
-//! hold if the command ends with success.
+//! Nothing is printed before all is verified. Names and addresses are shown where their keys are at hand, pseudonyms where not.
 
 use std::fmt;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use sulku_audit::{Entry, Recordings, Source, Verifier};
+use serde_json::Value;
+use sulku_audit::personal::Sight;
+use sulku_audit::{Draft, Entry, Keyring, Recordings, Source, Verifier};
 use sulku_permit::{HolderId, PermitId, SessionId};
 
 use super::words;
@@ -85,65 +84,92 @@ impl fmt::Display for Filter {
 }
 
 impl Filter {
+    /// Whether an entry passes, but for the person, whose name takes the key.
     fn passes(&self, entry: &Entry) -> bool {
-        let Self { permit, person, session, since, until, event, denied } = self;
-        let (draft, time) = (&entry.draft, entry.stamp.time);
-        permit.as_ref().is_none_or(|permit| draft.permit.as_ref() == Some(permit))
-            && person.as_ref().is_none_or(|person| draft.person.as_ref() == Some(person))
-            && session.as_ref().is_none_or(|session| draft.session.as_ref() == Some(session))
+        let Self { permit, person: _, session, since, until, event, denied } = self;
+        let time = entry.stamp.time;
+        permit.as_ref().is_none_or(|permit| entry.permit.as_ref() == Some(permit))
+            && session.as_ref().is_none_or(|session| entry.session.as_ref() == Some(session))
             && since.is_none_or(|since| time >= since)
             && until.is_none_or(|until| time < until)
-            && event.as_ref().is_none_or(|event| draft.event.name() == event)
-            && (!denied || words::is_denial(&draft.event))
+            && event.as_ref().is_none_or(|event| entry.event.name() == event)
+            && (!denied || words::is_denial(&entry.event))
+    }
+
+    fn passes_person(&self, draft: &Draft) -> bool {
+        self.person.as_ref().is_none_or(|person| draft.person.as_ref() == Some(person))
     }
 }
 
 pub(super) fn run(source: &mut dyn Source, key: &Verifier, filter: &Filter, form: Form) -> anyhow::Result<ExitCode> {
     let header = ["TIME (UTC)", "ENTRY", "EVENT", "PERSON", "PERMIT", "SESSION", "WHAT"];
-    let mut rows = vec![header.map(str::to_owned).to_vec()];
-    let (mut listed, mut too_many, mut written) = (0_u64, 0_u64, Ok(()));
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut found = Vec::new();
     let verified = sulku_audit::verify::verify(source, key, Recordings::Skip, |index, entry, bytes| {
-        if !filter.passes(entry) {
-            return;
+        if filter.passes(entry) {
+            found.push((index, entry.clone(), bytes.to_vec()));
         }
-        listed += 1;
+    })?;
+    let (mut keyring, mut rows, mut lines) = (Keyring::default(), vec![header.map(str::to_owned).to_vec()], String::new());
+    for (index, entry, bytes) in found {
+        let sight = keyring.open(source, &entry)?;
+        let draft = match &sight {
+            Sight::Open(draft) => Some(&**draft),
+            Sight::Destroyed | Sight::NoKey | Sight::Damaged => None,
+        };
+        if filter.person.is_some() && !draft.is_some_and(|draft| filter.passes_person(draft)) {
+            continue;
+        }
         match form {
-            Form::Json if written.is_ok() => {
-                written = writeln!(out, "{{\"index\":{index},\"entry\":{}}}", words::safe_json(&String::from_utf8_lossy(bytes)));
+            Form::Json => {
+                let entry = String::from_utf8_lossy(&bytes);
+                let line = match draft {
+                    Some(draft) => format!("{{\"index\":{index},\"entry\":{entry},\"opened\":{}}}", opened(draft)?),
+                    None => format!("{{\"index\":{index},\"entry\":{entry}}}"),
+                };
+                lines.push_str(&words::safe_json(&line));
+                lines.push('\n');
             }
-            Form::Json => {}
-            Form::Table if rows.len() > TABLE_ROWS_MAX => too_many += 1,
-            Form::Table => rows.push(row(index, entry)),
+            Form::Table => rows.push(row(index, &entry, draft)),
         }
-    });
-    match written.and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error).context("standard output can't be written"),
-        _ => {}
     }
-    drop(out);
-    let verified = verified?;
-    if form == Form::Table {
-        anyhow::ensure!(too_many == 0, "{listed} entries are too many for a table; narrow them with --since and --until, or add --json");
-        if listed > 0 {
-            answer(&table(&rows))?;
+    match form {
+        Form::Json => answer(&lines)?,
+        Form::Table => {
+            let listed = rows.len() - 1;
+            anyhow::ensure!(
+                listed <= TABLE_ROWS_MAX,
+                "{listed} entries are too many for a table; narrow them with --since and --until, or add --json"
+            );
+            if listed > 0 {
+                answer(&table(&rows))?;
+            }
+            eprintln!("{listed} of {} entries, all verified", verified.entries());
         }
-        eprintln!("{listed} of {} entries, all verified", verified.entries());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(index: u64, entry: &Entry) -> Vec<String> {
+/// What the entry's box and pseudonym stand for: `{"person":…,"data":{…}}`, the data whole.
+fn opened(draft: &Draft) -> anyhow::Result<Value> {
+    let data = serde_json::to_value(&draft.event)?["data"].take();
+    Ok(serde_json::json!({ "person": draft.person, "data": data }))
+}
+
+fn row(index: u64, entry: &Entry, draft: Option<&Draft>) -> Vec<String> {
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let draft = &entry.draft;
+    let person = match draft {
+        Some(draft) => draft.person.as_ref().map(ToString::to_string),
+        None => entry.person.as_ref().map(ToString::to_string),
+    };
+    let event = draft.map_or(&entry.event, |draft| &draft.event);
     vec![
         words::time(entry.stamp.time),
         index.to_string(),
-        draft.event.name().to_owned(),
-        text(draft.person.as_ref().map(ToString::to_string)),
-        text(draft.permit.as_ref().map(ToString::to_string)),
-        text(draft.session.as_ref().map(ToString::to_string)),
-        words::gist(&draft.event),
+        event.name().to_owned(),
+        text(person),
+        text(entry.permit.as_ref().map(ToString::to_string)),
+        text(entry.session.as_ref().map(ToString::to_string)),
+        words::gist(event),
     ]
 }
 

@@ -64,10 +64,10 @@ pub(super) fn run(source: &mut dyn Source, key: &Verifier, session: SessionId, p
     let mut counters = Counters::default();
     let mut known = false;
     let verified = sulku_audit::verify::verify(source, key, Recordings::Skip, |index, entry, _| {
-        if entry.draft.session == Some(session) {
+        if entry.session == Some(session) {
             known = true;
             // The verification has checked it already; here it is taken apart again.
-            if let Ok(Some(chunk)) = counters.count(&entry.draft) {
+            if let Ok(Some(chunk)) = counters.count(entry, entry.stamp.time) {
                 chunks.push((index, chunk));
             }
         }

@@ -1,10 +1,12 @@
 //! Entries in words for people: each event's gist on one line, and nothing in it that a terminal would obey.
 
 use jiff::Timestamp;
-use sulku_audit::{CloseReason, Event};
+use sulku_audit::{CloseReason, Event, Private};
 
 use crate::print::amount;
 
+/// In the place of what this reader can't see.
+const SEALED: &str = "(sealed)";
 /// The longest gist, in characters: what fits beside the other columns of a wide terminal.
 const GIST_CHARS_MAX: usize = 160;
 
@@ -62,34 +64,53 @@ fn describe(event: &Event) -> String {
             format!("version {version}, {entries} entries found{dropped}")
         }
         Event::LedgerStopped { reason } | Event::WardenStopped { reason } => reason.clone(),
-        Event::AuditRead { uid, what } => format!("user {uid}: {what}"),
+        Event::LedgerFull { what, reserve_bytes } => format!("{what}; {} of reserve left", amount(*reserve_bytes)),
+        Event::LedgerHasRoom { after_ms } => format!("after {} s", after_ms / 1000),
+        Event::LedgerKeyRotated { old, new, signature: _ } => format!("from {} to {}", old.join(" and "), new.join(" and ")),
+        Event::LedgerUnwitnessed { age_s, effect } => format!("no witness for {age_s} s: {effect}"),
+        Event::LedgerWitnessed { size } => format!("{size} entries are cosigned"),
+        Event::LedgerClockJumped { by_ms } => format!("by {by_ms} ms"),
+        Event::AuditRead { uid, what } => format!("user {uid}: {}", known(what)),
+        Event::AuditRefused { uid, reason, what } => format!("user {uid}, {reason}: {}", known(what)),
+        Event::KeyDestroyed { key, scope, uid } => format!("{scope}, key {key}, ordered by user {uid}"),
+        Event::RecordingDeleted { uid, chunks, bytes } => format!("{chunks} chunks, {}, ordered by user {uid}", amount(*bytes)),
+        Event::OperatorBrokeGlass { uid, reason } => format!("user {uid}: {reason}"),
         Event::GatewayStarted { version, listen, rung, confinement } => format!("version {version} at {listen}, rung {rung}, {confinement}"),
         Event::GatewayStopped { reason, sessions_closed } => format!("{reason}, {sessions_closed} sessions closed"),
-        Event::PermitLoaded { file, sha256 } | Event::CrlLoaded { file, sha256 } => format!("{file} sha256:{}", short(sha256)),
-        Event::PermitRefused { file, problems } => format!("{file}: {}", problems.join("; ")),
-        Event::CertificateRefused { code, reason, serial, certificate_sha256: _, from, transport } => {
-            let serial = serial.as_ref().map_or_else(String::new, |serial| format!(", serial {serial}"));
-            format!("{code} from {from} over {transport}: {reason}{serial}")
+        Event::PermitLoaded { file, sha256, holders: _ } | Event::CrlLoaded { file, sha256 } => format!("{file} sha256:{}", short(sha256)),
+        Event::PermitRefused { file, problems } => {
+            format!("{file}: {}", problems.known().map_or_else(|| SEALED.to_owned(), |problems| problems.join("; ")))
         }
-        Event::ProtocolViolated { reason, from, transport } => format!("from {from} over {transport}: {reason}"),
+        Event::CertificateRefused { code, reason, serial, certificate_sha256: _, from, transport } => {
+            let serial = serial.known().and_then(Option::as_ref).map_or_else(String::new, |serial| format!(", serial {serial}"));
+            format!("{code} from {} over {transport}: {reason}{serial}", known(from))
+        }
+        Event::ProtocolViolated { reason, from, transport } => format!("from {} over {transport}: {reason}", known(from)),
         Event::SessionRefused { code, reason, at, from, transport } => {
             let at = at.as_ref().map_or_else(String::new, |at| format!(", by {at}"));
-            format!("{code} from {from} over {transport}: {reason}{at}")
+            format!("{code} from {} over {transport}: {}{at}", known(from), known(reason))
         }
         Event::SessionOpened { from, transport, identity: _, at, command, ends, plan: _, rung, client: _ } => {
-            let what = command.as_ref().map_or_else(|| "a shell".to_owned(), |command| command.join(" "));
-            format!("from {from} over {transport}: {what}; by {at}, until {}, rung {rung}", time(*ends))
+            let what = match command.known() {
+                Some(Some(command)) => command.join(" "),
+                Some(None) => "a shell".to_owned(),
+                None => SEALED.to_owned(),
+            };
+            format!("from {} over {transport}: {what}; by {at}, until {}, rung {rung}", known(from), time(*ends))
         }
-        Event::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks } => {
+        Event::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes: _ } => {
             let exit = exit_status.map_or_else(String::new, |status| format!(", exit status {status}"));
             let (out, taken, seconds) = (amount(*bytes_out), amount(*bytes_in), duration_ms / 1000);
             format!("{} after {seconds} s: {out} shown, {taken} taken, {chunks} chunks{exit}", close_reason(*reason))
         }
         Event::SequenceRemoved { kind, count, bytes } => format!("{kind}, {count} times, {}", amount(*bytes)),
-        Event::RecordingChunk { chunk, offset, length, sha256 } => {
+        Event::RecordingBegun { key_sha256: _, key_length: _, recipients, durability, input, keep_until } => {
+            format!("{durability}, input: {input}, for {} auditors' keys, kept until {}", recipients.len(), time(*keep_until))
+        }
+        Event::RecordingChunk { chunk, offset, length, sha256, .. } => {
             format!("chunk {chunk}: {length} bytes from {offset} on, sha256:{}", short(sha256))
         }
-        Event::OperatorActed { action, from } => format!("{action} from {from}"),
+        Event::OperatorActed { action, from } => format!("{action} from {}", known(from)),
         Event::WardenStarted { version, rung, kernel, landlock_abi, ruleset } => {
             format!("version {version}, rung {rung}, Linux {kernel}, Landlock ABI {landlock_abi}, rules sha256:{}", short(ruleset))
         }
@@ -116,6 +137,11 @@ fn describe(event: &Event) -> String {
     }
 }
 
+/// A private value, or that it is sealed.
+fn known<T: std::fmt::Display>(value: &Private<T>) -> String {
+    value.known().map_or_else(|| SEALED.to_owned(), ToString::to_string)
+}
+
 fn place(address: std::net::IpAddr, port: u16) -> std::net::SocketAddr {
     std::net::SocketAddr::new(address, port)
 }
@@ -137,6 +163,7 @@ fn close_reason(reason: CloseReason) -> &'static str {
         CloseReason::Drain => "the gateway stopped",
         CloseReason::ProtocolError => "the protocol broken",
         CloseReason::AuditFailed => "the audit failed",
+        CloseReason::AuditFull => "the audit's disk full",
         CloseReason::CellFailed => "the cell failed",
         CloseReason::GatewayLost => "the gateway lost",
         CloseReason::WardenLost => "the warden lost",
@@ -153,9 +180,9 @@ mod tests {
         assert_eq!(safe(wicked), "a\\u{1b}]52;c;eA==\\u{7}b\\u{9b}2Jc\\u{202e}d\\u{d}\\u{a}e");
         let event = Event::SessionRefused {
             code: sulku_permit::RefusalCode::CertificateExpired,
-            reason: wicked.to_owned(),
+            reason: wicked.to_owned().into(),
             at: None,
-            from: std::net::Ipv4Addr::LOCALHOST.into(),
+            from: std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST).into(),
             transport: "tls".to_owned(),
         };
         assert!(!gist(&event).chars().any(is_unsafe));

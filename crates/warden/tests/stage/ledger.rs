@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use sulku_audit::entry::{Stamp, encode as encode_entry};
+use sulku_audit::entry::{Body, Stamp};
 use sulku_audit::merkle::leaf_hash;
 use sulku_audit::wire::{Request, RequestBody, Response, ResponseBody, decode, encode};
-use sulku_audit::{Draft, Event, Receipt, Signer};
+use sulku_audit::{Draft, Event, PersonalKey, Receipt, Signer};
 
 use super::eventually;
 
@@ -146,6 +146,7 @@ pub fn receipt(signer: &Signer, index: u64, draft: &Draft, time: Timestamp) -> R
         session_seq: draft.session.as_ref().map(|_| index),
         salt: [3; 16],
     };
-    let entry = encode_entry(draft, &stamp).expect("an entry");
-    Receipt::issue(signer, index, &leaf_hash(&entry), draft, &entry)
+    let body = Body::new(draft, &PersonalKey::from_random([5; 32]), &[0; 24]).expect("a whole draft");
+    let entry = body.encode(&stamp).expect("an entry");
+    Receipt::issue(signer, index, &leaf_hash(&entry), draft, time)
 }

@@ -144,15 +144,15 @@ impl Stage {
             session: Some(self.next_session()),
             person: Some(MAIJA.parse().expect("an id")),
             event: Event::SessionOpened {
-                from: "192.0.2.1".parse().expect("an address"),
+                from: "192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into(),
                 transport: "quic".to_owned(),
-                identity: "spiffe://spe.example.fi/person/maija".to_owned(),
+                identity: "spiffe://spe.example.fi/person/maija".to_owned().into(),
                 at: permit.holders[0].at.to_string(),
-                command: command.map(|words| words.iter().map(|word| (*word).to_owned()).collect()),
+                command: command.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into(),
                 ends: jiff::Timestamp::now() + jiff::SignedDuration::from_secs(600),
                 plan: Plan::of(&permit).digest().to_string(),
                 rung: "root".to_owned(),
-                client: "test".to_owned(),
+                client: "test".to_owned().into(),
             },
         }
     }
