@@ -12,6 +12,7 @@ mod audit;
 mod connect;
 mod demo;
 mod doctor;
+mod ledger;
 mod policy;
 mod print;
 mod profile;
@@ -44,6 +45,9 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Read and verify the record, as an auditor
     Audit(audit::AuditArgs),
+    /// Ask a running ledger for what only its operator may
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Check what this computer has and lacks
     Doctor(doctor::DoctorArgs),
     /// Show a whole environment on this machine
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Sessions(command) => sessions::run(command),
         Command::Policy(command) => policy::run(&command),
         Command::Audit(args) => audit::run(args),
+        Command::Ledger(command) => ledger::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args),
     };

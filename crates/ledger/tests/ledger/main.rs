@@ -6,6 +6,7 @@
 
 mod disk;
 mod durability;
+mod keys;
 mod peers;
 mod recordings;
 mod recovery;
