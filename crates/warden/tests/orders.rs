@@ -37,13 +37,13 @@ fn a_forged_or_altered_receipt_is_refused() {
     let forged = receipt(&signer(8), 0, &draft, Timestamp::now());
     assert!(refused(&stage, forged).contains("signature"));
     let other_person = altered(&good, |value| {
-        let entry = value["entry"].as_str().expect("an entry").replace("maija", "mikko");
-        value["entry"] = entry.into();
+        let draft = value["opening"]["draft"].as_str().expect("a draft").replace("maija", "mikko");
+        value["opening"]["draft"] = draft.into();
     });
-    assert!(refused(&stage, other_person).contains("hash"));
+    assert!(refused(&stage, other_person).contains("signature"));
     assert!(refused(&stage, altered(&good, |value| value["index"] = 99.into())).contains("signature"));
-    let unsigned = altered(&good, |value| drop(value.as_object_mut().expect("an object").remove("signature")));
-    assert!(refused(&stage, unsigned).contains("no signed entry"));
+    let unsigned = altered(&good, |value| drop(value.as_object_mut().expect("an object").remove("opening")));
+    assert!(refused(&stage, unsigned).contains("no signed draft"));
     // Control: the receipt as the ledger gave it opens the session.
     stage.gateway.order(&launch(good));
     assert!(matches!(stage.gateway.report(), (Report::Launched { .. }, Some(_))));
