@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod counters;
 pub mod entry;
 pub mod event;
+pub mod lanes;
 pub mod merkle;
 pub mod note;
 pub mod personal;

@@ -12,6 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::entry::ENTRY_BYTES_HARD_MAX;
+use crate::lanes::node_hashes;
 use crate::merkle::{Hash, empty_root, node_hash};
 
 /// Hashes in a full tile, entries in a full bundle.
@@ -247,7 +248,7 @@ impl TiledTree {
 pub fn perfect_root(hashes: &[Hash]) -> Hash {
     let mut row = hashes.to_vec();
     while row.len() > 1 {
-        row = row.chunks_exact(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
+        row = node_hashes(&row);
     }
     row.first().copied().unwrap_or_else(empty_root)
 }
