@@ -2,7 +2,11 @@
 //!
 //! Reads the log once, tile by tile, and builds the tree again: every entry against its hash, every tile against the tiles below,
 //! the root against the signed checkpoint, every entry's form, the gapless counters, and each recording against its entries. The
-//! first thing wrong is named by the number of its entry. Memory grows with permits and sessions, not with entries.
+//! first thing wrong is named by the number of its entry.
+//!
+//! Comes in two parts, so that it can be spread over threads by whoever has some: a [`Portion`] is a bundle that is checked by
+//! itself, in any order; a [`Sequence`] takes what was checked, in the log's order. Memory grows with permits and sessions, some
+//! hundred bytes each, and not with entries.
 //!
 //! Shows that the log is whole up to its checkpoint and that nothing in it was changed. That no newer checkpoint was held back only
 //! a witness can show. Reads no clock and no files itself: see [`Source`].
@@ -10,12 +14,19 @@
 use jiff::Timestamp;
 
 use crate::checkpoint::Checkpoint;
-use crate::counters::{Chunk, CounterError, Counters};
+use crate::counters::CounterError;
 use crate::entry::{Entry, EntryError};
-use crate::merkle::{Hash, leaf_hash, sha256};
 use crate::note::Verifier;
-use crate::source::{ReadError, Source, SourceError, read_bundle, read_checkpoint, read_hashes};
-use crate::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
+use crate::source::{ReadError, Source, read_checkpoint};
+use crate::tile::TILE_WIDTH;
+
+mod portion;
+mod recording;
+mod sequence;
+
+pub use portion::{Checked, Portion};
+pub use recording::{ChunkRead, read_chunk, recording_path};
+pub use sequence::Sequence;
 
 /// Whether recordings are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,8 +116,7 @@ pub struct Verified {
     sessions: u64,
     chunks: u64,
     recorded_bytes: u64,
-    first: Option<Timestamp>,
-    last: Option<Timestamp>,
+    period: Option<(Timestamp, Timestamp)>,
 }
 
 impl Verified {
@@ -148,19 +158,13 @@ impl Verified {
 
     /// The first entry's time and the last one's; `None` for an empty log.
     #[must_use]
-    pub fn period(&self) -> Option<(Timestamp, Timestamp)> {
-        self.first.zip(self.last)
+    pub const fn period(&self) -> Option<(Timestamp, Timestamp)> {
+        self.period
     }
 }
 
-/// The file of a session's recording, in the log's folder.
-#[must_use]
-pub fn recording_path(session: &sulku_permit::SessionId) -> String {
-    format!("recordings/{session}.cast")
-}
-
-/// Checks a whole log and shows each entry, with its number and its exact bytes, to `visit` on the way. What was shown holds only once all of it has
-/// been checked.
+/// Checks a whole log and shows each entry, with its number and its exact bytes, to `visit` on the way. What was shown holds only
+/// once all of it has been checked.
 ///
 /// # Errors
 /// The first thing wrong.
@@ -171,105 +175,11 @@ pub fn verify<S: Source + ?Sized>(
     mut visit: impl FnMut(u64, &Entry, &[u8]),
 ) -> Result<Verified, Fault> {
     let (_, checkpoint) = read_checkpoint(source, key)?;
-    let mut counters = Counters::default();
-    let mut tree = TiledTree::default();
-    let (mut chunks, mut recorded_bytes, mut first, mut last) = (0, 0, None, None);
     let bundles = checkpoint.size.div_ceil(TILE_WIDTH);
+    let mut sequence = Sequence::new(checkpoint, recordings);
     for number in 0..bundles {
-        let mut index = number * TILE_WIDTH;
-        let unreadable = |cause| Fault::Unreadable { index: number * TILE_WIDTH, cause };
-        let (Some(bundle), Some(level_0)) =
-            (Tile::in_tree(TileKind::Entries, number, checkpoint.size), Tile::in_tree(TileKind::Hashes(0), number, checkpoint.size))
-        else {
-            break;
-        };
-        let hashes = read_hashes(source, level_0).map_err(unreadable)?;
-        let bytes = read_bundle(source, bundle).map_err(unreadable)?;
-        let mut rest = bytes.as_slice();
-        for hash in hashes {
-            let (entry_bytes, after) = tile::split_entry(rest).ok_or(Fault::CutShort(index))?;
-            rest = after;
-            let leaf = leaf_hash(entry_bytes);
-            if leaf != hash {
-                return Err(Fault::Changed(index));
-            }
-            let entry = Entry::parse(entry_bytes).map_err(|cause| Fault::Entry { index, cause })?;
-            let chunk = counters.check(&entry).map_err(|cause| Fault::Counter { index, cause })?;
-            if let (Some(chunk), Recordings::Check) = (chunk, recordings) {
-                check_chunk(source, index, &chunk)?;
-                chunks += 1;
-                recorded_bytes += chunk.length;
-            }
-            first = first.or(Some(entry.stamp.time));
-            last = Some(entry.stamp.time);
-            visit(index, &entry, entry_bytes);
-            tree.push(leaf);
-            index += 1;
-        }
-        // Where the full bundle stands in for a partial one, it goes on beyond the checkpoint.
-        if bundle.extent() == tile::Extent::Full && !rest.is_empty() {
-            return Err(Fault::Surplus(index - 1));
-        }
-        for (tile, hashes) in tree.take_full() {
-            check_tile(source, tile, &hashes)?;
-        }
+        let portion = Portion::read(source, number, sequence.size())?;
+        sequence.take(source, portion.check(), &mut visit)?;
     }
-    for (tile, hashes) in tree.partial() {
-        check_tile(source, tile, hashes)?;
-    }
-    if tree.size() != checkpoint.size || tree.root() != checkpoint.root {
-        return Err(Fault::Root { size: checkpoint.size });
-    }
-    let (permits, sessions) = (counters.permits(), counters.sessions());
-    Ok(Verified { checkpoint, permits, sessions, chunks, recorded_bytes, first, last })
-}
-
-/// Compares a tile with what the entries give. Level 0 was compared entry by entry.
-fn check_tile<S: Source + ?Sized>(source: &mut S, tile: Tile, expected: &[Hash]) -> Result<(), Fault> {
-    let TileKind::Hashes(level @ 1..) = tile.kind else { return Ok(()) };
-    let index = (tile.number * TILE_WIDTH) << (tile::TILE_HEIGHT * u32::from(level));
-    let found = read_hashes(source, tile).map_err(|cause| Fault::Unreadable { index, cause })?;
-    if found == expected { Ok(()) } else { Err(Fault::Tile { index, path: tile.to_string() }) }
-}
-
-fn check_chunk<S: Source + ?Sized>(source: &mut S, index: u64, chunk: &Chunk) -> Result<(), Fault> {
-    let Chunk { session, offset, length, .. } = *chunk;
-    let fault = |what| Fault::Recording { index, what, session, offset, length };
-    match read_chunk(source, chunk) {
-        Ok(ChunkRead::Whole(_)) => Ok(()),
-        Ok(ChunkRead::Missing) => Err(fault("the recording is missing")),
-        Ok(ChunkRead::Short) => Err(fault("the recording ends before the chunk does")),
-        Ok(ChunkRead::Changed) => Err(fault("the recording was changed")),
-        Err(cause) => Err(Fault::Unreadable { index, cause: cause.into() }),
-    }
-}
-
-/// What a recording holds where an entry says that a chunk is.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ChunkRead {
-    /// The chunk, with the length and the digest that its entry names.
-    Whole(Vec<u8>),
-    /// There is no such recording.
-    Missing,
-    /// It ends too soon.
-    Short,
-    /// Other bytes.
-    Changed,
-}
-
-/// Reads a chunk of a recording and compares it with its entry.
-///
-/// # Errors
-/// It could not be read.
-pub fn read_chunk<S: Source + ?Sized>(source: &mut S, chunk: &Chunk) -> Result<ChunkRead, SourceError> {
-    let Some(bytes) = source.read_at(&recording_path(&chunk.session), chunk.offset, chunk.length)? else {
-        return Ok(ChunkRead::Missing);
-    };
-    Ok(if bytes.len() as u64 != chunk.length {
-        ChunkRead::Short
-    } else if sha256(&[&bytes]) != chunk.sha256 {
-        ChunkRead::Changed
-    } else {
-        ChunkRead::Whole(bytes)
-    })
+    sequence.finish(source)
 }
