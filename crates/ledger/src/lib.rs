@@ -22,6 +22,7 @@ mod recordings;
 mod recover;
 mod server;
 mod stage;
+pub mod verification;
 mod wal;
 mod writer;
 
