@@ -10,6 +10,7 @@
 //! The bytes are hashed as they are: nothing is canonicalised, and nobody need encode an entry again to check it. Within `v` 1 only
 //! optional keys are added. The salt keeps a leaf hash, which proofs of neighbours show, from being guessed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
@@ -17,11 +18,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{DeserializeSeed, IntoDeserializer as _, MapAccess};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sulku_permit::{HolderId, PermitId, Pseudonym, SessionId};
 
 use crate::event::{Draft, Event, Writer};
 use crate::personal::{NONCE_BYTES, PersonalKey};
+
+mod time;
+
+pub use time::time_text;
 
 /// The longest entry that the ledger takes. Half the hard limit, so that a record always fits when keys are added.
 pub const ENTRY_BYTES_MAX: usize = 32 * 1024;
@@ -130,13 +138,16 @@ pub enum EntryError {
     Boot,
 }
 
+/// Borrows from the entry's bytes: a log of ten million is read in seconds.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Decoded {
+struct Decoded<'a> {
     v: u32,
-    t: String,
+    #[serde(borrow)]
+    t: Cow<'a, str>,
     mono_ns: u64,
-    boot: String,
+    #[serde(borrow)]
+    boot: Cow<'a, str>,
     by: Writer,
     #[serde(default)]
     permit: Option<PermitId>,
@@ -148,12 +159,16 @@ struct Decoded {
     session_seq: Option<u64>,
     #[serde(default)]
     person: Option<Pseudonym>,
-    code: String,
-    event: String,
-    data: Value,
-    #[serde(default)]
-    sealed: Option<String>,
-    salt: String,
+    #[serde(borrow)]
+    code: Cow<'a, str>,
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    #[serde(default, borrow)]
+    sealed: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    salt: Cow<'a, str>,
 }
 
 impl Body {
@@ -226,12 +241,6 @@ impl Body {
     }
 }
 
-/// A time as entries write it: RFC 3339 in UTC, always six digits after the point.
-#[must_use]
-pub fn time_text(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
-}
-
 impl Entry {
     /// Reads an entry. An unknown key is an error: what a reader can't understand must not look understood.
     ///
@@ -241,7 +250,7 @@ impl Entry {
         if bytes.len() > ENTRY_BYTES_HARD_MAX {
             return Err(EntryError::TooLong(bytes.len()));
         }
-        let shape: Decoded = match serde_json::from_slice(bytes) {
+        let shape: Decoded<'_> = match serde_json::from_slice(bytes) {
             Ok(shape) => shape,
             Err(error) => return Err(newer_version(bytes).map_or(EntryError::Malformed(error), EntryError::Version)),
         };
@@ -249,12 +258,12 @@ impl Entry {
         if v != VERSION {
             return Err(EntryError::Version(v));
         }
-        if !Event::TABLE.iter().any(|(name, ..)| *name == event) {
-            return Err(EntryError::UnknownEvent { event, code });
-        }
-        let event: Event = serde_json::from_value(Value::from_iter([("event", Value::from(event)), ("data", data)]))?;
-        if event.code() != code || event.writer() != by {
-            return Err(EntryError::Mismatch { event: event.name(), code, by });
+        let Some((_, known_code, writer)) = Event::TABLE.iter().find(|(name, ..)| *name == event) else {
+            return Err(EntryError::UnknownEvent { event: event.into_owned(), code: code.into_owned() });
+        };
+        let event = Event::deserialize(MapAccessDeserializer::new(NameAndData { name: Some(&event), data: Some(data) }))?;
+        if *known_code != code || *writer != by {
+            return Err(EntryError::Mismatch { event: event.name(), code: code.into_owned(), by });
         }
         if permit.is_some() != permit_seq.is_some() || session.is_some() != session_seq.is_some() {
             return Err(EntryError::Counters);
@@ -263,15 +272,13 @@ impl Entry {
         if private.iter().any(|(_, value)| value.is_some()) || private.is_empty() != sealed.is_none() {
             return Err(EntryError::Unsealed(event.name()));
         }
-        let sealed = sealed.map(|sealed| STANDARD.decode(sealed)).transpose().map_err(|_| EntryError::Unsealed(event.name()))?;
+        let sealed = sealed.map(|sealed| STANDARD.decode(sealed.as_bytes())).transpose().map_err(|_| EntryError::Unsealed(event.name()))?;
         if !is_boot_id(&boot) {
             return Err(EntryError::Boot);
         }
-        let time: Timestamp = t.parse().map_err(|_| EntryError::Time)?;
-        if time_text(time) != t {
-            return Err(EntryError::Time);
-        }
-        let salt = STANDARD.decode(&salt).ok().and_then(|salt| salt.try_into().ok()).ok_or(EntryError::Salt)?;
+        let time = time::parse_time(&t).ok_or(EntryError::Time)?;
+        let salt = STANDARD.decode(salt.as_bytes()).ok().and_then(|salt| salt.try_into().ok()).ok_or(EntryError::Salt)?;
+        let boot = boot.into_owned();
         Ok(Self { permit, session, person, event, sealed, stamp: Stamp { time, mono_ns, boot, permit_seq, session_seq, salt } })
     }
 
@@ -287,6 +294,36 @@ impl Entry {
             None => None,
         };
         Some(Draft { permit: self.permit.clone(), session: self.session, person, event: self.event.with_private(fields)? })
+    }
+}
+
+/// An event as its derived reader wants it, an object of name and data in this order, without making the object.
+struct NameAndData<'a, 'n> {
+    name: Option<&'n str>,
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> MapAccess<'a> for NameAndData<'a, '_> {
+    type Error = serde_json::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
+        let key: Option<StrDeserializer<'_, Self::Error>> = match self {
+            Self { name: Some(_), .. } => Some("event".into_deserializer()),
+            Self { data: Some(_), .. } => Some("data".into_deserializer()),
+            _ => None,
+        };
+        key.map(|key| seed.deserialize(key)).transpose()
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
+        match (self.name.take(), self.data) {
+            (Some(name), _) => seed.deserialize::<StrDeserializer<'_, Self::Error>>(name.into_deserializer()),
+            (None, Some(data)) => {
+                self.data = None;
+                seed.deserialize(data)
+            }
+            (None, None) => Err(serde::de::Error::custom("an event has a name and data, and nothing more")),
+        }
     }
 }
 

@@ -7,12 +7,13 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use sulku_audit::lanes::leaf_hashes;
 use sulku_audit::merkle::sha256;
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
-use sulku_audit::{Checkpoint, CloseReason, Counters, Draft, Event, Hash, Signer, Stamp, entry};
+use sulku_audit::{Body, Checkpoint, CloseReason, Counters, Draft, Event, Hash, PersonalKey, Signer, Stamp};
 use sulku_permit::SessionId;
 
 const PERMITS: u64 = 40;
@@ -88,8 +89,10 @@ fn document(counters: &mut Counters, number: u64) -> Vec<u8> {
     let [salt @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *sha256(&[&number.to_be_bytes()]).as_bytes();
     let boot = "c2655b15-1d5c-4547-bf12-3c6eb65c8302".to_owned();
     let stamp = Stamp { time, mono_ns: number * 1000, boot, permit_seq, session_seq, salt };
-    counters.count(&draft).expect("no made entry is out of order");
-    entry::encode(&draft, &stamp).expect("no made entry is long")
+    counters.count(&draft, time).expect("no made entry is out of order");
+    let nonce = *sha256(&[b"nonce", &number.to_be_bytes()]).as_bytes().first_chunk().expect("a hash is longer than a nonce");
+    let body = Body::new(&draft, &PersonalKey::from_random([2; 32]), &nonce);
+    body.and_then(|body| body.encode(&stamp)).expect("no made entry is long")
 }
 
 fn draft(number: u64) -> Draft {
@@ -98,15 +101,15 @@ fn draft(number: u64) -> Draft {
     let digest: Hash = sha256(&[b"plan", &session.to_be_bytes()]);
     let event = match step {
         0 => Event::SessionOpened {
-            from: [192, 0, 2, (session % 250) as u8].into(),
+            from: IpAddr::from([192, 0, 2, (session % 250) as u8]).into(),
             transport: "quic".to_owned(),
-            identity: format!("spiffe://made.example/holder-{}", session % 200),
+            identity: format!("spiffe://made.example/holder-{}", session % 200).into(),
             at: format!("made-{permit}.toml:7"),
-            command: None,
+            command: None.into(),
             ends: jiff::Timestamp::from_second(1_900_000_000).expect("within this century"),
             plan: digest.to_string(),
             rung: "root".to_owned(),
-            client: "0.1.0".to_owned(),
+            client: "0.1.0".to_owned().into(),
         },
         99 => Event::SessionClosed {
             reason: CloseReason::HolderLeft,
@@ -115,6 +118,7 @@ fn draft(number: u64) -> Draft {
             duration_ms: 60_000,
             exit_status: Some(0),
             chunks: 0,
+            recorded_bytes: 0,
         },
         _ if step % 10 == 0 => Event::EgressDenied { protocol: 6, destination: [203, 0, 113, step as u8].into(), port: 443, suppressed: 0 },
         _ if step % 10 == 1 => Event::SequenceRemoved { kind: "osc-52".to_owned(), count: step, bytes: 10 * step },
