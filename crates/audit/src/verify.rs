@@ -25,7 +25,7 @@ mod recording;
 mod sequence;
 
 pub use portion::{Checked, Portion};
-pub use recording::{ChunkRead, read_chunk, recording_path};
+pub use recording::{ChunkRead, read_chunk, recording_key_path, recording_path};
 pub use sequence::Sequence;
 
 /// Whether recordings are read.
@@ -91,6 +91,14 @@ pub enum Fault {
         /// Its length.
         length: u64,
     },
+    /// The wrapped key of a recording is not the one that its entry names.
+    #[error("entry {index}: recordings/{session}.key is not the key that the entry names")]
+    RecordingKey {
+        /// The entry.
+        index: u64,
+        /// Whose recording.
+        session: sulku_permit::SessionId,
+    },
     /// A tile does not follow from the tiles below it.
     #[error("entry {index}: {path} does not follow from the entries; the tree was changed")]
     Tile {
@@ -116,6 +124,7 @@ pub struct Verified {
     sessions: u64,
     chunks: u64,
     recorded_bytes: u64,
+    deleted: u64,
     period: Option<(Timestamp, Timestamp)>,
 }
 
@@ -154,6 +163,12 @@ impl Verified {
     #[must_use]
     pub const fn recorded_bytes(&self) -> u64 {
         self.recorded_bytes
+    }
+
+    /// Recordings that entries say were deleted; 0 with [`Recordings::Skip`].
+    #[must_use]
+    pub const fn deleted(&self) -> u64 {
+        self.deleted
     }
 
     /// The first entry's time and the last one's; `None` for an empty log.

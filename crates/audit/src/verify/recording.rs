@@ -2,11 +2,18 @@
 //!
 //! Looks at bytes and their digests only; what they show is the player's.
 
+use std::collections::BTreeMap;
+
+use sulku_permit::SessionId;
+
 use crate::counters::Chunk;
+use crate::entry::Entry;
+use crate::event::Event;
 use crate::lanes;
 use crate::merkle::sha256;
 use crate::source::{Source, SourceError};
 use crate::verify::Fault;
+use crate::wire::BLOB_BYTES_MAX;
 
 /// Chunks whose digests are reckoned together: as many as a vector unit has lanes.
 const BATCH_MAX: usize = 16;
@@ -43,6 +50,12 @@ pub fn read_chunk<S: Source + ?Sized>(source: &mut S, chunk: &Chunk) -> Result<C
     })
 }
 
+/// The file of a session's recording key, wrapped for the auditors, in the log's folder.
+#[must_use]
+pub fn recording_key_path(session: &sulku_permit::SessionId) -> String {
+    format!("recordings/{session}.key")
+}
+
 /// Reads as much as the entry says, without a look at the digest.
 fn read_unchecked<S: Source + ?Sized>(source: &mut S, chunk: &Chunk) -> Result<ChunkRead, SourceError> {
     Ok(match source.read_at(&recording_path(&chunk.session), chunk.offset, chunk.length)? {
@@ -52,48 +65,90 @@ fn read_unchecked<S: Source + ?Sized>(source: &mut S, chunk: &Chunk) -> Result<C
     })
 }
 
-/// Chunks that were read and whose digests are not known yet.
+/// What must be in the files of recordings, as it is gathered entry by entry.
+///
+/// A recording that is gone is a fault unless a later entry says that it was deleted, so it is known at the end only.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    chunks: Vec<(u64, Chunk, Vec<u8>)>,
-    bytes: u64,
+pub(super) struct Recorded {
+    /// Chunks that were read and whose digests are not known yet.
+    batch: Vec<(u64, Chunk, Vec<u8>)>,
+    batch_bytes: u64,
+    /// Sessions of which something is missing, with the first that is: its entry and, of a chunk, its place.
+    missing: BTreeMap<SessionId, (u64, Place)>,
+    pub(super) chunks: u64,
+    pub(super) bytes: u64,
+    pub(super) deleted: u64,
 }
 
-impl Batch {
-    /// Reads the chunk of entry `index`. Its digest is compared with this or a later call.
-    pub(super) fn push<S: Source + ?Sized>(&mut self, source: &mut S, index: u64, chunk: Chunk) -> Result<(), Fault> {
-        let what = match read_unchecked(source, &chunk) {
-            Ok(ChunkRead::Whole(bytes)) => {
-                self.bytes += chunk.length;
-                self.chunks.push((index, chunk, bytes));
-                return if self.chunks.len() >= BATCH_MAX || self.bytes >= BATCH_BYTES_MAX { self.settle() } else { Ok(()) };
+/// From where on, and how many bytes.
+type Place = (u64, u64);
+
+impl Recorded {
+    /// Looks at what an entry says about recordings. The digest of a chunk is compared with this or a later call.
+    pub(super) fn take<S: Source + ?Sized>(&mut self, source: &mut S, index: u64, entry: &Entry, chunk: Option<Chunk>) -> Result<(), Fault> {
+        let outcome = match (&entry.event, entry.session) {
+            (Event::RecordingDeleted { .. }, Some(session)) => {
+                self.missing.remove(&session);
+                self.deleted += 1;
+                Ok(())
             }
-            Ok(ChunkRead::Missing) => "the recording is missing",
-            Ok(ChunkRead::Short) => "the recording ends before the chunk does",
-            Ok(ChunkRead::Changed) => "the recording was changed",
-            Err(cause) => {
-                self.settle()?;
-                return Err(Fault::Unreadable { index, cause: cause.into() });
-            }
+            (Event::RecordingBegun { key_sha256, key_length, .. }, Some(session)) => self.take_key(source, index, session, key_sha256, *key_length),
+            _ => chunk.map_or(Ok(()), |chunk| self.take_chunk(source, index, chunk)),
         };
-        // One that came before and is wrong comes first.
-        self.settle()?;
-        Err(fault(index, &chunk, what))
+        if outcome.is_err() || self.batch.len() >= BATCH_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
+            // Of two things that are wrong, the one that came before comes first.
+            self.settle()?;
+        }
+        outcome
+    }
+
+    fn take_chunk<S: Source + ?Sized>(&mut self, source: &mut S, index: u64, chunk: Chunk) -> Result<(), Fault> {
+        let Chunk { session, offset, length, .. } = chunk;
+        let fault = |what| Fault::Recording { index, what, session, offset, length };
+        match read_unchecked(source, &chunk).map_err(|cause| Fault::Unreadable { index, cause: cause.into() })? {
+            ChunkRead::Whole(bytes) => {
+                self.chunks += 1;
+                self.bytes += length;
+                self.batch_bytes += length;
+                self.batch.push((index, chunk, bytes));
+            }
+            ChunkRead::Missing => drop(self.missing.entry(session).or_insert((index, (offset, length)))),
+            ChunkRead::Short => return Err(fault("the recording ends before the chunk does")),
+            ChunkRead::Changed => return Err(fault("the recording was changed")),
+        }
+        Ok(())
+    }
+
+    fn take_key<S: Source + ?Sized>(&mut self, source: &mut S, index: u64, session: SessionId, sha256: &str, length: u64) -> Result<(), Fault> {
+        // One byte more than it has, so that a longer one is noticed.
+        let bytes = source.read_at(&recording_key_path(&session), 0, length.min(BLOB_BYTES_MAX as u64) + 1);
+        match bytes.map_err(|cause| Fault::Unreadable { index, cause: cause.into() })? {
+            None => drop(self.missing.entry(session).or_insert((index, (0, length)))),
+            Some(bytes) if bytes.len() as u64 == length && crate::merkle::sha256(&[&bytes]).to_string() == *sha256 => {}
+            Some(_) => return Err(Fault::RecordingKey { index, session }),
+        }
+        Ok(())
     }
 
     /// Compares the digests of all that was read.
     pub(super) fn settle(&mut self) -> Result<(), Fault> {
-        let chunks = std::mem::take(&mut self.chunks);
-        self.bytes = 0;
-        let bytes: Vec<&[u8]> = chunks.iter().map(|(_, _, bytes)| bytes.as_slice()).collect();
-        match lanes::digests(&bytes).iter().zip(&chunks).find(|(digest, (_, chunk, _))| **digest != chunk.sha256) {
-            Some((_, (index, chunk, _))) => Err(fault(*index, chunk, "the recording was changed")),
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let bytes: Vec<&[u8]> = batch.iter().map(|(_, _, bytes)| bytes.as_slice()).collect();
+        match lanes::digests(&bytes).iter().zip(&batch).find(|(digest, (_, chunk, _))| **digest != chunk.sha256) {
+            Some((_, (index, Chunk { session, offset, length, .. }, _))) => {
+                Err(Fault::Recording { index: *index, what: "the recording was changed", session: *session, offset: *offset, length: *length })
+            }
             None => Ok(()),
         }
     }
-}
 
-fn fault(index: u64, chunk: &Chunk, what: &'static str) -> Fault {
-    let Chunk { session, offset, length, .. } = *chunk;
-    Fault::Recording { index, what, session, offset, length }
+    /// At the log's end: the first recording that is gone without an entry that says so.
+    pub(super) fn finish(&self) -> Result<(), Fault> {
+        let first = self.missing.iter().min_by_key(|(_, (index, _))| *index);
+        first.map_or(Ok(()), |(session, (index, (offset, length)))| {
+            let what = "the recording is missing, and no entry says that it was deleted";
+            Err(Fault::Recording { index: *index, what, session: *session, offset: *offset, length: *length })
+        })
+    }
 }

@@ -8,7 +8,7 @@ use crate::entry::Entry;
 use crate::merkle::Hash;
 use crate::source::{Source, read_hashes};
 use crate::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
-use crate::verify::recording::Batch;
+use crate::verify::recording::Recorded;
 use crate::verify::{Checked, Fault, Recordings, Verified};
 
 /// A verification under way: takes bundle after bundle, from the first on.
@@ -18,9 +18,7 @@ pub struct Sequence {
     recordings: Recordings,
     counters: Counters,
     tree: TiledTree,
-    batch: Batch,
-    chunks: u64,
-    recorded_bytes: u64,
+    recorded: Recorded,
     period: Option<(Timestamp, Timestamp)>,
 }
 
@@ -28,8 +26,8 @@ impl Sequence {
     /// Begins to verify up to this checkpoint, whose signature was checked.
     #[must_use]
     pub fn new(checkpoint: Checkpoint, recordings: Recordings) -> Self {
-        let (counters, tree, batch) = (Counters::default(), TiledTree::default(), Batch::default());
-        Self { checkpoint, recordings, counters, tree, batch, chunks: 0, recorded_bytes: 0, period: None }
+        let (counters, tree, recorded) = (Counters::default(), TiledTree::default(), Recorded::default());
+        Self { checkpoint, recordings, counters, tree, recorded, period: None }
     }
 
     /// Entries that the checkpoint covers.
@@ -45,7 +43,7 @@ impl Sequence {
     pub fn take<S: Source + ?Sized>(&mut self, source: &mut S, checked: Checked, mut visit: impl FnMut(u64, &Entry, &[u8])) -> Result<(), Fault> {
         let outcome = self.take_entries(source, &checked, &mut visit);
         // A recording's digest may be reckoned later than its entry, but what is wrong with it comes first.
-        self.batch.settle()?;
+        self.recorded.settle()?;
         outcome?;
         if let Some(fault) = checked.fault {
             return Err(fault);
@@ -65,10 +63,8 @@ impl Sequence {
     ) -> Result<(), Fault> {
         for (index, entry, bytes) in checked.entries() {
             let chunk = self.counters.check(entry).map_err(|cause| Fault::Counter { index, cause })?;
-            if let (Some(chunk), Recordings::Check) = (chunk, self.recordings) {
-                self.chunks += 1;
-                self.recorded_bytes += chunk.length;
-                self.batch.push(source, index, chunk)?;
+            if self.recordings == Recordings::Check {
+                self.recorded.take(source, index, entry, chunk)?;
             }
             let time = entry.stamp.time;
             self.period = Some((self.period.map_or(time, |(first, _)| first), time));
@@ -82,15 +78,17 @@ impl Sequence {
     /// # Errors
     /// The first thing wrong.
     pub fn finish<S: Source + ?Sized>(self, source: &mut S) -> Result<Verified, Fault> {
-        let Self { checkpoint, recordings: _, counters, tree, batch: _, chunks, recorded_bytes, period } = self;
+        let Self { checkpoint, recordings: _, counters, tree, recorded, period } = self;
         for (tile, hashes) in tree.partial() {
             check_tile(source, tile, hashes)?;
         }
         if tree.size() != checkpoint.size || tree.root() != checkpoint.root {
             return Err(Fault::Root { size: checkpoint.size });
         }
+        recorded.finish()?;
         let (permits, sessions) = (counters.permits(), counters.sessions());
-        Ok(Verified { checkpoint, permits, sessions, chunks, recorded_bytes, period })
+        let Recorded { chunks, bytes: recorded_bytes, deleted, .. } = recorded;
+        Ok(Verified { checkpoint, permits, sessions, chunks, recorded_bytes, deleted, period })
     }
 }
 
