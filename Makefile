@@ -11,7 +11,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PEERS := target/peers
 
-.PHONY: help demo test check build needs-demo needs-test
+.PHONY: help demo test check build peers needs-demo needs-test
 
 help:
 	@echo 'make demo   play a whole environment on this machine, in about a minute after the build'
@@ -44,9 +44,11 @@ needs-demo:
 needs-test:
 	@deploy/needs $(TEST_NEEDS)
 
-# aioquic, from PyPI. The system's own python3: others may lack TLS.
+# From PyPI. The system's own python3: others may lack TLS.
+peers: $(PEERS)/installed
+
 $(PEERS)/installed: tests/peers/requirements.txt
-	@echo 'installing aioquic from PyPI into $(PEERS)'
+	@echo 'installing from PyPI into $(PEERS)'
 	/usr/bin/python3 -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@

@@ -13,6 +13,7 @@ pub mod event;
 pub mod lanes;
 pub mod merkle;
 pub mod note;
+pub mod ocsf;
 pub mod personal;
 pub mod proof;
 pub mod receipt;

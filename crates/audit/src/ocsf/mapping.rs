@@ -1,0 +1,302 @@
+//! What each event is in OCSF's terms: class, activity, outcome, and the fields that the class has a place for.
+//!
+//! The match names every event, so that a new one does not compile before somebody has thought about how it is exported. Fields of
+//! events that are private are not read here.
+
+use serde_json::{Map, Value, json};
+
+use super::class::Class;
+use crate::event::Event;
+
+/// Whom and what the entry is about, as the entry's envelope says.
+pub(super) struct Subject<'a> {
+    pub(super) origin: &'a str,
+    pub(super) by: &'a str,
+    pub(super) person: Option<&'a str>,
+    pub(super) permit: Option<&'a str>,
+    pub(super) session: Option<&'a str>,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Success,
+    Failure,
+}
+
+/// An event in OCSF's terms, without what all events have.
+pub(super) struct Mapped {
+    pub(super) class: Class,
+    pub(super) activity: u8,
+    pub(super) activity_name: Option<&'static str>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) message: String,
+    pub(super) fields: Map<String, Value>,
+}
+
+/// An activity that the class has no number for.
+const OTHER: u8 = 99;
+/// Kinds of OCSF's objects.
+const USER: u8 = 1;
+const ADMIN: u8 = 2;
+const SYSTEM: u8 = 3;
+const SERVER: u8 = 1;
+const REGULAR_FILE: u8 = 1;
+const OTHER_KIND: u8 = 99;
+const POLICY: u8 = 5;
+const SHA_256: u8 = 3;
+const OUTBOUND: u8 = 2;
+
+impl Mapped {
+    pub(super) fn new(class: Class, activity: u8, message: impl Into<String>) -> Self {
+        Self { class, activity, activity_name: None, outcome: None, message: message.into(), fields: Map::new() }
+    }
+
+    fn with(mut self, key: &str, value: Value) -> Self {
+        self.fields.insert(key.to_owned(), value);
+        self
+    }
+
+    fn success(self) -> Self {
+        Self { outcome: Some(Outcome::Success), ..self }
+    }
+
+    fn failure(self) -> Self {
+        Self { outcome: Some(Outcome::Failure), ..self }
+    }
+}
+
+impl Subject<'_> {
+    /// The person by her pseudonym; one that nobody knows, where the class demands one.
+    fn user(&self, kind: u8) -> Value {
+        self.person.map_or_else(|| json!({ "name": "unknown", "type_id": 0 }), |person| json!({ "uid": person, "type_id": kind }))
+    }
+
+    /// The person where there is one, else the process that wrote the entry; in its session.
+    fn actor(&self, kind: u8) -> Value {
+        let mut actor = match self.person {
+            Some(_) => json!({ "user": self.user(kind) }),
+            None => json!({ "app_name": format!("sulku {}", self.by) }),
+        };
+        if let Some(session) = self.session {
+            actor["session"] = json!({ "uid": session });
+        }
+        actor
+    }
+
+    /// The host, of which an entry tells no more than its log's name.
+    fn device(&self) -> Value {
+        json!({ "name": self.origin, "type_id": SERVER })
+    }
+
+    /// The end of a connection that is the cell, with its holder.
+    fn cell(&self) -> Value {
+        let mut cell = json!({ "svc_name": "sulku cell" });
+        if let Some(session) = self.session {
+            cell["uid"] = session.into();
+        }
+        if self.person.is_some() {
+            cell["owner"] = self.user(USER);
+        }
+        cell
+    }
+
+    fn log(&self, activity: u8, message: impl Into<String>) -> Mapped {
+        Mapped::new(Class::EventLog, activity, message)
+            .with("log_name", self.origin.into())
+            .with("log_provider", "sulku ledger".into())
+            .with("log_type_id", 2.into())
+            .with("actor", json!({ "app_name": format!("sulku {}", self.by) }))
+            .with("device", self.device())
+    }
+
+    fn recording(&self, activity: u8, message: &str) -> Mapped {
+        Mapped::new(Class::FileActivity, activity, message).success().with("actor", self.actor(USER)).with("device", self.device())
+    }
+
+    fn recording_file(&self) -> Value {
+        json!({ "name": format!("{}.rec", self.session.unwrap_or("unknown")), "type_id": REGULAR_FILE, "is_encrypted": true })
+    }
+}
+
+fn lifecycle(activity: u8, app: &str, version: Option<&str>, message: impl Into<String>) -> Mapped {
+    let mut product = json!({ "name": app, "vendor_name": "Sulku" });
+    if let Some(version) = version {
+        product["version"] = version.into();
+    }
+    Mapped::new(Class::ApplicationLifecycle, activity, message).with("app", product)
+}
+
+fn service(name: &str) -> Value {
+    json!({ "name": name })
+}
+
+fn api(operation: &str, name: &str) -> Value {
+    json!({ "operation": operation, "service": service(name) })
+}
+
+fn sha256(value: &str) -> Value {
+    json!([{ "algorithm_id": SHA_256, "algorithm": "SHA-256", "value": value }])
+}
+
+/// The event in OCSF's terms.
+pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
+    match event {
+        Event::LedgerStarted { entries, .. } => subject.log(6, format!("The ledger began to accept entries; it found {entries}")).success(),
+        Event::LedgerStopped { .. } => subject.log(7, "The ledger stopped in order").success(),
+        Event::AuditRead { uid, .. } => {
+            let kind = if *uid == 0 { SYSTEM } else { USER };
+            Mapped::new(Class::ApiActivity, 2, "Somebody read the audit")
+                .success()
+                .with("actor", json!({ "user": { "uid": uid.to_string(), "type_id": kind } }))
+                .with("api", api("audit.read", "sulku ledger"))
+                .with("src_endpoint", json!({ "svc_name": "local socket" }))
+        }
+
+        Event::GatewayStarted { version, .. } => lifecycle(3, "sulku gateway", Some(version), "The gateway accepts connections").success(),
+        Event::GatewayStopped { sessions_closed, .. } => {
+            lifecycle(4, "sulku gateway", None, format!("The gateway stopped in order; it closed {sessions_closed} sessions")).success()
+        }
+        Event::PermitLoaded { file, sha256: digest } => Mapped::new(Class::EntityManagement, 10, "A permit is in force")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("entity", policy(subject.permit.unwrap_or(file), digest)),
+        Event::PermitRefused { file, .. } => Mapped::new(Class::EntityManagement, 10, "A permit's file was refused")
+            .failure()
+            .with("actor", subject.actor(USER))
+            .with("entity", json!({ "name": file, "type": "permit", "type_id": POLICY })),
+        Event::CrlLoaded { file, sha256: digest } => Mapped::new(Class::EntityManagement, 3, "A list of revoked certificates is in force")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("entity", json!({ "name": file, "type": "certificate revocation list", "type_id": OTHER_KIND, "version": digest })),
+        Event::CertificateRefused { code, .. } => refused(subject, "A peer's certificate was refused in the handshake", code.as_str()),
+        Event::ProtocolViolated { transport, .. } => {
+            Mapped::new(Class::NetworkActivity, 3, "A peer broke the protocol and its connection was closed")
+                .failure()
+                .with("dst_endpoint", json!({ "svc_name": "sulku gateway" }))
+                .with("app_protocol_name", transport.clone().into())
+        }
+        Event::SessionRefused { code, .. } => refused(subject, "A session was refused", code.as_str()),
+        Event::SessionOpened { ends, .. } => {
+            let mut session = json!({ "expiration_time": ends.as_millisecond(), "is_remote": true });
+            if let Some(uid) = subject.session {
+                session["uid"] = uid.into();
+            }
+            Mapped::new(Class::Authentication, 1, "A session opens")
+                .success()
+                .with("user", subject.user(USER))
+                .with("service", service("sulku gateway"))
+                .with("is_remote", true.into())
+                .with("session", session)
+        }
+        Event::SessionClosed { duration_ms, reason, .. } => {
+            let reason = serde_json::to_value(reason).unwrap_or(Value::Null);
+            let mut session = json!({ "is_remote": true });
+            if let Some(uid) = subject.session {
+                session["uid"] = uid.into();
+            }
+            let mapped = Mapped::new(Class::Authentication, 2, "A session is closed")
+                .success()
+                .with("user", subject.user(USER))
+                .with("service", service("sulku gateway"))
+                .with("duration", (*duration_ms).into())
+                .with("session", session);
+            if reason.is_string() { mapped.with("status_detail", reason) } else { mapped }
+        }
+        Event::SequenceRemoved { kind, count, .. } => Mapped::new(
+            Class::FileHosting,
+            2,
+            "Terminal output that would write the holder's clipboard or move files was removed before it was shown",
+        )
+        .failure()
+        .with("actor", subject.actor(USER))
+        .with("src_endpoint", subject.cell())
+        .with("count", (*count).into())
+        .with("file", json!({ "name": kind, "type": "terminal sequence", "type_id": OTHER_KIND })),
+        Event::RecordingChunk { length, sha256: digest, .. } => {
+            let mut file = subject.recording_file();
+            file["size"] = (*length).into();
+            file["hashes"] = sha256(digest);
+            subject.recording(3, "A piece of a session's recording is durable").with("file", file)
+        }
+        Event::OperatorActed { action, .. } => {
+            let activity = match action.as_str() {
+                "sessions-listed" => 2,
+                "session-ended" => 4,
+                _ => OTHER,
+            };
+            Mapped::new(Class::ApiActivity, activity, "An operator did something")
+                .success()
+                .with("actor", json!({ "user": subject.user(ADMIN) }))
+                .with("api", api(action, "sulku gateway"))
+                .with("src_endpoint", json!({ "svc_name": "operator" }))
+        }
+
+        Event::WardenStarted { version, .. } => lifecycle(3, "sulku warden", Some(version), "The warden accepts orders").success(),
+        Event::WardenStopped { .. } => lifecycle(4, "sulku warden", None, "The warden stopped in order").success(),
+        Event::OrderRefused { order, .. } => Mapped::new(Class::ApiActivity, OTHER, "The warden refused an order of the gateway")
+            .failure()
+            .with("actor", json!({ "app_name": "sulku gateway" }))
+            .with("api", api(order, "sulku warden"))
+            .with("src_endpoint", json!({ "svc_name": "sulku gateway" })),
+        Event::GatewayLost { cells, .. } => {
+            lifecycle(4, "sulku gateway", None, format!("The gateway's connection to the warden broke; it left {cells} cells")).failure()
+        }
+        Event::CellLaunched { pid, .. } => Mapped::new(Class::ProcessActivity, 1, "A cell runs")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("device", subject.device())
+            .with("process", process(subject, Some(*pid))),
+        Event::CellReaped { leftovers, .. } => {
+            let mapped = Mapped::new(Class::ProcessActivity, 2, "A cell is gone")
+                .with("actor", subject.actor(USER))
+                .with("device", subject.device())
+                .with("process", process(subject, None));
+            if leftovers.is_empty() { mapped.success() } else { mapped.failure() }
+        }
+        Event::EgressDenied { protocol, destination, port, suppressed } => {
+            Mapped::new(Class::NetworkActivity, 5, "A cell tried to reach what its permit does not list")
+                .failure()
+                .with("src_endpoint", subject.cell())
+                .with("dst_endpoint", json!({ "ip": destination.to_string(), "port": port }))
+                .with("connection_info", json!({ "protocol_num": protocol, "direction_id": OUTBOUND, "direction": "Outbound" }))
+                .with("count", suppressed.saturating_add(1).into())
+        }
+        Event::EgressAllowed { protocol, destination, port, bytes_out, bytes_in, .. } => {
+            let name = serde_json::to_value(protocol).unwrap_or(Value::Null);
+            let mut connection = json!({ "direction_id": OUTBOUND, "direction": "Outbound" });
+            if name.is_string() {
+                connection["protocol_name"] = name;
+            }
+            Mapped::new(Class::NetworkActivity, 2, "A flow to a listed destination has ended")
+                .success()
+                .with("src_endpoint", subject.cell())
+                .with("dst_endpoint", json!({ "ip": destination.to_string(), "port": port }))
+                .with("connection_info", connection)
+                .with("traffic", json!({ "bytes_out": bytes_out, "bytes_in": bytes_in, "bytes": bytes_out.saturating_add(*bytes_in) }))
+        }
+    }
+}
+
+fn policy(name: &str, digest: &str) -> Value {
+    json!({ "name": name, "type": "permit", "type_id": POLICY, "policy": { "uid": name, "version": digest } })
+}
+
+/// Somebody who was not let in.
+fn refused(subject: &Subject<'_>, message: &str, code: &str) -> Mapped {
+    Mapped::new(Class::Authentication, 1, message)
+        .failure()
+        .with("user", subject.user(USER))
+        .with("service", service("sulku gateway"))
+        .with("is_remote", true.into())
+        .with("status_code", code.into())
+}
+
+/// A cell's first process. Its id is the session's: a process id of the host alone says little, and is used again.
+fn process(subject: &Subject<'_>, pid: Option<u32>) -> Value {
+    let mut process = json!({ "name": "sulku cell", "uid": subject.session.unwrap_or("unknown") });
+    if let Some(pid) = pid {
+        process["pid"] = pid.into();
+    }
+    process
+}

@@ -1,0 +1,211 @@
+//! Every event as OCSF: golden files, one an event code, and the published schemas' judgement of them.
+//!
+//! The files are in `tests/ocsf/`. Made again with `SULKU_WRITE_GOLDEN=1 cargo test -p sulku-audit --test ocsf`; look at the
+//! difference before you keep it, for others parse these. The schemas come from PyPI (`ocsf-json-schema`), by `make test`.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sulku_audit::ocsf::{Exported, Severity, export};
+use sulku_audit::{Entry, Event, Hash};
+
+const ORIGIN: &str = "spe.example.fi/audit/node1";
+const PSEUDONYM: &str = "kq6wq2mhzt5y3cmb2ozk6bqn3q";
+const SESSION: &str = "040g2081040g2081";
+/// What is sealed in the samples that have something private; and must be in no file.
+const SEALED: &str = "c2VhbGVkIGFuZCBub3QgdG8gYmUgZXhwb3J0ZWQgYnkgYW55Ym9keSBhdCBhbGwhIQ==";
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ocsf")
+}
+
+/// Each event's public data, as a leaf has it, and what it is about.
+fn samples() -> Vec<(&'static str, About, Value)> {
+    let digest = |c: &str| c.repeat(64);
+    vec![
+        ("ledger.started", About::Nothing, json!({ "version": "0.1.0", "entries": 41, "dropped_bytes": 12 })),
+        ("ledger.stopped", About::Nothing, json!({ "reason": "SIGTERM" })),
+        ("audit.read", About::Nothing, json!({ "uid": 64030, "what": "list" })),
+        ("gateway.started", About::Nothing, json!({ "version": "0.1.0", "listen": "192.0.2.1:443", "rung": "root", "confinement": "Landlock" })),
+        ("gateway.stopped", About::Nothing, json!({ "reason": "SIGTERM", "sessions_closed": 3 })),
+        ("permit.loaded", About::Permit, json!({ "file": "statins.toml", "sha256": digest("a") })),
+        ("permit.refused", About::Nothing, json!({ "file": "broken.toml", "problems": ["broken.toml:1:1: no"] })),
+        ("crl.loaded", About::Nothing, json!({ "file": "issuer.crl", "sha256": digest("b") })),
+        (
+            "certificate.refused",
+            About::Nothing,
+            json!({ "code": "certificate-expired", "reason": "the certificate ended", "from": "192.0.2.7", "transport": "quic" }),
+        ),
+        ("protocol.violated", About::Nothing, json!({ "reason": "a frame of 2 GiB", "from": "192.0.2.7", "transport": "tls" })),
+        (
+            "session.refused",
+            About::Person,
+            json!({ "code": "permit-expired", "reason": "the permit ended", "at": "statins.toml:4", "from": "192.0.2.7", "transport": "quic" }),
+        ),
+        (
+            "session.opened",
+            About::Session,
+            json!({
+                "from": "192.0.2.7", "transport": "quic", "identity": "spiffe://example/maija", "at": "statins.toml:7",
+                "ends": "2027-01-01T00:00:00Z", "plan": digest("c"), "rung": "root", "client": "sulku 0.1.0",
+            }),
+        ),
+        (
+            "session.closed",
+            About::Session,
+            json!({ "reason": "holder-left", "bytes_out": 8192, "bytes_in": 512, "duration_ms": 60_000, "exit_status": 0, "chunks": 12 }),
+        ),
+        ("terminal.sequence-removed", About::Session, json!({ "kind": "osc-52", "count": 3, "bytes": 4096 })),
+        ("recording.chunk", About::Session, json!({ "chunk": 4, "offset": 4096, "length": 1024, "sha256": digest("d") })),
+        ("operator.acted", About::Person, json!({ "action": "session-ended", "from": "192.0.2.8" })),
+        (
+            "warden.started",
+            About::Nothing,
+            json!({ "version": "0.1.0", "rung": "root", "kernel": "6.18.0", "landlock_abi": 7, "ruleset": digest("e") }),
+        ),
+        ("warden.stopped", About::Nothing, json!({ "reason": "SIGTERM" })),
+        ("warden.order-refused", About::Nothing, json!({ "order": "launch", "reason": "no receipt" })),
+        ("warden.gateway-lost", About::Nothing, json!({ "cells": 2, "grace_s": 30 })),
+        (
+            "cell.launched",
+            About::Session,
+            json!({
+                "pid": 4711, "rung": "root", "landlock": "ABI 6, fully enforced", "seccomp": digest("f"), "plan": digest("c"),
+                "address": "10.77.0.2",
+            }),
+        ),
+        ("cell.reaped", About::Session, json!({ "reason": "holder-left", "cpu_ms": 1200, "memory_peak_bytes": 52_428_800, "leftovers": [] })),
+        ("egress.denied", About::Session, json!({ "protocol": 6, "destination": "203.0.113.9", "port": 443, "suppressed": 4 })),
+        (
+            "egress.allowed",
+            About::Session,
+            json!({
+                "protocol": "tcp", "destination": "10.20.30.40", "port": 443, "bytes_out": 900, "bytes_in": 70_000, "at": "statins.toml:21",
+            }),
+        ),
+    ]
+}
+
+/// What an entry is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    Nothing,
+    Permit,
+    Person,
+    Session,
+}
+
+/// A leaf with this event.
+fn leaf(name: &str, about: About, data: &Value) -> Vec<u8> {
+    let (_, code, by) = Event::TABLE.iter().find(|(known, ..)| *known == name).unwrap();
+    let make = |sealed: Option<&str>| {
+        let mut entry = json!({
+            "v": 1, "t": "2026-11-24T08:00:00.123456Z", "mono_ns": 99, "boot": "c2655b15-1d5c-4547-bf12-3c6eb65c8302", "by": by,
+            "code": code, "event": name, "data": data, "salt": "AAECAwQFBgcICQoLDA0ODw==",
+        });
+        if about != About::Nothing {
+            (entry["permit"], entry["permit_seq"]) = (json!("THL/1234/14.02.00/2026"), json!(7));
+        }
+        if matches!(about, About::Person | About::Session) {
+            entry["person"] = json!(PSEUDONYM);
+        }
+        if about == About::Session {
+            (entry["session"], entry["session_seq"]) = (json!(SESSION), json!(5));
+        }
+        if let Some(sealed) = sealed {
+            entry["sealed"] = json!(sealed);
+        }
+        entry.to_string().into_bytes()
+    };
+    [None, Some(SEALED)].map(make).into_iter().find(|leaf| Entry::parse(leaf).is_ok()).unwrap_or_else(|| {
+        panic!("the sample of {name} is no entry: {}", Entry::parse(&make(None)).unwrap_err());
+    })
+}
+
+fn exported() -> Vec<Exported> {
+    (1000..).zip(samples()).map(|(index, (name, about, data))| export(ORIGIN, index, &leaf(name, about, &data))).collect()
+}
+
+fn pretty(event: &Value) -> String {
+    serde_json::to_string_pretty(event).unwrap() + "\n"
+}
+
+#[test]
+fn every_event_code_has_its_golden_file_and_is_exported_like_it() {
+    let exported = exported();
+    let codes: BTreeSet<&str> = exported.iter().map(|one| one.code.as_str()).collect();
+    let known: BTreeSet<&str> = Event::TABLE.iter().map(|(_, code, _)| *code).collect();
+    assert_eq!(codes, known, "each event has one sample");
+    for one in &exported {
+        let file = golden().join(format!("{}.json", one.code));
+        if std::env::var_os("SULKU_WRITE_GOLDEN").is_some() {
+            std::fs::write(&file, pretty(&one.event)).unwrap();
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}; see the top of this file", file.display()));
+        assert_eq!(pretty(&one.event), expected, "{}", file.display());
+    }
+    let files = std::fs::read_dir(golden()).unwrap().count();
+    assert_eq!(files, known.len(), "a golden file that no event has is left over");
+}
+
+#[test]
+fn an_export_names_its_entry_by_number_and_hash() {
+    let bytes = leaf("ledger.stopped", About::Nothing, &json!({ "reason": "SIGTERM" }));
+    let one = export(ORIGIN, 7, &bytes);
+    let metadata = &one.event["metadata"];
+    assert_eq!(metadata["uid"], format!("{ORIGIN}#7"));
+    assert_eq!(metadata["sequence"], 7);
+    assert_eq!(metadata["original_event_uid"], sulku_audit::merkle::leaf_hash(&bytes).to_string());
+    assert_eq!(metadata["event_code"], "SLK1002I");
+    assert_eq!(Hash::from_hex(metadata["original_event_uid"].as_str().unwrap()), Some(one.leaf));
+    assert_eq!((one.index, one.time_ms, one.severity), (7, 1_795_507_200_123, Severity::Informational));
+}
+
+#[test]
+fn nothing_private_is_exported() {
+    let whole: String = exported().iter().map(|one| one.event.to_string()).collect();
+    assert!(whole.contains(PSEUDONYM), "the control: persons are there, by pseudonym");
+    for private in [SEALED, "sealed", "salt", "AAECAwQFBgcICQoLDA0ODw=="] {
+        assert!(!whole.contains(private), "{private} is exported");
+    }
+}
+
+#[test]
+fn an_entry_of_a_newer_program_is_exported_as_a_base_event() {
+    let mut newer: Value = serde_json::from_slice(&leaf("ledger.stopped", About::Nothing, &json!({ "reason": "SIGTERM" }))).unwrap();
+    newer["event"] = json!("session.paused");
+    newer["code"] = json!("SLK2399W");
+    let one = export(ORIGIN, 3, newer.to_string().as_bytes());
+    assert_eq!((one.event["class_uid"].clone(), one.event["metadata"]["sequence"].clone()), (json!(0), json!(3)));
+    assert_eq!((one.code.as_str(), one.severity, one.time_ms), ("SLK2399W", Severity::Medium, 1_795_507_200_123));
+    let garbage = export(ORIGIN, 4, b"\xff\x00 no JSON at all");
+    assert_eq!((garbage.code.as_str(), garbage.severity, garbage.time_ms), ("unknown", Severity::Unknown, 0));
+    assert_eq!(garbage.event["metadata"]["uid"], format!("{ORIGIN}#4"));
+    judge(&[&one.event, &garbage.event]);
+}
+
+/// The published schemas accept every golden file, and reject each class's event when something of it is wrong.
+#[test]
+fn the_published_schemas_accept_every_event_and_reject_broken_ones() {
+    let exported = exported();
+    judge(&exported.iter().map(|one| &one.event).collect::<Vec<_>>());
+}
+
+/// Has events judged by the schemas of `ocsf-json-schema`.
+fn judge(events: &[&Value]) {
+    let peers = std::env::var_os("SULKU_PEERS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers"), PathBuf::from);
+    let python = peers.join("bin/python");
+    assert!(python.exists(), "{} is missing; `make test` installs it, or `make peers` alone", python.display());
+    let file = std::env::temp_dir().join(format!("sulku-ocsf-{}-{}.jsonl", std::process::id(), events.len()));
+    std::fs::write(&file, events.iter().map(|event| event.to_string() + "\n").collect::<String>()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/ocsf.py");
+    let output = Command::new(python).arg(script).arg(&file).output().unwrap();
+    let _removed = std::fs::remove_file(&file);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains(&format!("{} events are valid", events.len())), "{out}");
+}
