@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod config;
+pub mod exposition;
 mod files;
 mod flight;
 pub mod folder;
@@ -16,6 +17,7 @@ mod frame;
 pub mod key;
 mod keys;
 mod ledger;
+pub mod metrics;
 pub mod privilege;
 mod publisher;
 mod recordings;

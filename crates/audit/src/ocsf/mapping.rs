@@ -28,7 +28,6 @@ pub(super) enum Outcome {
 pub(super) struct Mapped {
     pub(super) class: Class,
     pub(super) activity: u8,
-    pub(super) activity_name: Option<&'static str>,
     pub(super) outcome: Option<Outcome>,
     pub(super) message: String,
     pub(super) fields: Map<String, Value>,
@@ -49,7 +48,7 @@ const OUTBOUND: u8 = 2;
 
 impl Mapped {
     pub(super) fn new(class: Class, activity: u8, message: impl Into<String>) -> Self {
-        Self { class, activity, activity_name: None, outcome: None, message: message.into(), fields: Map::new() }
+        Self { class, activity, outcome: None, message: message.into(), fields: Map::new() }
     }
 
     fn with(mut self, key: &str, value: Value) -> Self {
@@ -144,20 +143,47 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
     match event {
         Event::LedgerStarted { entries, .. } => subject.log(6, format!("The ledger began to accept entries; it found {entries}")).success(),
         Event::LedgerStopped { .. } => subject.log(7, "The ledger stopped in order").success(),
-        Event::AuditRead { uid, .. } => {
-            let kind = if *uid == 0 { SYSTEM } else { USER };
-            Mapped::new(Class::ApiActivity, 2, "Somebody read the audit")
+        Event::LedgerFull { .. } => subject.log(10, "The disk is full: no session opens and open ones end, until there is room again").failure(),
+        Event::LedgerHasRoom { .. } => subject.log(9, "There is room on the disk again").success(),
+        Event::LedgerKeyRotated { .. } => Mapped::new(Class::EntityManagement, 3, "The log is signed by another key from here on")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("entity", json!({ "name": subject.origin, "type": "signing key", "type_id": OTHER_KIND })),
+        Event::LedgerUnwitnessed { age_s, .. } => {
+            subject.log(OTHER, format!("No witness has cosigned for {age_s} seconds")).failure().with("status_code", "unwitnessed".into())
+        }
+        Event::LedgerWitnessed { .. } => subject.log(OTHER, "Enough witnesses cosign again").success(),
+        Event::LedgerClockJumped { by_ms } => subject.log(OTHER, format!("The wall clock jumped by {by_ms} ms")),
+        Event::AuditRead { uid, .. } => reading(*uid, "Somebody read the audit").success(),
+        Event::AuditRefused { uid, reason, .. } => {
+            reading(*uid, "Somebody who may not read the audit tried to").failure().with("status_code", reason.clone().into())
+        }
+        Event::KeyDestroyed { key, scope, uid } => {
+            Mapped::new(Class::EntityManagement, 4, "The key that sealed what is private in entries is gone for good")
                 .success()
-                .with("actor", json!({ "user": { "uid": uid.to_string(), "type_id": kind } }))
-                .with("api", api("audit.read", "sulku ledger"))
-                .with("src_endpoint", json!({ "svc_name": "local socket" }))
+                .with("actor", json!({ "user": local_user(*uid) }))
+                .with("entity", json!({ "uid": key, "name": scope, "type": "sealing key", "type_id": OTHER_KIND }))
+        }
+        Event::RecordingDeleted { uid, bytes, .. } => {
+            let mut file = subject.recording_file();
+            (file["size"], file["is_deleted"]) = ((*bytes).into(), true.into());
+            subject
+                .recording(4, "A recording's key is gone for good, and the recording with it")
+                .with("actor", json!({ "user": local_user(*uid) }))
+                .with("file", file)
+        }
+        Event::OperatorBrokeGlass { uid, .. } => {
+            Mapped::new(Class::AuthorizeSession, 1, "An operator took the route that stays open when sessions can't be recorded")
+                .success()
+                .with("user", local_user(*uid))
+                .with("privileges", json!(["break-glass"]))
         }
 
         Event::GatewayStarted { version, .. } => lifecycle(3, "sulku gateway", Some(version), "The gateway accepts connections").success(),
         Event::GatewayStopped { sessions_closed, .. } => {
             lifecycle(4, "sulku gateway", None, format!("The gateway stopped in order; it closed {sessions_closed} sessions")).success()
         }
-        Event::PermitLoaded { file, sha256: digest } => Mapped::new(Class::EntityManagement, 10, "A permit is in force")
+        Event::PermitLoaded { file, sha256: digest, .. } => Mapped::new(Class::EntityManagement, 10, "A permit is in force")
             .success()
             .with("actor", subject.actor(USER))
             .with("entity", policy(subject.permit.unwrap_or(file), digest)),
@@ -213,6 +239,7 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
         .with("src_endpoint", subject.cell())
         .with("count", (*count).into())
         .with("file", json!({ "name": kind, "type": "terminal sequence", "type_id": OTHER_KIND })),
+        Event::RecordingBegun { .. } => subject.recording(1, "A session is recorded from here on").with("file", subject.recording_file()),
         Event::RecordingChunk { length, sha256: digest, .. } => {
             let mut file = subject.recording_file();
             file["size"] = (*length).into();
@@ -276,6 +303,19 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
                 .with("traffic", json!({ "bytes_out": bytes_out, "bytes_in": bytes_in, "bytes": bytes_out.saturating_add(*bytes_in) }))
         }
     }
+}
+
+/// Whoever reads the log through the ledger's socket.
+fn reading(uid: u32, message: &str) -> Mapped {
+    Mapped::new(Class::ApiActivity, 2, message)
+        .with("actor", json!({ "user": local_user(uid) }))
+        .with("api", api("audit.read", "sulku ledger"))
+        .with("src_endpoint", json!({ "svc_name": "local socket" }))
+}
+
+/// A user of the ledger's host, by number.
+fn local_user(uid: u32) -> Value {
+    json!({ "uid": uid.to_string(), "type_id": if uid == 0 { SYSTEM } else { USER } })
 }
 
 fn policy(name: &str, digest: &str) -> Value {

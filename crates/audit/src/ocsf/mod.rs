@@ -82,9 +82,9 @@ pub fn export(origin: &str, index: u64, entry: &[u8]) -> Exported {
     let subject = Subject { origin, by: text("by").unwrap_or("unknown"), person: text("person"), permit: text("permit"), session: text("session") };
     match Entry::parse(entry) {
         Ok(parsed) => {
-            let code = parsed.draft.event.code().to_owned();
+            let code = parsed.event.code().to_owned();
             let time_ms = parsed.stamp.time.as_millisecond();
-            let mapped = mapping::map(&parsed.draft.event, &subject);
+            let mapped = mapping::map(&parsed.event, &subject);
             let unmapped = unmapped(&document);
             assemble(&Facts { origin, index, leaf, code, time_ms, session: subject.session }, mapped, unmapped)
         }
@@ -100,6 +100,39 @@ pub fn export(origin: &str, index: u64, entry: &[u8]) -> Exported {
     }
 }
 
+impl Exported {
+    /// The event's JSON in one line, in the longest form that has at most so many bytes: whole; without `unmapped`; or as a base event
+    /// that only names the entry, which is given however little room there is. A shorter form says so in its `metadata`.
+    #[must_use]
+    pub fn text_within(&self, bytes_max: usize) -> String {
+        let whole = self.event.to_string();
+        if whole.len() <= bytes_max {
+            return whole;
+        }
+        let truncated = |event: &mut Value| {
+            event["metadata"]["is_truncated"] = true.into();
+            event["metadata"]["untruncated_size"] = whole.len().into();
+        };
+        let mut shorter = self.event.clone();
+        if let Value::Object(event) = &mut shorter {
+            event.remove("unmapped");
+        }
+        truncated(&mut shorter);
+        let text = shorter.to_string();
+        if text.len() <= bytes_max {
+            return text;
+        }
+        const NAMES_IT: &[&str] = &["metadata", "severity_id", "severity", "time"];
+        let mut least: Map<String, Value> = NAMES_IT.iter().filter_map(|key| Some(((*key).to_owned(), self.event.get(*key)?.clone()))).collect();
+        for (key, value) in [("class_uid", 0), ("category_uid", 0), ("activity_id", 0), ("type_uid", 0)] {
+            least.insert(key.to_owned(), value.into());
+        }
+        let mut least = Value::Object(least);
+        truncated(&mut least);
+        least.to_string()
+    }
+}
+
 struct Facts<'a> {
     origin: &'a str,
     index: u64,
@@ -110,7 +143,7 @@ struct Facts<'a> {
 }
 
 fn assemble(facts: &Facts<'_>, mapped: Mapped, unmapped: Value) -> Exported {
-    let Mapped { class, activity, activity_name, outcome, message, fields } = mapped;
+    let Mapped { class, activity, outcome, message, fields } = mapped;
     let Facts { origin, index, leaf, code, time_ms, session } = facts;
     let severity = Severity::of(code);
     let (severity_id, severity_text) = severity.ocsf();
@@ -120,7 +153,7 @@ fn assemble(facts: &Facts<'_>, mapped: Mapped, unmapped: Value) -> Exported {
     put("class_name", class.caption().into());
     put("category_uid", class.category().into());
     put("activity_id", activity.into());
-    put("activity_name", activity_name.unwrap_or_else(|| class.activity(activity)).into());
+    put("activity_name", class.activity(activity).into());
     put("type_uid", (u64::from(class.uid()) * 100 + u64::from(activity)).into());
     put("severity_id", severity_id.into());
     put("severity", severity_text.into());
