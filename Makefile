@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 # Debian packages, each with a program of it: what is missing is found by looking for the program.
 DEMO_NEEDS := nftables=nft iproute2=ip python3=python3 mawk=awk util-linux=unshare
-TEST_NEEDS := $(DEMO_NEEDS) openssl=openssl python3-venv=python3:ensurepip
+TEST_NEEDS := $(DEMO_NEEDS) openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd rsyslog-gnutls=rsyslog:gtls
 # Namespaces, nftables and a warden need root; a person who is not root is asked by sudo.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)

@@ -16,10 +16,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sulku-ledger", &["sulku-permit", "sulku-audit"]),
     ("sulku-warden", &["sulku-permit", "sulku-plan", "sulku-audit"]),
     ("sulku-gateway", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-session"]),
+    ("sulku-courier", &["sulku-audit", "sulku-ledger"]),
     ("sulku-client", &["sulku-permit", "sulku-protocol"]),
     ("sulku-stage", &[]),
     ("sulku", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-ledger", "sulku-client", "sulku-stage"]),
-    ("sulkud", &["sulku-audit", "sulku-gateway", "sulku-ledger"]),
+    ("sulkud", &["sulku-audit", "sulku-courier", "sulku-gateway", "sulku-ledger"]),
     ("sulku-tests", &["sulku-permit", "sulku-protocol", "sulku-stage"]),
     ("sulku-fuzz", &["sulku-permit", "sulku-protocol", "sulku-audit", "sulku-plan"]),
 ];

@@ -174,14 +174,7 @@ struct Follow {
 }
 
 impl Follow {
-    fn start(
-        &self,
-        figures: &mut Figures,
-        name: String,
-        kind: &'static str,
-        begin: Begin,
-        sink: impl Sink + 'static,
-    ) -> Result<(), RunError> {
+    fn start(&self, figures: &mut Figures, name: String, kind: &'static str, begin: Begin, sink: impl Sink + 'static) -> Result<(), RunError> {
         let cursor = Cursor::open(self.state.join(format!("{name}.cursor")), &self.origin)?;
         let of_sink = SinkFigures::new(&name, kind);
         of_sink.cursor(cursor.next().unwrap_or(0));

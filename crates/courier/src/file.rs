@@ -44,7 +44,7 @@ impl FileSink {
         Self { settings, origin, lines: None }
     }
 
-    fn error(&self, what: &str) -> impl FnOnce(io::Error) -> SinkError {
+    fn error(&self, what: &str) -> impl FnOnce(io::Error) -> SinkError + use<> {
         SinkError::io(format!("{} can't be {what}", self.settings.path.display()))
     }
 

@@ -189,7 +189,8 @@ mod tests {
 
     #[tokio::test]
     async fn requests_of_one_connection_are_answered_one_after_the_other() {
-        let answer = answer_to(b"GET /a?x=1 HTTP/1.1\r\nHost: x\r\n\r\nHEAD /b HTTP/1.1\r\nHost: x\r\n\r\nGET /none HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let answer =
+            answer_to(b"GET /a?x=1 HTTP/1.1\r\nHost: x\r\n\r\nHEAD /b HTTP/1.1\r\nHost: x\r\n\r\nGET /none HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
         assert!(answer.contains("\r\n\r\n/a\n") && !answer.contains("/b\n") && answer.contains("404 Not Found"), "{answer}");
     }

@@ -23,7 +23,6 @@ mod sink;
 mod syslog;
 mod tls;
 mod trail;
-mod witness;
 
 pub use config::Settings;
 pub use daemon::{Courier, RunError, run};

@@ -98,7 +98,9 @@ impl<S: Sink> Following<S> {
                 unconfirmed = None;
                 backoff.reset();
             } else if position < size {
-                let records = self.records(position, &head).await?;
+                let records = records(&self.trail.clone(), position, &head).await?;
+                // By construction there is none; counted from what is handed over, so that it would show.
+                self.figures.gaps((position..).zip(&records).filter(|(expected, record)| *expected != record.index).count() as u64);
                 tokio::select! {
                     // What was handed over in part can't be confirmed any more.
                     () = stop.cancelled() => return Ok(()),
@@ -136,17 +138,6 @@ impl<S: Sink> Following<S> {
         Ok(next)
     }
 
-    /// The entries from `position` on to the end of its bundle, or of the head.
-    async fn records(&self, position: u64, head: &Arc<Head>) -> Result<Vec<Record>, FollowError> {
-        let bundle = self.trail.bundle(position / TILE_WIDTH, head).await?;
-        let origin = &head.checkpoint.origin;
-        let records: Vec<Record> = bundle.from(position).map(|(index, entry)| ocsf::export(origin, index, entry)).collect();
-        // By construction there is none; counted from what is handed over, so that it would show.
-        let gaps = (position..).zip(&records).filter(|(expected, record)| *expected != record.index).count();
-        self.figures.gaps(gaps as u64);
-        Ok(records)
-    }
-
     fn handed_over(&mut self, position: u64, entries: u64) {
         let again = entries.min(self.fresh.saturating_sub(position - entries));
         self.figures.sent(entries, again);
@@ -158,6 +149,13 @@ impl<S: Sink> Following<S> {
         self.figures.cursor(position);
         Ok(())
     }
+}
+
+/// The entries from `position` on to the end of its bundle, or of the head.
+async fn records(trail: &Trail, position: u64, head: &Arc<Head>) -> Result<Vec<Record>, TrailError> {
+    let bundle = trail.bundle(position / TILE_WIDTH, head).await?;
+    let origin = &head.checkpoint.origin;
+    Ok(bundle.from(position).map(|(index, entry)| ocsf::export(origin, index, entry)).collect())
 }
 
 impl<S> Drop for Following<S> {

@@ -36,7 +36,7 @@ pub enum SinkError {
 
 impl SinkError {
     /// An error of the operating system's, with what was tried.
-    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io<W: Into<String>>(what: W) -> impl FnOnce(std::io::Error) -> Self + use<W> {
         let what = what.into();
         move |source| Self::Io { what, source }
     }

@@ -46,11 +46,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| TlsError::File {
-        file: file.to_owned(),
-        what: "private key in PEM",
-        why: error.to_string(),
-    })
+    PrivateKeyDer::from_pem_file(file).map_err(|error| TlsError::File { file: file.to_owned(), what: "private key in PEM", why: error.to_string() })
 }
 
 fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
@@ -68,9 +64,9 @@ pub(crate) fn to_receiver(settings: &SyslogSettings) -> Result<Arc<ClientConfig>
         .with_root_certificates(roots(&settings.authority)?);
     let mut config = match &settings.client {
         None => config.with_no_client_auth(),
-        Some((certificate, key)) => config
-            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
-            .map_err(|error| TlsError::Pair(certificate.clone(), error))?,
+        Some((certificate, key)) => {
+            config.with_client_auth_cert(certificates(certificate)?, private_key(key)?).map_err(|error| TlsError::Pair(certificate.clone(), error))?
+        }
     };
     // A connection that is closed to be confirmed proves its ends anew.
     config.resumption = rustls::client::Resumption::disabled();
@@ -84,11 +80,8 @@ pub(crate) fn for_mirrors(settings: &ServeSettings) -> Result<Arc<ServerConfig>,
         None => config.with_no_client_auth(),
         Some(authority) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authority)?), provider()).build();
-            let why = |error: rustls::server::VerifierBuilderError| TlsError::File {
-                file: authority.clone(),
-                what: "authority",
-                why: error.to_string(),
-            };
+            let why =
+                |error: rustls::server::VerifierBuilderError| TlsError::File { file: authority.clone(), what: "authority", why: error.to_string() };
             config.with_client_cert_verifier(verifier.map_err(why)?)
         }
     };

@@ -1,8 +1,9 @@
-//! The unprivileged daemons, one role a process: `sulkud ledger`, `sulkud gateway`.
+//! The unprivileged daemons, one role a process: `sulkud ledger`, `sulkud gateway`, `sulkud courier`.
 //!
 //! Composes and nothing more: reads the configuration, starts the role, turns signals into an orderly stop, and prints an error
 //! chain once. The warden, which is privileged, is a program of its own.
 
+mod courier;
 mod gateway;
 mod ledger;
 
@@ -25,6 +26,8 @@ enum Role {
     Ledger(ledger::Arguments),
     /// Accept researchers: handshake, admission, relay.
     Gateway(gateway::Arguments),
+    /// Carry the published audit out: sinks, metrics, tiles for mirrors.
+    Courier(courier::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match role {
         Role::Ledger(arguments) => ledger::run(&arguments),
         Role::Gateway(arguments) => gateway::run(&arguments),
+        Role::Courier(arguments) => courier::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
