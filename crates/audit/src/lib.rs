@@ -7,28 +7,36 @@
 //! This crate never reads files, sockets, the clock or randomness: bytes, times and salts are arguments.
 
 pub mod checkpoint;
+pub mod cosign;
 pub mod counters;
 pub mod entry;
 pub mod event;
+pub mod key;
 pub mod lanes;
+pub mod log_key;
 pub mod merkle;
 pub mod note;
 pub mod ocsf;
 pub mod personal;
+pub mod policy;
 pub mod proof;
 pub mod receipt;
+pub mod rotation;
 pub mod source;
 pub mod tile;
 pub mod verify;
 pub mod wire;
 
 pub use checkpoint::Checkpoint;
+pub use cosign::{PublicKey, SecretKey};
 pub use counters::Counters;
 pub use entry::{Body, Entry, Stamp};
 pub use event::{CloseReason, Draft, Event, Writer};
+pub use log_key::{LogKeys, LogSigner};
 pub use merkle::Hash;
 pub use note::{Signer, Verifier};
 pub use personal::{Keyring, PersonalKey, Private};
+pub use policy::Trust;
 pub use proof::EntryProof;
 pub use receipt::{Opening, Receipt, ReceiptError};
 pub use source::{Source, SourceError};

@@ -1,12 +1,11 @@
-//! C2SP signed-note with Ed25519: a text, a blank line, and signature lines; keys as Go's `sumdb/note` writes them.
+//! C2SP signed-note: a text, a blank line, and signature lines; and Ed25519's keys over such texts.
 //!
 //! ```text
-//! signature line   — <name> <base64 of 4 bytes key hash, 64 bytes signature>
-//! public key       <name>+<key hash, 8 hexadecimal digits>+<base64 of 0x01, 32 bytes>
-//! private key      PRIVATE+KEY+<name>+<key hash>+<base64 of 0x01, 32 bytes seed>
+//! signature line   — <name> <base64 of 4 bytes key hash, signature>
 //! ```
 //!
-//! The key hash is the first four bytes of SHA-256 over name, newline, 0x01 and the public key. Makes no keys: seeds are given.
+//! Keys' texts are in [`crate::key`]; signatures of other types than Ed25519, which are over checkpoints alone, in [`crate::cosign`].
+//! Which signatures a note must carry, [`crate::policy`] says.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,35 +13,17 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
 
-use crate::merkle::sha256;
+pub use crate::key::KeyError;
+use crate::key::{self, Algorithm, Decoded, KeyHash, PRIVATE};
 
-/// Ed25519, in the specification's numbering.
-const ALGORITHM: u8 = 0x01;
-/// The longest key name: it is a line of every checkpoint and receipt.
-const NAME_BYTES_MAX: usize = 255;
 /// More signatures than any note of ours carries; a note beyond it is an attempt to keep us busy.
 const SIGNATURES_MAX: usize = 100;
-/// The longest note that is looked at.
+/// The longest note that is looked at: a signature of ML-DSA-44 is 3.3 KB of text, and a checkpoint may carry a dozen.
 pub const NOTE_BYTES_MAX: usize = 64 * 1024;
-const PRIVATE: &str = "PRIVATE+KEY+";
-
-/// A text that is no key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// Not of the form.
-    #[error("the key is not of the form name+hash+base64, in one line")]
-    Form,
-    /// The name can't be a key's name.
-    #[error("a key's name is 1 to {NAME_BYTES_MAX} bytes without spaces, control characters and '+'")]
-    Name,
-    /// Another algorithm than Ed25519.
-    #[error("the key is not an Ed25519 key (type 0x01)")]
-    Algorithm,
-    /// The hash in the text is not the key's.
-    #[error("the key's hash is not that of the key; the text is damaged")]
-    Hash,
-}
+/// What a signature line begins with.
+const DASH: &str = "\u{2014} ";
 
 /// A note that can't be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,10 +39,85 @@ pub enum NoteError {
     Signature,
 }
 
-/// The private half: signs notes and receipts.
+/// A note in its parts. Nothing about it has been verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note<'n> {
+    text: &'n str,
+    lines: Vec<SignatureLine<'n>>,
+}
+
+/// A signature line in its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureLine<'n> {
+    /// The line as it is, without its newline.
+    pub line: &'n str,
+    /// The key's name.
+    pub name: &'n str,
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// The signature's bytes.
+    pub signature: Vec<u8>,
+}
+
+impl<'n> Note<'n> {
+    /// Takes a note apart.
+    ///
+    /// # Errors
+    /// [`NoteError::Form`].
+    pub fn parse(note: &'n [u8]) -> Result<Self, NoteError> {
+        let note = std::str::from_utf8(note).map_err(|_| NoteError::Form)?;
+        if note.len() > NOTE_BYTES_MAX || note.chars().any(|c| c < ' ' && c != '\n') {
+            return Err(NoteError::Form);
+        }
+        let (text, signatures) = note.rfind("\n\n").and_then(|at| Some((note.get(..=at)?, note.get(at + 2..)?))).ok_or(NoteError::Form)?;
+        Ok(Self { text, lines: parse_lines(signatures)? })
+    }
+
+    /// The text that is signed, its last newline included.
+    #[must_use]
+    pub const fn text(&self) -> &'n str {
+        self.text
+    }
+
+    /// The signature lines, in their order.
+    #[must_use]
+    pub fn lines(&self) -> &[SignatureLine<'n>] {
+        &self.lines
+    }
+
+    /// The signatures that this name and hash claim.
+    pub(crate) fn by(&self, name: &str, hash: KeyHash) -> impl Iterator<Item = &[u8]> {
+        self.lines.iter().filter(move |line| line.name == name && line.hash == hash).map(|line| line.signature.as_slice())
+    }
+}
+
+/// Takes signature lines apart, each ended by a newline; at least one.
+///
+/// # Errors
+/// [`NoteError::Form`].
+pub fn parse_lines(text: &str) -> Result<Vec<SignatureLine<'_>>, NoteError> {
+    let lines: Vec<&str> = text.strip_suffix('\n').ok_or(NoteError::Form)?.split('\n').take(SIGNATURES_MAX + 1).collect();
+    if lines.len() > SIGNATURES_MAX {
+        return Err(NoteError::Form);
+    }
+    let parse = |line| {
+        let (name, encoded) = Option::and_then(str::strip_prefix(line, DASH), |rest| rest.split_once(' ')).ok_or(NoteError::Form)?;
+        let decoded = STANDARD.decode(encoded).map_err(|_| NoteError::Form)?;
+        let (hash, signature) = decoded.split_first_chunk::<4>().ok_or(NoteError::Form)?;
+        Ok(SignatureLine { line, name, hash: *hash, signature: signature.to_vec() })
+    };
+    lines.into_iter().map(parse).collect()
+}
+
+/// A signature line with its newline.
+pub(crate) fn signature_line(name: &str, hash: KeyHash, signature: &[u8]) -> String {
+    format!("{DASH}{name} {}\n", STANDARD.encode([&hash, signature].concat()))
+}
+
+/// The private half of an Ed25519 key: signs notes and receipts. Wiped when dropped.
 pub struct Signer {
     name: String,
-    hash: [u8; 4],
+    hash: KeyHash,
     key: SigningKey,
 }
 
@@ -72,7 +128,7 @@ impl Signer {
     /// [`KeyError::Name`].
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Self, KeyError> {
         let key = SigningKey::from_bytes(seed);
-        let name = parse_name(name)?;
+        let name = key::parse_name(name)?;
         Ok(Self { hash: key_hash(&name, &key.verifying_key()), name, key })
     }
 
@@ -88,18 +144,23 @@ impl Signer {
         Verifier { name: self.name.clone(), hash: self.hash, key: self.key.verifying_key() }
     }
 
-    /// The private key as text. The caller keeps it secret and wipes it.
+    /// The private key as text.
     #[must_use]
-    pub fn to_private_text(&self) -> String {
-        format!("{PRIVATE}{}", encode_key(&self.name, self.hash, self.key.as_bytes()))
+    pub fn to_private_text(&self) -> Zeroizing<String> {
+        let text = key::encode(&self.name, self.hash, Algorithm::Ed25519, self.key.as_bytes());
+        Zeroizing::new([PRIVATE, &text].concat())
     }
 
     /// The signed note of this text, which ends with a newline.
     #[must_use]
     pub fn sign_note(&self, text: &str) -> String {
-        let mut signature = self.hash.to_vec();
-        signature.extend_from_slice(&self.sign(text.as_bytes()).to_bytes());
-        format!("{text}\n\u{2014} {} {}\n", self.name, STANDARD.encode(signature))
+        format!("{text}\n{}", self.sign_line(text))
+    }
+
+    /// The signature line for a note of this text.
+    #[must_use]
+    pub fn sign_line(&self, text: &str) -> String {
+        signature_line(&self.name, self.hash, &self.sign(text.as_bytes()).to_bytes())
     }
 
     /// The bare signature over bytes.
@@ -111,7 +172,8 @@ impl Signer {
 impl FromStr for Signer {
     type Err = KeyError;
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let (name, hash, seed) = decode_key(text.strip_prefix(PRIVATE).ok_or(KeyError::Form)?)?;
+        let Decoded { name, hash, algorithm, key } = key::decode_private(text)?;
+        let seed = Zeroizing::new(ed25519_bytes(algorithm, &key)?);
         let signer = Self::from_seed(name, &seed)?;
         if signer.hash == hash { Ok(signer) } else { Err(KeyError::Hash) }
     }
@@ -123,11 +185,11 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// The public half: opens notes.
+/// The public half of an Ed25519 key: opens notes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verifier {
     name: String,
-    hash: [u8; 4],
+    hash: KeyHash,
     key: VerifyingKey,
 }
 
@@ -149,25 +211,12 @@ impl Verifier {
     /// # Errors
     /// Not a note, or not signed by this key.
     pub fn open<'n>(&self, note: &'n [u8]) -> Result<&'n str, NoteError> {
-        let note = std::str::from_utf8(note).map_err(|_| NoteError::Form)?;
-        if note.len() > NOTE_BYTES_MAX || note.chars().any(|c| c < ' ' && c != '\n') {
-            return Err(NoteError::Form);
-        }
-        let (text, signatures) = note.rfind("\n\n").and_then(|at| Some((note.get(..=at)?, note.get(at + 2..)?))).ok_or(NoteError::Form)?;
-        let lines: Vec<&str> = signatures.strip_suffix('\n').ok_or(NoteError::Form)?.split('\n').collect();
+        let note = Note::parse(note)?;
         let mut outcome = Err(NoteError::Unsigned);
-        if lines.len() > SIGNATURES_MAX {
-            return Err(NoteError::Form);
-        }
-        for line in lines {
-            let (name, encoded) = line.strip_prefix("\u{2014} ").and_then(|line| line.split_once(' ')).ok_or(NoteError::Form)?;
-            let decoded = STANDARD.decode(encoded).map_err(|_| NoteError::Form)?;
-            let (hash, signature) = decoded.split_first_chunk::<4>().ok_or(NoteError::Form)?;
-            if name == self.name && *hash == self.hash {
-                let signature = Signature::from_slice(signature).map_err(|_| NoteError::Signature)?;
-                self.key.verify_strict(text.as_bytes(), &signature).map_err(|_| NoteError::Signature)?;
-                outcome = Ok(text);
-            }
+        for signature in note.by(&self.name, self.hash) {
+            let signature = Signature::from_slice(signature).map_err(|_| NoteError::Signature)?;
+            self.key.verify_strict(note.text().as_bytes(), &signature).map_err(|_| NoteError::Signature)?;
+            outcome = Ok(note.text());
         }
         outcome
     }
@@ -176,15 +225,16 @@ impl Verifier {
 impl FromStr for Verifier {
     type Err = KeyError;
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let (name, hash, key) = decode_key(text)?;
-        let (name, key) = (parse_name(name)?, VerifyingKey::from_bytes(&key).map_err(|_| KeyError::Form)?);
+        let Decoded { name, hash, algorithm, key } = key::decode_public(text)?;
+        let key = VerifyingKey::from_bytes(&ed25519_bytes(algorithm, &key)?).map_err(|_| KeyError::Form)?;
+        let name = key::parse_name(name)?;
         if key_hash(&name, &key) == hash { Ok(Self { name, hash, key }) } else { Err(KeyError::Hash) }
     }
 }
 
 impl fmt::Display for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&encode_key(&self.name, self.hash, self.key.as_bytes()))
+        f.write_str(&key::encode(&self.name, self.hash, Algorithm::Ed25519, self.key.as_bytes()))
     }
 }
 
@@ -194,32 +244,13 @@ impl fmt::Debug for Verifier {
     }
 }
 
-fn parse_name(name: &str) -> Result<String, KeyError> {
-    let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
-    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(fits) { Ok(name.to_owned()) } else { Err(KeyError::Name) }
+fn key_hash(name: &str, key: &VerifyingKey) -> KeyHash {
+    key::key_hash(name, Algorithm::Ed25519, key.as_bytes())
 }
 
-fn key_hash(name: &str, key: &VerifyingKey) -> [u8; 4] {
-    let [a, b, c, d, ..] = *sha256(&[name.as_bytes(), b"\n", &[ALGORITHM], key.as_bytes()]).as_bytes();
-    [a, b, c, d]
-}
-
-fn encode_key(name: &str, hash: [u8; 4], key: &[u8; 32]) -> String {
-    let mut bytes = vec![ALGORITHM];
-    bytes.extend_from_slice(key);
-    format!("{name}+{:08x}+{}", u32::from_be_bytes(hash), STANDARD.encode(bytes))
-}
-
-fn decode_key(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), KeyError> {
-    let mut parts = text.trim_end_matches('\n').splitn(3, '+');
-    let (Some(name), Some(hash), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(KeyError::Form);
-    };
-    let well_formed = hash.len() == 8 && hash.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
-    let hash = u32::from_str_radix(hash, 16).ok().filter(|_| well_formed).ok_or(KeyError::Form)?;
-    match STANDARD.decode(key).map_err(|_| KeyError::Form)?.split_first() {
-        Some((&ALGORITHM, key)) => Ok((name, hash.to_be_bytes(), key.try_into().map_err(|_| KeyError::Form)?)),
-        Some(_) => Err(KeyError::Algorithm),
-        None => Err(KeyError::Form),
+fn ed25519_bytes(algorithm: Algorithm, key: &[u8]) -> Result<[u8; 32], KeyError> {
+    match algorithm {
+        Algorithm::Ed25519 => key.try_into().map_err(|_| KeyError::Form),
+        other => Err(KeyError::Algorithm(other.byte())),
     }
 }

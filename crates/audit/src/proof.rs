@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::entry::{Entry, EntryError};
 use crate::merkle::{Hash, Included, MerkleError, inclusion_proof, leaf_hash, verify_inclusion};
-use crate::note::Verifier;
+use crate::policy::Trust;
 use crate::source::{ReadError, Source, TileNodes, read_bundle, read_checkpoint};
 use crate::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
 
@@ -66,8 +66,8 @@ impl EntryProof {
     ///
     /// # Errors
     /// There is no such entry, or the log is damaged where it had to be read.
-    pub fn make<S: Source + ?Sized>(source: &mut S, key: &Verifier, index: u64) -> Result<(Self, Vec<u8>), ProofError> {
-        let (note, checkpoint) = read_checkpoint(source, key)?;
+    pub fn make<S: Source + ?Sized>(source: &mut S, trust: &Trust, index: u64) -> Result<(Self, Vec<u8>), ProofError> {
+        let (note, checkpoint) = read_checkpoint(source, trust)?;
         let size = checkpoint.size;
         let bundle = Tile::in_tree(TileKind::Entries, index / TILE_WIDTH, size).filter(|_| index < size);
         let bundle = read_bundle(source, bundle.ok_or(ProofError::NoSuchEntry { index, size })?)?;
@@ -79,7 +79,7 @@ impl EntryProof {
         let entry = split_entry(rest).ok_or_else(cut_short)?.0;
         let hashes = inclusion_proof(&mut TileNodes::new(source, size), index, size)?;
         let proof = Self { index, hashes, checkpoint: String::from_utf8_lossy(&note).into_owned() };
-        let _: Proven = proof.verify(entry, key)?;
+        let _: Proven = proof.verify(entry, trust)?;
         Ok((proof, entry.to_vec()))
     }
 
@@ -116,8 +116,8 @@ impl EntryProof {
     ///
     /// # Errors
     /// It is not, or the proof does not show it.
-    pub fn verify(&self, entry: &[u8], key: &Verifier) -> Result<Proven, ProofError> {
-        let checkpoint = Checkpoint::open(self.checkpoint.as_bytes(), key)?;
+    pub fn verify(&self, entry: &[u8], trust: &Trust) -> Result<Proven, ProofError> {
+        let checkpoint = Checkpoint::open(self.checkpoint.as_bytes(), trust)?;
         let included = verify_inclusion(&leaf_hash(entry), self.index, checkpoint.size, &checkpoint.root, &self.hashes)?;
         Ok(Proven { entry: Entry::parse(entry)?, included, checkpoint })
     }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::Signature;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sulku_permit::{HolderId, PermitId, SessionId};
@@ -17,7 +17,7 @@ use sulku_permit::{HolderId, PermitId, SessionId};
 use crate::entry::time_text;
 use crate::event::{Draft, Event};
 use crate::merkle::{Hash, sha256};
-use crate::note::Signer;
+use crate::note::{Signer, Verifier};
 
 /// The ledger's word that an entry is durable. Comes from the ledger alone; nothing else makes one.
 ///
@@ -88,15 +88,18 @@ impl Receipt {
         &self.leaf_hash
     }
 
-    /// Checks that the ledger of this origin and key has kept an entry that opens a session, and says which.
+    /// Checks that a ledger with one of these keys has kept an entry that opens a session, and says which. There are two keys while one
+    /// is being replaced.
     ///
     /// # Errors
     /// The receipt shows no such thing.
-    pub fn verify_opening(&self, origin: &str, key: &VerifyingKey) -> Result<Opening, ReceiptError> {
+    pub fn verify_opening(&self, keys: &[Verifier]) -> Result<Opening, ReceiptError> {
         let Signed { draft, time, signature } = self.opening.as_ref().ok_or(ReceiptError::Unsigned)?;
         let signature = STANDARD.decode(signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok()).ok_or(ReceiptError::Signature)?;
-        let message = message(origin, self.index, &self.leaf_hash, *time, draft);
-        key.verify_strict(message.as_bytes(), &signature).map_err(|_| ReceiptError::Signature)?;
+        let message = |key: &Verifier| message(key.name(), self.index, &self.leaf_hash, *time, draft);
+        if !keys.iter().any(|key| key.key().verify_strict(message(key).as_bytes(), &signature).is_ok()) {
+            return Err(ReceiptError::Signature);
+        }
         let Draft { permit, session, person, event } = serde_json::from_str(draft)?;
         let name = event.name();
         let (Event::SessionOpened { from, command, ends, plan, rung, .. }, Some(permit), Some(session), Some(person)) =

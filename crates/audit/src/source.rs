@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::merkle::{Hash, Nodes};
-use crate::note::Verifier;
+use crate::policy::Trust;
 use crate::tile::{self, TILE_HEIGHT, Tile, TileKind};
 
 /// The checkpoint's path.
@@ -61,9 +61,9 @@ pub enum ReadError {
 ///
 /// # Errors
 /// There is none that this key has signed.
-pub fn read_checkpoint<S: Source + ?Sized>(source: &mut S, key: &Verifier) -> Result<(Vec<u8>, Checkpoint), ReadError> {
+pub fn read_checkpoint<S: Source + ?Sized>(source: &mut S, trust: &Trust) -> Result<(Vec<u8>, Checkpoint), ReadError> {
     let note = source.read(CHECKPOINT)?.ok_or_else(|| ReadError::Missing(CHECKPOINT.to_owned()))?;
-    let checkpoint = Checkpoint::open(&note, key)?;
+    let checkpoint = Checkpoint::open(&note, trust)?;
     Ok((note, checkpoint))
 }
 

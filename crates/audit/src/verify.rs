@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use crate::checkpoint::Checkpoint;
 use crate::counters::CounterError;
 use crate::entry::{Entry, EntryError};
-use crate::note::Verifier;
+use crate::policy::Trust;
 use crate::source::{ReadError, Source, read_checkpoint};
 use crate::tile::TILE_WIDTH;
 
@@ -185,11 +185,11 @@ impl Verified {
 /// The first thing wrong.
 pub fn verify<S: Source + ?Sized>(
     source: &mut S,
-    key: &Verifier,
+    trust: &Trust,
     recordings: Recordings,
     mut visit: impl FnMut(u64, &Entry, &[u8]),
 ) -> Result<Verified, Fault> {
-    let (_, checkpoint) = read_checkpoint(source, key)?;
+    let (_, checkpoint) = read_checkpoint(source, trust)?;
     let bundles = checkpoint.size.div_ceil(TILE_WIDTH);
     let mut sequence = Sequence::new(checkpoint, recordings);
     for number in 0..bundles {

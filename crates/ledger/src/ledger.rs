@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sulku_audit::{Event, Signer};
+use sulku_audit::{Event, LogSigner};
 
 use crate::config::Settings;
 use crate::flight::Flight;
@@ -115,13 +115,13 @@ impl Ledger {
     ///
     /// # Errors
     /// The log can't be gone on with, or the socket can't be made.
-    pub fn start(settings: Settings, signer: Signer) -> Result<Self, StartError> {
+    pub fn start(settings: Settings, signer: LogSigner) -> Result<Self, StartError> {
         let host = |path: &std::path::Path| {
             let path = path.to_owned();
             move |error| StartError::Host(path, error)
         };
-        if signer.name() != settings.origin {
-            return Err(StartError::Key { found: signer.name().to_owned(), expected: settings.origin });
+        if signer.origin() != settings.origin {
+            return Err(StartError::Key { found: signer.origin().to_owned(), expected: settings.origin });
         }
         let boot_path = PathBuf::from("/proc/sys/kernel/random/boot_id");
         let boot = fs::read_to_string(&boot_path).map_err(host(&boot_path))?.trim().to_owned();

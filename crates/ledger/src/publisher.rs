@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sulku_audit::counters::Chunk;
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
-use sulku_audit::{Checkpoint, Hash, Signer};
+use sulku_audit::{Checkpoint, Hash, LogSigner};
 
 use crate::files::{FileError, Immutable, at, replace};
 use crate::frame::Contents;
@@ -36,7 +36,7 @@ pub(crate) enum PublishError {
 /// The tree as published and as it grows.
 pub(crate) struct Publisher {
     directory: PathBuf,
-    signer: Arc<Signer>,
+    signer: Arc<LogSigner>,
     segments: Arc<Segments>,
     tree: TiledTree,
     /// The entries of the last and unfinished bundle, as its file will hold them.
@@ -49,7 +49,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// A publisher of a log that has no entries yet but for `signed` ones that are pushed again.
-    pub(crate) fn new(directory: PathBuf, signer: Arc<Signer>, segments: Arc<Segments>, signed: u64) -> Result<Self, FileError> {
+    pub(crate) fn new(directory: PathBuf, signer: Arc<LogSigner>, segments: Arc<Segments>, signed: u64) -> Result<Self, FileError> {
         let recordings = Recordings::open(directory.join("recordings"))?;
         let (tree, bundle, files) = (TiledTree::default(), Vec::new(), Immutable::default());
         Ok(Self { directory, signer, segments, tree, bundle, signed, files, recordings })
@@ -125,7 +125,8 @@ impl Publisher {
         self.files.sync()?;
         // Before the head: a checkpoint covers no entry whose recording a crash could take away.
         self.recordings.sync()?;
-        let note = Checkpoint { origin: self.signer.name().to_owned(), size, root: self.tree.root() }.sign(&self.signer);
+        let checkpoint = Checkpoint { origin: self.signer.origin().to_owned(), size, root: self.tree.root() };
+        let note = self.signer.sign(&checkpoint, seconds_since_1970());
         replace(&self.directory.join(SIGNED_HEAD), note.as_bytes())?;
         let before = std::mem::replace(&mut self.signed, size);
         replace(&self.directory.join(sulku_audit::source::CHECKPOINT), note.as_bytes())?;
@@ -158,6 +159,11 @@ impl Publisher {
         }
         self.segments.remove_covered(self.signed / TILE_WIDTH * TILE_WIDTH)
     }
+}
+
+/// The time that ML-DSA-44's signatures name. 0, which says nothing, with a clock before 1970.
+fn seconds_since_1970() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn remove_folder(path: &Path) -> Result<(), FileError> {

@@ -16,7 +16,7 @@ use sulku_audit::entry::EntryError;
 use sulku_audit::merkle::leaf_hash;
 use sulku_audit::personal::KeyId;
 use sulku_audit::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
-use sulku_audit::{Checkpoint, Counters, Entry, Event, Hash, Signer};
+use sulku_audit::{Checkpoint, Counters, Entry, Event, Hash, LogSigner, Trust};
 
 use crate::files::{FILE_MODE, FileError, at, create_folder, replace};
 use crate::keys::Keys;
@@ -38,7 +38,7 @@ pub enum RecoverError {
     #[error("another ledger writes to {0}; stop it first, or give this one its own directory")]
     Locked(PathBuf),
     /// A signed checkpoint is not by this key.
-    #[error("{path} is not signed by the key of {origin}: {cause}; start with the key that signed it, or restore the file")]
+    #[error("{path} is not signed by the keys of {origin}: {cause}; start with the keys that signed it, or restore the file")]
     Head {
         /// The file.
         path: PathBuf,
@@ -95,7 +95,7 @@ pub(crate) struct Recovered {
 }
 
 /// Reads the whole log in this folder; makes an empty one where there is nothing.
-pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered, RecoverError> {
+pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recovered, RecoverError> {
     create_folder(directory)?;
     let lock_path = directory.join("lock");
     let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(&lock_path).map_err(at(&lock_path))?;
@@ -165,15 +165,21 @@ pub(crate) fn recover(directory: &Path, signer: Arc<Signer>) -> Result<Recovered
     Ok(Recovered { lock, wal: found.wal, counters: log.counters, publisher: log.publisher, keys, dropped_bytes: found.dropped_bytes })
 }
 
-fn read_head(path: &Path, signer: &Signer) -> Result<Option<(Vec<u8>, Checkpoint)>, RecoverError> {
+fn read_head(path: &Path, signer: &LogSigner) -> Result<Option<(Vec<u8>, Checkpoint)>, RecoverError> {
     let note = match fs::read(path) {
         Ok(note) => note,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::Io(path.to_owned(), error).into()),
     };
-    match Checkpoint::open(&note, &signer.verifier()) {
+    // A head from before the key was replaced carries the previous pair's signatures alone.
+    let opened = Checkpoint::open(&note, &Trust::from(signer.own_keys()));
+    let opened = match (opened, signer.previous()) {
+        (Err(CheckpointError::Unsigned { .. }), Some(previous)) => Checkpoint::open(&note, &Trust::from(previous.own_keys())),
+        (opened, _) => opened,
+    };
+    match opened {
         Ok(checkpoint) => Ok(Some((note, checkpoint))),
-        Err(cause) => Err(RecoverError::Head { path: path.to_owned(), origin: signer.name().to_owned(), cause }),
+        Err(cause) => Err(RecoverError::Head { path: path.to_owned(), origin: signer.origin().to_owned(), cause }),
     }
 }
 

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use sulku_audit::entry::time_text;
 use sulku_audit::personal::Scope;
 use sulku_audit::wire::{Cause, ResponseBody};
-use sulku_audit::{Draft, Event, Receipt, Signer};
+use sulku_audit::{Draft, Event, LogSigner, Receipt};
 
 use crate::files::FileError;
 use crate::flight::Flight;
@@ -73,7 +73,7 @@ pub(crate) struct Writer {
     pub(crate) wal: Wal,
     pub(crate) stage: Stage,
     pub(crate) keys: Arc<Keys>,
-    pub(crate) signer: Arc<Signer>,
+    pub(crate) signer: Arc<LogSigner>,
     pub(crate) publishing: Sender<Publishing>,
     pub(crate) backlog: Arc<Flight>,
     pub(crate) alarm: Alarm,
@@ -213,7 +213,7 @@ impl Writer {
         let first = self.wal.next();
         self.wal.commit(&staged.frame)?;
         for ((index, hash), Waiting { reply, draft, time }) in (first..).zip(&staged.frame.hashes).zip(staged.waiting) {
-            reply.send(ResponseBody::Kept(Receipt::issue(&self.signer, index, hash, &draft, time)));
+            reply.send(ResponseBody::Kept(Receipt::issue(self.signer.receipts(), index, hash, &draft, time)));
         }
         self.backlog.board(staged.frame.bytes()).map_err(|_| Failure::Publisher)?;
         self.publishing.send(Publishing::Committed(staged.frame)).map_err(|_| Failure::Publisher)

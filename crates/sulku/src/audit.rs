@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use sulku_audit::{EntryProof, Recordings, Source, Verifier};
+use sulku_audit::{EntryProof, Recordings, Source, Trust};
 use sulku_ledger::client::Client;
 use sulku_ledger::folder::Folder;
 use sulku_ledger::key;
@@ -75,7 +75,7 @@ enum AuditCommand {
         proof: PathBuf,
         /// The entry's exact bytes
         entry: PathBuf,
-        /// The log's public key
+        /// The log's public keys (FILE.pub), or a trust policy that names witnesses as well
         #[arg(long, env = "SULKU_AUDIT_KEY", value_name = "FILE")]
         key: PathBuf,
     },
@@ -99,14 +99,14 @@ struct Place {
     /// A running ledger's socket
     #[arg(long, value_name = "SOCKET", default_value = "/run/sulku/ledger/ledger.sock")]
     ledger: PathBuf,
-    /// The log's public key
+    /// The log's public keys (FILE.pub), or a trust policy that names witnesses as well
     #[arg(long, env = "SULKU_AUDIT_KEY", value_name = "FILE")]
     key: PathBuf,
 }
 
 impl Place {
-    fn open(&self, what: &str) -> anyhow::Result<(Box<dyn Source>, Verifier)> {
-        let key = load_key(&self.key)?;
+    fn open(&self, what: &str) -> anyhow::Result<(Box<dyn Source>, Trust)> {
+        let trust = load_trust(&self.key)?;
         let source: Box<dyn Source> = match &self.dir {
             Some(dir) => {
                 anyhow::ensure!(dir.is_dir(), "{} is no folder; give the folder of a log's copy", dir.display());
@@ -114,12 +114,12 @@ impl Place {
             }
             None => Box::new(Client::connect(&self.ledger)?.announce(what)?),
         };
-        Ok((source, key))
+        Ok((source, trust))
     }
 }
 
-fn load_key(path: &Path) -> anyhow::Result<Verifier> {
-    key::load_public(path).context("the log's public key is needed, as `sulku audit keygen` wrote it to FILE.pub")
+fn load_trust(path: &Path) -> anyhow::Result<Trust> {
+    key::load_trust(path).context("the log's public key is needed, as `sulku audit keygen` wrote it to FILE.pub")
 }
 
 /// Runs the command.
@@ -130,20 +130,20 @@ pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         AuditCommand::Verify(place) => verify(&place),
         AuditCommand::List { place, filter, json } => {
-            let (mut source, key) = place.open(&format!("list{filter}"))?;
-            list::run(&mut *source, &key, &filter, if json { list::Form::Json } else { list::Form::Table })
+            let (mut source, trust) = place.open(&format!("list{filter}"))?;
+            list::run(&mut *source, &trust, &filter, if json { list::Form::Json } else { list::Form::Table })
         }
         AuditCommand::Show { index, place } => {
-            let (mut source, key) = place.open(&format!("entry {index}"))?;
-            show(&mut *source, &key, index)
+            let (mut source, trust) = place.open(&format!("entry {index}"))?;
+            show(&mut *source, &trust, index)
         }
         AuditCommand::Play { session, pace, place } => {
-            let (mut source, key) = place.open(&format!("recording of session {session}"))?;
-            play::run(&mut *source, &key, session, &pace)
+            let (mut source, trust) = place.open(&format!("recording of session {session}"))?;
+            play::run(&mut *source, &trust, session, &pace)
         }
         AuditCommand::Proof { index, entry, place } => {
-            let (mut source, key) = place.open(&format!("proof of entry {index}"))?;
-            let (proof, bytes) = EntryProof::make(&mut *source, &key, index)?;
+            let (mut source, trust) = place.open(&format!("proof of entry {index}"))?;
+            let (proof, bytes) = EntryProof::make(&mut *source, &trust, index)?;
             if let Some(path) = entry {
                 let mut file = std::fs::File::create_new(&path).with_context(|| format!("{} can't be written", path.display()))?;
                 file.write_all(&bytes)?;
@@ -154,23 +154,23 @@ pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
         AuditCommand::CheckProof { proof, entry, key } => {
             let text = std::fs::read_to_string(&proof).with_context(|| format!("{} can't be read", proof.display()))?;
             let bytes = std::fs::read(&entry).with_context(|| format!("{} can't be read", entry.display()))?;
-            let proven = EntryProof::parse(&text)?.verify(&bytes, &load_key(&key)?)?;
+            let proven = EntryProof::parse(&text)?.verify(&bytes, &load_trust(&key)?)?;
             let checkpoint = proven.checkpoint();
             answer(&format!("it is entry {} of {} in {}\n", proven.index(), checkpoint.size, words::safe(&checkpoint.origin)))?;
             Ok(ExitCode::SUCCESS)
         }
         AuditCommand::Keygen { origin, out } => {
             let public = key::create(&origin, &out)?;
-            answer(&format!("{public}\n"))?;
+            answer(&public.to_string())?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 fn verify(place: &Place) -> anyhow::Result<ExitCode> {
-    let (mut source, key) = place.open("verify: every entry and recording")?;
+    let (mut source, trust) = place.open("verify: every entry and recording")?;
     let begun = Instant::now();
-    let verified = sulku_audit::verify::verify(&mut *source, &key, Recordings::Check, |_, _, _| {})?;
+    let verified = sulku_audit::verify::verify(&mut *source, &trust, Recordings::Check, |_, _, _| {})?;
     let took = begun.elapsed();
     let checkpoint = verified.checkpoint();
     let period = verified.period().map_or_else(String::new, |(first, last)| format!(" from {} to {}", words::time(first), words::time(last)));
@@ -194,9 +194,9 @@ fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-fn show(source: &mut dyn Source, key: &Verifier, index: u64) -> anyhow::Result<ExitCode> {
-    let (proof, bytes) = EntryProof::make(source, key, index)?;
-    let proven = proof.verify(&bytes, key)?;
+fn show(source: &mut dyn Source, trust: &Trust, index: u64) -> anyhow::Result<ExitCode> {
+    let (proof, bytes) = EntryProof::make(source, trust, index)?;
+    let proven = proof.verify(&bytes, trust)?;
     let value: serde_json::Value = serde_json::from_slice(&bytes)?;
     let checkpoint = proven.checkpoint();
     answer(&format!(

@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // The key may be root's alone, so it is read before the user changes; nothing else is.
     let signer = key::load(&settings.signing_key)?;
     privilege::drop(settings.run_as)?;
-    let (socket, key) = (settings.socket.clone(), signer.verifier());
+    let (socket, key) = (settings.socket.clone(), signer.own_keys().keys()[0].short());
     // From here on the signals are heard, so that none ends the process between the first entry and the loop below.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals could not be taken")?;
     let ledger = Ledger::start(settings, signer)?;

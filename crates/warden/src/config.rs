@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
-use sulku_audit::Verifier;
+use sulku_audit::{LogKeys, Verifier};
 use toml::Spanned;
 
 use crate::network::overlap;
@@ -34,7 +34,7 @@ pub struct Config {
     /// Where the ledger listens.
     pub ledger_socket: PathBuf,
     /// The ledger's public key; its name is the ledger's origin.
-    pub ledger_key: Verifier,
+    pub ledger_keys: Vec<Verifier>,
     /// The warden's own copy of the permits.
     pub permits: PathBuf,
     /// Where the workspaces' folders are.
@@ -249,19 +249,23 @@ impl Config {
         let key_text = std::fs::read_to_string(&key_file).map_err(|error| {
             reader.error(&key_span, format!("{}: {error}", key_file.display()), "put the ledger's public key there: sulku audit keygen")
         })?;
-        let key: Verifier = key_text
-            .trim()
+        let keys: LogKeys = key_text
             .parse()
-            .map_err(|error| reader.error(&key_span, format!("{}: {error}", key_file.display()), "it holds one line, as in origin+12345678+A…"))?;
-        if key.name() != ledger_origin.get_ref() {
-            let what = format!("the key is of {:?}, not of {:?}", key.name(), ledger_origin.get_ref());
+            .map_err(|error| reader.error(&key_span, format!("{}: {error}", key_file.display()), "put the ledger's .pub file there as it is"))?;
+        // Receipts are signed with Ed25519 alone. While the ledger's key is being replaced, the file holds the old one and the new one.
+        let ledger_keys = keys.verifiers();
+        if ledger_keys.is_empty() {
+            return Err(reader.error(&key_span, format!("{} holds no Ed25519 key", key_file.display()), "put the ledger's .pub file there as it is"));
+        }
+        if keys.origin() != ledger_origin.get_ref() {
+            let what = format!("the key is of {:?}, not of {:?}", keys.origin(), ledger_origin.get_ref());
             return Err(reader.error(&ledger_origin.span(), what, "write the origin that the ledger's own configuration has"));
         }
         Ok(Self {
             socket: reader.absolute(socket)?,
             gateway_uid,
             ledger_socket: reader.absolute(ledger_socket)?,
-            ledger_key: key,
+            ledger_keys,
             permits: reader.folder_of_root(permits)?,
             workspaces: reader.folder_of_root(workspaces)?,
             cell_network: cells,

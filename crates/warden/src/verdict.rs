@@ -78,7 +78,7 @@ pub enum LaunchRefused {
 /// Decides launches.
 #[derive(Debug)]
 pub struct Judge {
-    key: Verifier,
+    keys: Vec<Verifier>,
     permits: Permits,
     started: Timestamp,
     seen: BTreeMap<SessionId, Timestamp>,
@@ -87,8 +87,8 @@ pub struct Judge {
 impl Judge {
     /// A judge who has seen no session yet.
     #[must_use]
-    pub const fn new(key: Verifier, permits: Permits, started: Timestamp) -> Self {
-        Self { key, permits, started, seen: BTreeMap::new() }
+    pub const fn new(keys: Vec<Verifier>, permits: Permits, started: Timestamp) -> Self {
+        Self { keys, permits, started, seen: BTreeMap::new() }
     }
 
     /// Decides one launch. A session whose receipt is good is marked as seen, whatever follows.
@@ -102,7 +102,7 @@ impl Judge {
         term: String,
         now: Timestamp,
     ) -> Result<Commission, (LaunchRefused, Option<Opening>)> {
-        let opening = receipt.verify_opening(self.key.name(), self.key.key()).map_err(|error| (error.into(), None))?;
+        let opening = receipt.verify_opening(&self.keys).map_err(|error| (error.into(), None))?;
         match self.weigh(&opening, &term, now) {
             Ok((plan, ends)) => Ok(Commission { opening, plan, ends, size, term }),
             Err(refused) => Err((refused, Some(opening))),

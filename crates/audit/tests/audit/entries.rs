@@ -10,7 +10,7 @@ use sulku_audit::personal::{KeyFile, KeyState, Names, Scope};
 use sulku_audit::wire::{self, Request, Response};
 use sulku_audit::{Draft, Entry, Event, PersonalKey, Private, Receipt, ReceiptError, Writer};
 
-use crate::support::{ORIGIN, acted, encode, key, opened, personal_key, signer, stamp};
+use crate::support::{acted, encode, opened, personal_key, signer, stamp};
 
 #[test]
 fn an_entry_is_this_json_document() {
@@ -179,7 +179,7 @@ fn a_receipt_changed_anywhere_opens_nothing() {
     let open = |change: &dyn Fn(&mut Value)| {
         let mut changed = good.clone();
         change(&mut changed);
-        serde_json::from_value::<Receipt>(changed).unwrap().verify_opening(ORIGIN, key().key())
+        serde_json::from_value::<Receipt>(changed).unwrap().verify_opening(&[signer().verifier()])
     };
     let opening = open(&|_| {}).unwrap();
     assert_eq!((opening.index(), opening.person().as_str(), opening.from().to_string().as_str()), (5, "maija", "192.0.2.7"), "the control");
@@ -196,7 +196,7 @@ fn a_receipt_changed_anywhere_opens_nothing() {
 fn an_opening_without_a_person_opens_nothing() {
     let mut nobodys = opened();
     nobodys.person = None;
-    assert!(matches!(receipt(&nobodys).verify_opening(ORIGIN, key().key()), Err(ReceiptError::NotAnOpening("session.opened"))));
+    assert!(matches!(receipt(&nobodys).verify_opening(&[signer().verifier()]), Err(ReceiptError::NotAnOpening("session.opened"))));
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use sulku_audit::verify::{Verified, recording_path, verify};
 use sulku_audit::{Checkpoint, EntryProof, Fault, Recordings};
 
 use crate::support::{
-    Memory, ORIGIN, acted, chunk, encode, entries_of, key, log_of, opened, permit, personal_key, plain_root, session, signer, stamp,
+    Memory, ORIGIN, SIGNED_AT, acted, chunk, encode, entries_of, key, log_of, log_signer, opened, permit, personal_key, plain_root, session, stamp,
 };
 
 fn check(log: &mut Memory) -> Result<Verified, Fault> {
@@ -93,7 +93,7 @@ fn a_log_written_again_by_whoever_has_no_key_has_the_wrong_root() {
     let mut forged = log_of(&entries_of((0..700).map(acted)));
     forged.0.insert("checkpoint".to_owned(), log().0["checkpoint"].clone());
     assert_eq!(fault(&mut forged), "the 700 entries do not have the root that the checkpoint signs; the log was written again");
-    let shorter = Checkpoint { origin: ORIGIN.to_owned(), size: 700, root: plain_root(&[]) }.sign(&signer());
+    let shorter = log_signer().sign(&Checkpoint { origin: ORIGIN.to_owned(), size: 700, root: plain_root(&[]) }, SIGNED_AT);
     let mut other = log();
     other.0.insert("checkpoint".to_owned(), shorter.replace("700", "699").into_bytes());
     assert_eq!(fault(&mut other), "the checkpoint can't be trusted");

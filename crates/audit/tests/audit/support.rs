@@ -5,13 +5,22 @@ use std::collections::BTreeMap;
 use sulku_audit::entry::EntryError;
 use sulku_audit::merkle::{leaf_hash, sha256};
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
-use sulku_audit::{Body, Checkpoint, Counters, Draft, Event, Hash, PersonalKey, Signer, Source, SourceError, Stamp, Verifier};
+use sulku_audit::{Body, Checkpoint, Counters, Draft, Event, Hash, LogSigner, PersonalKey, Signer, Source, SourceError, Stamp, Trust};
 use sulku_permit::{PermitId, SessionId};
 
 pub const ORIGIN: &str = "test.example/audit";
 
+/// When the log's checkpoints were signed.
+pub const SIGNED_AT: u64 = 1_790_000_000;
+
+/// What signs the log's receipts.
 pub fn signer() -> Signer {
     Signer::from_seed(ORIGIN, &[7; 32]).unwrap()
+}
+
+/// What signs the log's checkpoints.
+pub fn log_signer() -> LogSigner {
+    LogSigner::from_seeds(ORIGIN, &[7; 32], &[8; 32]).unwrap()
 }
 
 pub fn session(number: u8) -> SessionId {
@@ -104,7 +113,7 @@ pub fn log_of(entries: &[Vec<u8>]) -> Memory {
         files.insert(tile.to_string(), bundle);
     }
     let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() };
-    files.insert("checkpoint".to_owned(), checkpoint.sign(&signer()).into_bytes());
+    files.insert("checkpoint".to_owned(), log_signer().sign(&checkpoint, SIGNED_AT).into_bytes());
     Memory(files)
 }
 
@@ -119,8 +128,8 @@ pub fn entries_of(drafts: impl IntoIterator<Item = Draft>) -> Vec<Vec<u8>> {
     (0..).zip(drafts).map(encode).collect()
 }
 
-pub fn key() -> Verifier {
-    signer().verifier()
+pub fn key() -> Trust {
+    log_signer().own_keys().into()
 }
 
 /// The root by RFC 6962's own words, without tiles.

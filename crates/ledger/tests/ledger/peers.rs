@@ -145,15 +145,17 @@ fn a_receipt_opens_the_session_that_its_entry_names_and_no_other() {
     let ledger = home.start();
     let mut client = ledger.client();
     let receipt = client.append(opened(1), &[]).unwrap();
-    let opening = receipt.verify_opening(ORIGIN, home.key.key()).unwrap();
+    let opening = receipt.verify_opening(&home.receipt_keys()).unwrap();
     assert_eq!((opening.session(), opening.permit().as_str(), opening.person().as_str()), (session(1), "THL/1/2026", "maija.meikalainen"));
     assert_eq!(opening.command().unwrap()[2], "print(\"å\")");
     assert_eq!((opening.index(), opening.ends().to_string().as_str()), (1, "2027-01-01T00:00:00Z"));
-    assert!(matches!(receipt.verify_opening("other.example/audit", home.key.key()), Err(ReceiptError::Signature)));
     let other = Home::new();
-    assert!(matches!(receipt.verify_opening(ORIGIN, other.key.key()), Err(ReceiptError::Signature)));
+    assert!(matches!(receipt.verify_opening(&other.receipt_keys()), Err(ReceiptError::Signature)));
+    let both = [other.receipt_keys(), home.receipt_keys()].concat();
+    assert!(receipt.verify_opening(&both).is_ok(), "either key will do while one is being replaced");
+    assert!(matches!(receipt.verify_opening(&[]), Err(ReceiptError::Signature)));
     let plain = client.append(acted(1), &[]).unwrap();
-    assert!(matches!(plain.verify_opening(ORIGIN, home.key.key()), Err(ReceiptError::Unsigned)));
+    assert!(matches!(plain.verify_opening(&home.receipt_keys()), Err(ReceiptError::Unsigned)));
 }
 
 #[test]

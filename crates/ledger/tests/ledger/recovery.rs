@@ -170,7 +170,7 @@ fn a_key_of_another_log_does_not_go_on_with_this_one() {
     home.start().stop().unwrap();
     let other = Home::in_memory();
     fs::copy(&other.settings.signing_key, &home.settings.signing_key).unwrap();
-    assert!(start_error(&home).contains("not signed by the key"));
+    assert!(start_error(&home).contains("is not signed by the keys of"));
 }
 
 #[test]

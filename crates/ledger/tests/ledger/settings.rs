@@ -45,7 +45,7 @@ fn a_new_key_is_its_owners_alone_and_never_overwritten() {
     let file = folder.path().join("ledger.key");
     let public = key::create("test.example/audit", &file).unwrap();
     assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-    assert_eq!(key::load(&file).unwrap().verifier(), public);
+    assert_eq!(key::load(&file).unwrap().own_keys(), public);
     assert_eq!(key::load_public(&folder.path().join("ledger.key.pub")).unwrap(), public);
     assert!(matches!(key::create("test.example/audit", &file), Err(KeyFileError::Exists(_))));
     std::fs::remove_file(&file).unwrap();

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use rustix::fs::Uid;
 use rustix::thread::set_thread_res_uid;
-use sulku_audit::{Draft, Event, Fault, Recordings, Verified, Verifier};
+use sulku_audit::{Draft, Event, Fault, Recordings, Trust, Verified};
 use sulku_ledger::client::Client;
 use sulku_ledger::folder::Folder;
 use sulku_ledger::{Broken, Ledger, Settings, StartError, Stopper, key};
@@ -25,7 +25,7 @@ pub const STRANGER: u32 = 64_004;
 pub struct Home {
     pub folder: tempfile::TempDir,
     pub settings: Settings,
-    pub key: Verifier,
+    pub key: Trust,
 }
 
 impl Home {
@@ -43,7 +43,7 @@ impl Home {
         assert!(rustix::process::getuid().is_root(), "this test needs root");
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let signing_key = folder.path().join("key");
-        let key = key::create(ORIGIN, &signing_key).unwrap();
+        let key = key::create(ORIGIN, &signing_key).unwrap().into();
         let settings = Settings {
             origin: ORIGIN.to_owned(),
             directory: folder.path().join("log"),
@@ -63,6 +63,11 @@ impl Home {
         let mut home = Self::new();
         (home.settings.gateway_uid, home.settings.warden_uid) = (GATEWAY, WARDEN);
         home
+    }
+
+    /// What verifies its receipts.
+    pub fn receipt_keys(&self) -> Vec<sulku_audit::Verifier> {
+        vec![key::load(&self.settings.signing_key).unwrap().receipts().verifier()]
     }
 
     pub fn log(&self) -> &Path {

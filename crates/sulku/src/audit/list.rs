@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use sulku_audit::personal::Sight;
-use sulku_audit::{Draft, Entry, Keyring, Recordings, Source, Verifier};
+use sulku_audit::{Draft, Entry, Keyring, Recordings, Source, Trust};
 use sulku_permit::{HolderId, PermitId, SessionId};
 
 use super::words;
@@ -101,10 +101,10 @@ impl Filter {
     }
 }
 
-pub(super) fn run(source: &mut dyn Source, key: &Verifier, filter: &Filter, form: Form) -> anyhow::Result<ExitCode> {
+pub(super) fn run(source: &mut dyn Source, trust: &Trust, filter: &Filter, form: Form) -> anyhow::Result<ExitCode> {
     let header = ["TIME (UTC)", "ENTRY", "EVENT", "PERSON", "PERMIT", "SESSION", "WHAT"];
     let mut found = Vec::new();
-    let verified = sulku_audit::verify::verify(source, key, Recordings::Skip, |index, entry, bytes| {
+    let verified = sulku_audit::verify::verify(source, trust, Recordings::Skip, |index, entry, bytes| {
         if filter.passes(entry) {
             found.push((index, entry.clone(), bytes.to_vec()));
         }

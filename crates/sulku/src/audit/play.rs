@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Deserialize;
 use sulku_audit::counters::{Chunk, Counters};
 use sulku_audit::verify::{ChunkRead, read_chunk};
-use sulku_audit::{Recordings, Source, Verifier};
+use sulku_audit::{Recordings, Source, Trust};
 use sulku_permit::SessionId;
 
 /// A line holds at most one chunk's output; each byte of it may be written as six characters.
@@ -59,11 +59,11 @@ impl Pace {
     }
 }
 
-pub(super) fn run(source: &mut dyn Source, key: &Verifier, session: SessionId, pace: &Pace) -> anyhow::Result<ExitCode> {
+pub(super) fn run(source: &mut dyn Source, trust: &Trust, session: SessionId, pace: &Pace) -> anyhow::Result<ExitCode> {
     let mut chunks: Vec<(u64, Chunk)> = Vec::new();
     let mut counters = Counters::default();
     let mut known = false;
-    let verified = sulku_audit::verify::verify(source, key, Recordings::Skip, |index, entry, _| {
+    let verified = sulku_audit::verify::verify(source, trust, Recordings::Skip, |index, entry, _| {
         if entry.session == Some(session) {
             known = true;
             // The verification has checked it already; here it is taken apart again.
