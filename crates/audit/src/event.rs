@@ -199,7 +199,7 @@ events! {
         old: Vec<String>,
         /// The public keys that sign from now on, as texts.
         new: Vec<String>,
-        /// The signature of the old Ed25519 key over the new keys, in base 64.
+        /// The old keys' signatures over the change ([`crate::rotation`]), in base 64.
         signature: String,
     }
     /// No witness has cosigned for too long.

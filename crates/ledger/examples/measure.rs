@@ -31,6 +31,8 @@ fn main() -> Result<(), Failure> {
         directory: folder.join("log"),
         socket: folder.join("socket"),
         signing_key: folder.join("key"),
+        previous_signing_key: None,
+        witness: None,
         run_as: None,
         gateway_uid: rustix::process::getuid().as_raw(),
         warden_uid: rustix::process::getuid().as_raw(),

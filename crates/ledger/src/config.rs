@@ -5,10 +5,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
+use sulku_audit::PublicKey;
+use sulku_audit::key::Algorithm;
 use sulku_permit::HolderId;
 use toml::Spanned;
+
+/// A week: who lets a log go on unseen for longer has no witness.
+const WITNESS_TIMERS_S_MAX: u64 = 7 * 24 * 3600;
 
 /// Where the ledger keeps its log, whom it listens to, and whom it runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +25,12 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The unix socket.
     pub socket: PathBuf,
-    /// The private key's file.
+    /// The private keys' file.
     pub signing_key: PathBuf,
+    /// The file of the keys that `signing_key` replaces; they sign checkpoints beside it for as long as it is named here.
+    pub previous_signing_key: Option<PathBuf>,
+    /// Who must have seen the log, and what follows when they have not.
+    pub witness: Option<WitnessSettings>,
     /// Whom a root process becomes before it touches the log.
     pub run_as: Option<RunAs>,
     /// The user id that writes as the gateway.
@@ -31,6 +41,19 @@ pub struct Settings {
     pub auditors: BTreeMap<u32, HolderId>,
     /// The user id that carries the log out to witnesses, mirrors and sinks.
     pub courier_uid: Option<u32>,
+}
+
+/// Witnesses, and the time that the log may go on without them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessSettings {
+    /// Their keys. Keys of one name are one witness.
+    pub keys: Vec<PublicKey>,
+    /// How many of them must have cosigned.
+    pub quorum: usize,
+    /// Without their cosignatures for so long, no session opens.
+    pub no_new_sessions_after: Duration,
+    /// For so long, and sessions freeze.
+    pub freeze_after: Duration,
 }
 
 /// A user and a group, by number.
@@ -66,6 +89,8 @@ struct Document {
     directory: Spanned<PathBuf>,
     socket: Spanned<PathBuf>,
     signing_key: Spanned<PathBuf>,
+    previous_signing_key: Option<Spanned<PathBuf>>,
+    witness: Option<Spanned<WitnessTable>>,
     run_as: Option<Spanned<RunAs>>,
     gateway_uid: Spanned<u32>,
     warden_uid: u32,
@@ -73,6 +98,15 @@ struct Document {
     courier_uid: Option<u32>,
     #[serde(default)]
     auditor: Vec<AuditorTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WitnessTable {
+    keys: Vec<Spanned<String>>,
+    quorum: Spanned<usize>,
+    no_new_sessions_after_s: Spanned<u64>,
+    freeze_after_s: Spanned<u64>,
 }
 
 #[derive(Deserialize)]
@@ -97,8 +131,8 @@ pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
         let what = found.message().lines().next().unwrap_or("not TOML").to_owned();
         error(found.span(), what, "config/ledger.toml shows every key")
     })?;
-    let Document { origin, directory, socket, signing_key, run_as, gateway_uid, warden_uid, courier_uid, auditor } = document;
-    for path in [&directory, &socket, &signing_key] {
+    let Document { origin, directory, socket, signing_key, previous_signing_key, witness, run_as, gateway_uid, warden_uid, courier_uid, auditor } = document;
+    for path in [&directory, &socket, &signing_key].into_iter().chain(&previous_signing_key) {
         if !path.as_ref().is_absolute() {
             let what = format!("{} is not an absolute path", path.as_ref().display());
             return Err(error(Some(path.span()), what, "write the path from / on"));
@@ -118,6 +152,7 @@ pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
             return Err(error(Some(run_as.span()), what, "give the ledger a user that is neither the gateway's, the warden's nor the courier's"));
         }
     }
+    let witness = witness.map(|table| parse_witness(table, &error)).transpose()?;
     let mut auditors = BTreeMap::new();
     for AuditorTable { uid, person } in auditor {
         let name: HolderId = person.as_ref().parse().map_err(|help: sulku_permit::IdError| {
@@ -132,12 +167,45 @@ pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
         directory: directory.into_inner(),
         socket: socket.into_inner(),
         signing_key: signing_key.into_inner(),
+        previous_signing_key: previous_signing_key.map(Spanned::into_inner),
+        witness,
         run_as: run_as.map(Spanned::into_inner),
         gateway_uid: gateway_uid.into_inner(),
         warden_uid,
         auditors,
         courier_uid,
     })
+}
+
+type At<'a> = &'a dyn Fn(Option<Range<usize>>, String, &'static str) -> ConfigError;
+
+fn parse_witness(table: Spanned<WitnessTable>, error: At<'_>) -> Result<WitnessSettings, ConfigError> {
+    let span = table.span();
+    let WitnessTable { keys, quorum, no_new_sessions_after_s, freeze_after_s } = table.into_inner();
+    let mut parsed: Vec<PublicKey> = Vec::new();
+    for text in &keys {
+        let key: PublicKey = text.as_ref().trim().parse().map_err(|cause: sulku_audit::key::KeyError| {
+            error(Some(text.span()), cause.to_string(), "write a line of the witness's .pub file")
+        })?;
+        if key.algorithm() == Algorithm::Ed25519 || parsed.iter().any(|other| other.bytes() == key.bytes()) {
+            let help = "each line of the witnesses' .pub files once; their keys have the types 0x04 and 0x06";
+            return Err(error(Some(text.span()), "not a witness's key, or one that is there already".to_owned(), help));
+        }
+        parsed.push(key);
+    }
+    let names: std::collections::BTreeSet<&str> = parsed.iter().map(PublicKey::name).collect();
+    if !(1..=names.len()).contains(quorum.as_ref()) {
+        let what = format!("a quorum of {} can't come from {} witnesses", quorum.as_ref(), names.len());
+        return Err(error(Some(quorum.span()), what, "write how many of the witnesses must have cosigned, at least 1"));
+    }
+    let (no_new, freeze) = (*no_new_sessions_after_s.as_ref(), *freeze_after_s.as_ref());
+    if no_new == 0 || no_new > freeze || freeze > WITNESS_TIMERS_S_MAX {
+        let what = "the times can't be kept".to_owned();
+        let help = "write 1 or more, no_new_sessions_after_s not beyond freeze_after_s, and neither beyond a week";
+        return Err(error(Some(span), what, help));
+    }
+    let (no_new_sessions_after, freeze_after) = (Duration::from_secs(no_new), Duration::from_secs(freeze));
+    Ok(WitnessSettings { keys: parsed, quorum: *quorum.as_ref(), no_new_sessions_after, freeze_after })
 }
 
 /// Why there are no settings.

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use sulku_audit::rotation::Rotation;
 use sulku_audit::{Event, LogSigner};
 
 use crate::config::Settings;
@@ -126,10 +127,12 @@ impl Ledger {
         let boot_path = PathBuf::from("/proc/sys/kernel/random/boot_id");
         let boot = fs::read_to_string(&boot_path).map_err(host(&boot_path))?.trim().to_owned();
         let signer = Arc::new(signer);
-        let Recovered { lock, wal, counters, publisher, keys, dropped_bytes } = recover(&settings.directory, Arc::clone(&signer))?;
+        let Recovered { lock, wal, counters, publisher, keys, dropped_bytes, rotated_to } = recover(&settings.directory, Arc::clone(&signer))?;
         let entries = wal.next();
         tracing::info!(entries, dropped_bytes, origin = settings.origin, "the log was recovered");
 
+        let rotation = Rotation::sign(&signer).map(|Rotation { old, new, signature }| Event::LedgerKeyRotated { old, new, signature });
+        let new_keys: Vec<String> = signer.own_keys().keys().iter().map(ToString::to_string).collect();
         let signals = channel();
         let alarm = Alarm { signals: signals.0.clone(), sounded: Arc::default() };
         let (commands, commands_out) = sync_channel(QUEUE_REQUESTS_MAX);
@@ -148,6 +151,9 @@ impl Ledger {
         };
         let started = Event::LedgerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), entries, dropped_bytes };
         writer.append_own(started).map_err(StartError::FirstEntry)?;
+        if let Some(rotated) = rotation.filter(|_| rotated_to != Some(new_keys)) {
+            writer.append_own(rotated).map_err(StartError::FirstEntry)?;
+        }
 
         // The folder's lock is held, so a socket that is left there is nobody's.
         match fs::remove_file(&settings.socket) {

@@ -26,6 +26,7 @@ mod server;
 mod stage;
 pub mod verification;
 mod wal;
+mod witnessed;
 mod writer;
 
 pub use config::Settings;

@@ -38,7 +38,7 @@ pub enum RecoverError {
     #[error("another ledger writes to {0}; stop it first, or give this one its own directory")]
     Locked(PathBuf),
     /// A signed checkpoint is not by this key.
-    #[error("{path} is not signed by the keys of {origin}: {cause}; start with the keys that signed it, or restore the file")]
+    #[error("{path} is not signed by the keys of {origin}: {cause}; name the old keys' file as previous_signing_key, or restore the file; a log whose keys are lost ends, and a new one begins under a new name")]
     Head {
         /// The file.
         path: PathBuf,
@@ -92,6 +92,8 @@ pub(crate) struct Recovered {
     pub(crate) publisher: Publisher,
     pub(crate) keys: Arc<Keys>,
     pub(crate) dropped_bytes: u64,
+    /// The public keys that the last `ledger.key-rotated` names as the new ones.
+    pub(crate) rotated_to: Option<Vec<String>>,
 }
 
 /// Reads the whole log in this folder; makes an empty one where there is nothing.
@@ -123,6 +125,7 @@ pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recove
         publisher: Publisher::new(directory.to_owned(), Arc::clone(&signer), Arc::clone(&segments), signed)?,
         chunks: Vec::new(),
         destroyed: Vec::new(),
+        rotated_to: None,
         head: head.as_ref().map(|(_, head)| head.clone()),
     };
     let in_bundles = match segments.list()?.first() {
@@ -162,7 +165,7 @@ pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recove
     {
         replace(&checkpoint_path, &note)?;
     }
-    Ok(Recovered { lock, wal: found.wal, counters: log.counters, publisher: log.publisher, keys, dropped_bytes: found.dropped_bytes })
+    Ok(Recovered { lock, wal: found.wal, counters: log.counters, publisher: log.publisher, keys, dropped_bytes: found.dropped_bytes, rotated_to: log.rotated_to })
 }
 
 fn read_head(path: &Path, signer: &LogSigner) -> Result<Option<(Vec<u8>, Checkpoint)>, RecoverError> {
@@ -192,6 +195,7 @@ struct Replay {
     chunks: Vec<(Chunk, Vec<u8>)>,
     /// Keys that entries say are destroyed; a crash may have come between.
     destroyed: Vec<KeyId>,
+    rotated_to: Option<Vec<String>>,
 }
 
 impl Replay {
@@ -226,6 +230,9 @@ impl Replay {
         let entry = Entry::parse(bytes).map_err(|error: EntryError| damaged(error.to_string()))?;
         if let Event::KeyDestroyed { key, .. } = &entry.event {
             self.destroyed.extend(KeyId::parse(key));
+        }
+        if let Event::LedgerKeyRotated { new, .. } = &entry.event {
+            self.rotated_to = Some(new.clone());
         }
         let chunk = self.counters.check(&entry).map_err(|error: CounterError| damaged(error.to_string()))?;
         self.publisher.push(bytes, hash).map_err(|error| match error {

@@ -17,7 +17,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = config::load(&arguments.config)?;
     // The key may be root's alone, so it is read before the user changes; nothing else is.
-    let signer = key::load(&settings.signing_key)?;
+    let mut signer = key::load(&settings.signing_key)?;
+    if let Some(previous) = &settings.previous_signing_key {
+        let named = || format!("{} can't be what {} replaces", previous.display(), settings.signing_key.display());
+        signer = signer.replacing(key::load(previous)?).with_context(named)?;
+    }
     privilege::drop(settings.run_as)?;
     let (socket, key) = (settings.socket.clone(), signer.own_keys().keys()[0].short());
     // From here on the signals are heard, so that none ends the process between the first entry and the loop below.

@@ -49,6 +49,8 @@ impl Home {
             directory: folder.path().join("log"),
             socket: folder.path().join("socket"),
             signing_key,
+            previous_signing_key: None,
+            witness: None,
             run_as: None,
             gateway_uid: 0,
             warden_uid: 0,
