@@ -77,6 +77,17 @@ impl Client {
         }
     }
 
+    /// Hands in a checkpoint with its cosignatures, as the courier.
+    ///
+    /// # Errors
+    /// The ledger is gone, or does not take it and says why.
+    pub fn cosign(&mut self, note: &str) -> Result<(), ClientError> {
+        match self.call(RequestBody::Cosign { note: note.to_owned() }, &[])? {
+            (ResponseBody::Cosigned, _) => Ok(()),
+            _ => Err(ClientError::Confused),
+        }
+    }
+
     /// Has an operator's way in kept, and waits until it is.
     ///
     /// # Errors

@@ -131,7 +131,8 @@ pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
         let what = found.message().lines().next().unwrap_or("not TOML").to_owned();
         error(found.span(), what, "config/ledger.toml shows every key")
     })?;
-    let Document { origin, directory, socket, signing_key, previous_signing_key, witness, run_as, gateway_uid, warden_uid, courier_uid, auditor } = document;
+    let Document { origin, directory, socket, signing_key, previous_signing_key, witness, run_as, gateway_uid, warden_uid, courier_uid, auditor } =
+        document;
     for path in [&directory, &socket, &signing_key].into_iter().chain(&previous_signing_key) {
         if !path.as_ref().is_absolute() {
             let what = format!("{} is not an absolute path", path.as_ref().display());
@@ -184,9 +185,10 @@ fn parse_witness(table: Spanned<WitnessTable>, error: At<'_>) -> Result<WitnessS
     let WitnessTable { keys, quorum, no_new_sessions_after_s, freeze_after_s } = table.into_inner();
     let mut parsed: Vec<PublicKey> = Vec::new();
     for text in &keys {
-        let key: PublicKey = text.as_ref().trim().parse().map_err(|cause: sulku_audit::key::KeyError| {
-            error(Some(text.span()), cause.to_string(), "write a line of the witness's .pub file")
-        })?;
+        let key: PublicKey =
+            text.as_ref().trim().parse().map_err(|cause: sulku_audit::key::KeyError| {
+                error(Some(text.span()), cause.to_string(), "write a line of the witness's .pub file")
+            })?;
         if key.algorithm() == Algorithm::Ed25519 || parsed.iter().any(|other| other.bytes() == key.bytes()) {
             let help = "each line of the witnesses' .pub files once; their keys have the types 0x04 and 0x06";
             return Err(error(Some(text.span()), "not a witness's key, or one that is there already".to_owned(), help));

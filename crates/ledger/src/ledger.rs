@@ -22,6 +22,7 @@ pub use crate::recover::RecoverError;
 use crate::recover::{Recovered, recover};
 use crate::server::Server;
 use crate::stage::Stage;
+use crate::witnessing::Witnessing;
 use crate::writer::{BACKLOG_BYTES_MAX, BACKLOG_FRAMES_MAX, Command, QUEUE_REQUESTS_MAX, Writer, publish_until_done};
 
 /// How long peers have to take the last answers.
@@ -43,6 +44,9 @@ pub enum StartError {
     /// The log can't be gone on with.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// The witnesses' quorum can't be reached.
+    #[error("[witness] of the configuration can't be kept")]
+    Witness(#[source] sulku_audit::policy::TrustError),
     /// The first entry could not be kept.
     #[error("the first entry could not be kept: {0}")]
     FirstEntry(String),
@@ -108,6 +112,8 @@ pub struct Ledger {
     accepting: JoinHandle<()>,
     writing: JoinHandle<()>,
     publishing: JoinHandle<()>,
+    /// The thread of the witnesses' timers ends with it.
+    _watching: Sender<()>,
     _lock: fs::File,
 }
 
@@ -133,6 +139,7 @@ impl Ledger {
 
         let rotation = Rotation::sign(&signer).map(|Rotation { old, new, signature }| Event::LedgerKeyRotated { old, new, signature });
         let new_keys: Vec<String> = signer.own_keys().keys().iter().map(ToString::to_string).collect();
+        let log_keys = signer.own_keys();
         let signals = channel();
         let alarm = Alarm { signals: signals.0.clone(), sounded: Arc::default() };
         let (commands, commands_out) = sync_channel(QUEUE_REQUESTS_MAX);
@@ -162,14 +169,17 @@ impl Ledger {
         }
         let listener = UnixListener::bind(&settings.socket).map_err(host(&settings.socket))?;
         fs::set_permissions(&settings.socket, fs::Permissions::from_mode(SOCKET_MODE)).map_err(host(&settings.socket))?;
-        let server = Server::new(settings.clone(), keys, commands.clone());
+        let witnessing = Witnessing::new(log_keys, &settings, Arc::clone(&keys), commands.clone(), alarm.clone()).map_err(StartError::Witness)?;
+        let server = Server::new(settings.clone(), keys, commands.clone(), Arc::clone(&witnessing));
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(body);
         let publish = move || publish_until_done(publisher, &publishing_out, &backlog, &alarm);
         let publishing = spawn("publisher", Box::new(publish)).map_err(host(&settings.directory))?;
         let writing = spawn("writer", Box::new(move || writer.run(&commands_out))).map_err(host(&settings.directory))?;
         let acceptor = Arc::clone(&server);
         let accepting = spawn("acceptor", Box::new(move || acceptor.accept(&listener))).map_err(host(&settings.socket))?;
-        Ok(Self { settings, signals, commands, server, accepting, writing, publishing, _lock: lock })
+        let (watching, stop_watching) = channel();
+        spawn("witnessing", Box::new(move || witnessing.watch(&stop_watching))).map_err(host(&settings.directory))?;
+        Ok(Self { settings, signals, commands, server, accepting, writing, publishing, _watching: watching, _lock: lock })
     }
 
     /// What ends it in order.

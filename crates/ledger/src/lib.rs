@@ -27,6 +27,7 @@ mod stage;
 pub mod verification;
 mod wal;
 mod witnessed;
+mod witnessing;
 mod writer;
 
 pub use config::Settings;

@@ -22,6 +22,7 @@ use crate::files::{FILE_MODE, FileError, at, create_folder, replace};
 use crate::keys::Keys;
 use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
 use crate::wal::{self, Segments, Wal, WalError};
+use crate::witnessed::COSIGNED;
 
 /// A log that the ledger does not go on with.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,9 @@ pub enum RecoverError {
     #[error("another ledger writes to {0}; stop it first, or give this one its own directory")]
     Locked(PathBuf),
     /// A signed checkpoint is not by this key.
-    #[error("{path} is not signed by the keys of {origin}: {cause}; name the old keys' file as previous_signing_key, or restore the file; a log whose keys are lost ends, and a new one begins under a new name")]
+    #[error(
+        "{path} is not signed by the keys of {origin}: {cause}; name the old keys' file as previous_signing_key, or restore the file; a log whose keys are lost ends, and a new one begins under a new name"
+    )]
     Head {
         /// The file.
         path: PathBuf,
@@ -109,6 +112,7 @@ pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recove
     let checkpoint_path = directory.join(sulku_audit::source::CHECKPOINT);
     let head = read_head(&head_path, &signer)?;
     let published = read_head(&checkpoint_path, &signer)?;
+    let cosigned = read_head(&directory.join(COSIGNED), &signer)?.map(|(_, cosigned)| cosigned);
     let signed = head.as_ref().map_or(0, |(_, head)| head.size);
     match (&published, &head) {
         (Some((_, published)), _) if published.size > signed => return Err(RecoverError::HeadLost { published: published.size, signed }),
@@ -116,6 +120,9 @@ pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recove
             return Err(RecoverError::Root(signed));
         }
         _ => {}
+    }
+    if let Some(cosigned) = cosigned.filter(|cosigned| cosigned.size > signed) {
+        return Err(RecoverError::Smaller { found: signed, signed: cosigned.size });
     }
     let wal_folder = directory.join("wal");
     create_folder(&wal_folder)?;
@@ -165,7 +172,15 @@ pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recove
     {
         replace(&checkpoint_path, &note)?;
     }
-    Ok(Recovered { lock, wal: found.wal, counters: log.counters, publisher: log.publisher, keys, dropped_bytes: found.dropped_bytes, rotated_to: log.rotated_to })
+    Ok(Recovered {
+        lock,
+        wal: found.wal,
+        counters: log.counters,
+        publisher: log.publisher,
+        keys,
+        dropped_bytes: found.dropped_bytes,
+        rotated_to: log.rotated_to,
+    })
 }
 
 fn read_head(path: &Path, signer: &LogSigner) -> Result<Option<(Vec<u8>, Checkpoint)>, RecoverError> {

@@ -28,6 +28,7 @@ use crate::files::NO_LINK;
 use crate::flight::Flight;
 use crate::keys::{KeyError, Keys};
 use crate::stage::{Blob, Prepared};
+use crate::witnessing::Witnessing;
 use crate::writer::Command;
 
 /// Connections that one user id may have. The gateway and the warden need one each.
@@ -76,6 +77,7 @@ pub(crate) struct Server {
     settings: Settings,
     keys: Arc<Keys>,
     commands: SyncSender<Command>,
+    witnessing: Arc<Witnessing>,
     connections: Mutex<Connections>,
 }
 
@@ -88,8 +90,8 @@ struct Connections {
 }
 
 impl Server {
-    pub(crate) fn new(settings: Settings, keys: Arc<Keys>, commands: SyncSender<Command>) -> Arc<Self> {
-        Arc::new(Self { settings, keys, commands, connections: Mutex::default() })
+    pub(crate) fn new(settings: Settings, keys: Arc<Keys>, commands: SyncSender<Command>, witnessing: Arc<Witnessing>) -> Arc<Self> {
+        Arc::new(Self { settings, keys, commands, witnessing, connections: Mutex::default() })
     }
 
     fn connections(&self) -> MutexGuard<'_, Connections> {
@@ -323,7 +325,14 @@ fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &S
     }
     let not_root = || refuse(Cause::NotAllowed, format!("user {} may not ask this; root may", peer.uid));
     let (draft, blob, purpose) = match body {
-        RequestBody::Append(draft) if peer.may_write(draft.event.writer()) => (draft, Blob::new(blob), Purpose::Plain),
+        RequestBody::Append(draft) if peer.may_write(draft.event.writer()) => match server.witnessing.refusal(&draft.event) {
+            None => (draft, Blob::new(blob), Purpose::Plain),
+            Some(reason) => return refuse(Cause::Unwitnessed, reason),
+        },
+        RequestBody::Cosign { note } if peer.courier => {
+            reply(Purpose::Plain).send(server.witnessing.cosigned(&note));
+            return Ok(());
+        }
         RequestBody::Append(draft) => {
             let reason = format!("user {} may not write {}, which is the {:?}'s", peer.uid, draft.event.name(), draft.event.writer());
             return refuse(Cause::NotAllowed, reason);

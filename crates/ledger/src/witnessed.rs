@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sulku_audit::checkpoint::CheckpointError;
 use sulku_audit::policy::TrustError;
-use sulku_audit::{Checkpoint, Event, Hash, LogKeys, Trust};
+use sulku_audit::{Checkpoint, Event, LogKeys, Trust};
 
 use crate::config::WitnessSettings;
 use crate::files::{FileError, replace};
@@ -156,19 +156,12 @@ impl Witnessed {
     }
 }
 
-/// Whether a cosigned checkpoint says more than what is there: the sign of a log that was put back.
-pub(crate) fn lost(cosigned: Option<&Checkpoint>, size: u64, root_at: impl Fn(u64) -> Option<Hash>) -> Option<u64> {
-    let cosigned = cosigned?;
-    let same = cosigned.size <= size && root_at(cosigned.size).is_none_or(|root| root == cosigned.root);
-    (!same).then_some(cosigned.size)
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
     use sulku_audit::key::Algorithm;
-    use sulku_audit::{LogSigner, SecretKey};
+    use sulku_audit::{Hash, LogSigner, SecretKey};
 
     use super::*;
 
@@ -196,12 +189,8 @@ mod tests {
     }
 
     fn machine(folder: &Path) -> Witnessed {
-        let settings = WitnessSettings {
-            keys: vec![witness().public().clone()],
-            quorum: 1,
-            no_new_sessions_after: seconds(10),
-            freeze_after: seconds(30),
-        };
+        let settings =
+            WitnessSettings { keys: vec![witness().public().clone()], quorum: 1, no_new_sessions_after: seconds(10), freeze_after: seconds(30) };
         Witnessed::new(signer().own_keys(), Some(settings), folder, seconds(100)).unwrap()
     }
 
@@ -248,11 +237,6 @@ mod tests {
         assert!(matches!(larger, Err(NotCosigned::Fork { theirs: 9, ours: 5 })));
         let other = Checkpoint { root: Hash::from_bytes([77; 32]), ..at(5) };
         assert!(matches!(machine.accept(&cosigned(&other, WALL), &at(5), seconds(101), WALL), Err(NotCosigned::Fork { .. })));
-        let root_at = |_| Some(at(4).root);
-        assert_eq!(lost(Some(&at(4)), 5, root_at), None);
-        assert_eq!(lost(Some(&at(6)), 5, root_at), Some(6));
-        assert_eq!(lost(Some(&at(5)), 5, root_at), Some(5), "another root");
-        assert_eq!(lost(None, 5, root_at), None);
     }
 
     #[test]

@@ -10,5 +10,7 @@ mod keys;
 mod peers;
 mod recordings;
 mod recovery;
+mod rotation;
 mod settings;
 mod support;
+mod witnesses;

@@ -20,6 +20,7 @@ pub const GATEWAY: u32 = 64_001;
 pub const WARDEN: u32 = 64_002;
 pub const AUDITOR: u32 = 64_003;
 pub const STRANGER: u32 = 64_004;
+pub const COURIER: u32 = 64_005;
 
 /// A folder with a key, a log and a socket, gone when dropped.
 pub struct Home {
@@ -55,7 +56,7 @@ impl Home {
             gateway_uid: 0,
             warden_uid: 0,
             auditors: [(AUDITOR, "aino.auditor".parse().unwrap())].into(),
-            courier_uid: None,
+            courier_uid: Some(COURIER),
         };
         Self { folder, settings, key }
     }
@@ -81,7 +82,11 @@ impl Home {
     }
 
     pub fn try_start(&self) -> Result<Running, StartError> {
-        let ledger = Ledger::start(self.settings.clone(), key::load(&self.settings.signing_key).unwrap())?;
+        let mut signer = key::load(&self.settings.signing_key).unwrap();
+        if let Some(previous) = &self.settings.previous_signing_key {
+            signer = signer.replacing(key::load(previous).unwrap()).unwrap();
+        }
+        let ledger = Ledger::start(self.settings.clone(), signer)?;
         Ok(Running { stopper: ledger.stopper(), thread: Some(std::thread::spawn(|| ledger.run())), socket: self.settings.socket.clone() })
     }
 
