@@ -107,7 +107,7 @@ impl Courier {
     /// # Errors
     /// The first that can't be used.
     pub fn prepare(settings: Settings) -> Result<Self, RunError> {
-        let key = key::load_public(&settings.ledger_key)?;
+        let key = key::load_trust(&settings.ledger_key)?;
         let receivers = settings.syslogs.iter().map(tls::to_receiver).collect::<Result<_, _>>()?;
         let metrics = match &settings.metrics {
             None => None,
@@ -132,7 +132,7 @@ impl Courier {
     pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
         self.check_state()?;
         let Self { settings, place, receivers, metrics, serve } = self;
-        let (origin, state) = (place.key.name().to_owned(), settings.state);
+        let (origin, state) = (place.key.origin().to_owned(), settings.state);
         let mut figures = Figures::default();
         let trail = Trail::start(place, Arc::clone(&figures.trail)).map_err(host(state.display().to_string()))?;
         let tasks = TaskTracker::new();

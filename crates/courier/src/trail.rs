@@ -13,9 +13,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use sulku_audit::merkle::{self, Nodes, leaf_hash, verify_consistency, verify_inclusion};
+use sulku_audit::policy::Trust;
 use sulku_audit::source::{ReadError, TileNodes, read_bundle, read_checkpoint};
 use sulku_audit::tile::{TILE_HEIGHT, TILE_WIDTH, Tile, TileKind, perfect_root, split_entry};
-use sulku_audit::{Checkpoint, Hash, Source, Verifier};
+use sulku_audit::{Checkpoint, Hash, Source};
 use sulku_ledger::client::Client;
 use tokio::sync::{oneshot, watch};
 
@@ -98,7 +99,7 @@ pub(crate) struct Place {
     /// The ledger's socket.
     pub(crate) socket: PathBuf,
     /// The log's key.
-    pub(crate) key: Verifier,
+    pub(crate) key: Trust,
     /// The courier's folder.
     pub(crate) state: PathBuf,
 }

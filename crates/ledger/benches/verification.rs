@@ -31,7 +31,7 @@ fn main() -> io::Result<()> {
     for threads in [1, 2, 4].into_iter().filter_map(NonZeroUsize::new) {
         forget_peak()?;
         let mut source = Folder::new(folder.clone());
-        let key = make_log::signer().verifier();
+        let key = make_log::signer().own_keys().into();
         let begun = Instant::now();
         let (_, checkpoint) = read_checkpoint(&mut source, &key).map_err(io::Error::other)?;
         let verified = verification::verify(&mut source, checkpoint, Recordings::Check, threads, |_, _, _| {}).map_err(io::Error::other)?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sulku_audit::lanes::leaf_hashes;
 use sulku_audit::merkle::sha256;
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
-use sulku_audit::{Body, Checkpoint, CloseReason, Counters, Draft, Event, Hash, PersonalKey, Signer, Stamp};
+use sulku_audit::{Body, Checkpoint, CloseReason, Counters, Draft, Event, Hash, LogSigner, PersonalKey, Stamp};
 use sulku_permit::SessionId;
 
 const PERMITS: u64 = 40;
@@ -34,8 +34,8 @@ fn main() -> io::Result<()> {
 }
 
 /// The key that signs made logs.
-pub fn signer() -> Signer {
-    Signer::from_seed(ORIGIN, &[1; 32]).expect("the name is one")
+pub fn signer() -> LogSigner {
+    LogSigner::from_seeds(ORIGIN, &[1; 32], &[2; 32]).expect("the name is one")
 }
 
 /// Makes the log. Two of the same size have the same bytes.
@@ -62,8 +62,8 @@ pub fn make(folder: &Path, entries: u64) -> io::Result<()> {
     }
     let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() };
     fs::create_dir_all(folder)?;
-    fs::write(folder.join("checkpoint"), checkpoint.sign(&signer()))?;
-    fs::write(folder.with_extension("pub"), signer().verifier().to_string())
+    fs::write(folder.join("checkpoint"), signer().sign(&checkpoint, 1_790_000_000))?;
+    fs::write(folder.with_extension("pub"), signer().own_keys().to_string())
 }
 
 struct Files<'f> {

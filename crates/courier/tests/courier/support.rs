@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sulku_audit::{Draft, Event, Verifier};
+use sulku_audit::{Draft, Event, Trust};
 use sulku_courier::{Courier, Settings, config};
 use sulku_ledger::client::Client;
 use sulku_ledger::{Broken, Ledger, Stopper, key};
@@ -31,14 +31,14 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// A folder with a log, gone when dropped.
 pub struct Home {
     pub folder: tempfile::TempDir,
-    pub key: Verifier,
+    pub key: Trust,
 }
 
 impl Home {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = key::create(ORIGIN, &folder.path().join("key")).unwrap();
-        Self { folder, key }
+        Self { folder, key: key.into() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -58,6 +58,8 @@ impl Home {
             directory: self.path(folder),
             socket: self.path("socket"),
             signing_key: self.path("key"),
+            previous_signing_key: None,
+            witness: None,
             run_as: None,
             gateway_uid: uid,
             warden_uid: uid,
