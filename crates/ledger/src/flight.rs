@@ -32,6 +32,12 @@ impl Flight {
         self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether [`Flight::board`] would wait.
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
+        let load = self.load();
+        !load.broken && load.items > 0 && (load.items >= self.items_max || load.bytes + bytes > self.bytes_max)
+    }
+
     /// Waits until there is room for an item of this many bytes. One item always has room.
     pub(crate) fn board(&self, bytes: usize) -> Result<(), BrokenOff> {
         let is_full = |load: &mut Load| !load.broken && load.items > 0 && (load.items >= self.items_max || load.bytes + bytes > self.bytes_max);
@@ -44,10 +50,10 @@ impl Flight {
         Ok(())
     }
 
-    /// An item is done.
-    pub(crate) fn leave(&self, bytes: usize) {
+    /// So many items are done, of so many bytes together.
+    pub(crate) fn leave_together(&self, items: usize, bytes: usize) {
         let mut load = self.load();
-        load.items -= 1;
+        load.items -= items;
         load.bytes -= bytes;
         drop(load);
         self.lighter.notify_one();

@@ -15,7 +15,8 @@ use sulku_audit::personal::{KEY_FILE_BYTES_MAX, KeyFile, KeyFileForm, KeyId, Key
 use sulku_audit::{Draft, Event};
 use sulku_permit::{HolderId, PermitId};
 
-use crate::files::{FileError, NO_LINK, at, create_folder, replace, sync_folder};
+use crate::disk::{Disk as _, RealDisk};
+use crate::files::{FileError, NO_LINK, at, create_folder, replace};
 
 /// Names in one key's file; beyond it nobody new is written down, and pseudonyms of those stay unnamed for readers.
 const PERSONS_MAX: usize = 10_000;
@@ -46,7 +47,7 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn open(folder: PathBuf) -> Result<Self, FileError> {
-        create_folder(&folder)?;
+        create_folder(&RealDisk, &folder)?;
         Ok(Self { folder, used: Mutex::default() })
     }
 
@@ -64,7 +65,7 @@ impl Keys {
         let file = used.get_mut(scope).expect("it was put there above");
         let room = PERSONS_MAX.saturating_sub(file.persons().len());
         if room > 0 && file.add(draft.person.iter().chain(listed).take(room)) == Names::New {
-            replace(&self.path(&scope.key_id()), file.to_text().as_bytes())?;
+            replace(&RealDisk, &self.path(&scope.key_id()), file.to_text().as_bytes())?;
         }
         Ok(file.key().clone())
     }
@@ -99,8 +100,8 @@ impl Keys {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(FileError::Io(path, error)),
         }
-        replace(&path, KeyFile::destroyed_text().as_bytes())?;
-        sync_folder(&self.folder)
+        replace(&RealDisk, &path, KeyFile::destroyed_text().as_bytes())?;
+        RealDisk.sync_folder(&self.folder).map_err(at(&self.folder))
     }
 
     fn used(&self) -> MutexGuard<'_, HashMap<Scope, KeyFile>> {
@@ -120,7 +121,7 @@ impl Keys {
                 let mut bytes = [0; 32];
                 getrandom::fill(&mut bytes).map_err(KeyError::Randomness)?;
                 let file = KeyFile::new(scope, PersonalKey::from_random(bytes));
-                replace(&self.path(&id), file.to_text().as_bytes())?;
+                replace(&RealDisk, &self.path(&id), file.to_text().as_bytes())?;
                 Ok(file)
             }
         }

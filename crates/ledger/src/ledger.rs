@@ -9,24 +9,34 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use sulku_audit::rotation::Rotation;
 use sulku_audit::{Event, LogSigner};
 
+use crate::clock::{ClockWatch, Reading};
 use crate::config::Settings;
-use crate::flight::Flight;
+use crate::disk::{Disk, RealDisk, WriteMode};
+use crate::handover::Handover;
+use crate::keys::Keys;
+use crate::publishing::Publishing;
+use crate::queue::Desk;
 pub use crate::recover::RecoverError;
-use crate::recover::{Recovered, recover};
+use crate::recover::{Recovered, lock, recover};
+use crate::room::{FLOOR_BYTES, Room};
+use crate::segment::SEGMENT_BYTES;
 use crate::server::Server;
-use crate::stage::Stage;
+use crate::stage::{Stage, monotonic_ns};
 use crate::witnessing::Witnessing;
-use crate::writer::{BACKLOG_BYTES_MAX, BACKLOG_FRAMES_MAX, Command, QUEUE_REQUESTS_MAX, Writer, publish_until_done};
+use crate::writer::{Command, Writer};
 
 /// How long peers have to take the last answers.
 const HANG_UP_AFTER: Duration = Duration::from_secs(2);
+/// What a full disk must have left in the log for a start: what is kept until there is room, and the floor below it.
+const RESTART_BYTES: usize = 2 * FLOOR_BYTES;
 /// Any process may connect; the ledger looks at its user id.
 const SOCKET_MODE: u32 = 0o666;
 
@@ -101,13 +111,18 @@ impl Alarm {
         tracing::error!(reason, "the ledger can't go on");
         let _ended_already = self.signals.send(Signal::Broken(reason));
     }
+
+    /// Ends the ledger in order; what else asks for it meanwhile changes nothing.
+    pub(crate) fn stop(&self, reason: &str) {
+        let _ended_already = self.signals.send(Signal::Stop(reason.to_owned()));
+    }
 }
 
 /// A running ledger.
 pub struct Ledger {
     settings: Settings,
     signals: (Sender<Signal>, Receiver<Signal>),
-    commands: SyncSender<Command>,
+    desk: Arc<Desk>,
     server: Arc<Server>,
     accepting: JoinHandle<()>,
     writing: JoinHandle<()>,
@@ -133,34 +148,54 @@ impl Ledger {
         let boot_path = PathBuf::from("/proc/sys/kernel/random/boot_id");
         let boot = fs::read_to_string(&boot_path).map_err(host(&boot_path))?.trim().to_owned();
         let signer = Arc::new(signer);
-        let Recovered { lock, wal, counters, publisher, keys, dropped_bytes, rotated_to } = recover(&settings.directory, Arc::clone(&signer))?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let lock = lock(&settings.directory, &*disk)?;
+        let Recovered { wal, counters, publisher, destroyed, dropped_bytes, rotated_to, last } =
+            recover(&settings.directory, &disk, SEGMENT_BYTES, Arc::clone(&signer))?;
+        let keys = Arc::new(Keys::open(settings.directory.join("keys")).map_err(RecoverError::from)?);
+        for key in &destroyed {
+            keys.destroy(key).map_err(RecoverError::from)?;
+        }
         let entries = wal.next();
         tracing::info!(entries, dropped_bytes, origin = settings.origin, "the log was recovered");
+        match wal.mode() {
+            mode @ WriteMode::Direct => tracing::info!(%mode, "the log is written past the page cache"),
+            mode @ WriteMode::WriteThenSync => tracing::warn!(%mode, "the log's file system refuses O_DIRECT; appends are slower"),
+        }
 
         let rotation = Rotation::sign(&signer).map(|Rotation { old, new, signature }| Event::LedgerKeyRotated { old, new, signature });
         let new_keys: Vec<String> = signer.own_keys().keys().iter().map(ToString::to_string).collect();
         let log_keys = signer.own_keys();
         let signals = channel();
         let alarm = Alarm { signals: signals.0.clone(), sounded: Arc::default() };
-        let (commands, commands_out) = sync_channel(QUEUE_REQUESTS_MAX);
-        let (publishing_in, publishing_out) = channel();
-        let backlog = Arc::new(Flight::new(BACKLOG_FRAMES_MAX, BACKLOG_BYTES_MAX));
+        let (handover, room) = (Arc::<Handover>::default(), Arc::<Room>::default());
+        match wal.prepare_spare() {
+            Err(error) if error.is_full() && wal.room_bytes() < RESTART_BYTES => return Err(RecoverError::NoReserve(settings.directory).into()),
+            Err(error) if error.is_full() => room.lack(&error),
+            prepared => prepared.map_err(RecoverError::from)?,
+        }
+        let now = Reading { time: Timestamp::now(), mono_ns: monotonic_ns() };
+        let clock = ClockWatch::new(&now, last.as_ref().map(|(last, _)| last), last.as_ref().is_some_and(|(_, of)| *of == boot));
         let mut writer = Writer {
             wal,
             stage: Stage::new(counters, boot),
             keys: Arc::clone(&keys),
             signer,
-            publishing: publishing_in,
-            backlog: Arc::clone(&backlog),
+            handover: Arc::clone(&handover),
+            room: Arc::clone(&room),
             alarm: alarm.clone(),
+            clock,
+            noted: None,
             publish_next: Vec::new(),
-            stopped: false,
+            answered: Vec::new(),
+            ended: None,
         };
         let started = Event::LedgerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), entries, dropped_bytes };
         writer.append_own(started).map_err(StartError::FirstEntry)?;
         if let Some(rotated) = rotation.filter(|_| rotated_to != Some(new_keys)) {
             writer.append_own(rotated).map_err(StartError::FirstEntry)?;
         }
+        let desk = Desk::new(writer);
 
         // The folder's lock is held, so a socket that is left there is nobody's.
         match fs::remove_file(&settings.socket) {
@@ -169,17 +204,18 @@ impl Ledger {
         }
         let listener = UnixListener::bind(&settings.socket).map_err(host(&settings.socket))?;
         fs::set_permissions(&settings.socket, fs::Permissions::from_mode(SOCKET_MODE)).map_err(host(&settings.socket))?;
-        let witnessing = Witnessing::new(log_keys, &settings, Arc::clone(&keys), commands.clone(), alarm.clone()).map_err(StartError::Witness)?;
-        let server = Server::new(settings.clone(), keys, commands.clone(), Arc::clone(&witnessing));
+        let witnessing = Witnessing::new(log_keys, &settings, Arc::clone(&keys), Arc::clone(&desk), alarm.clone()).map_err(StartError::Witness)?;
+        let server = Server::new(settings.clone(), keys, Arc::clone(&desk), Arc::clone(&witnessing));
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(body);
-        let publish = move || publish_until_done(publisher, &publishing_out, &backlog, &alarm);
-        let publishing = spawn("publisher", Box::new(publish)).map_err(host(&settings.directory))?;
-        let writing = spawn("writer", Box::new(move || writer.run(&commands_out))).map_err(host(&settings.directory))?;
+        let publishing = Publishing { publisher, handover, room, desk: Arc::clone(&desk), alarm, asking: Vec::new() };
+        let publishing = spawn("publisher", Box::new(move || publishing.run())).map_err(host(&settings.directory))?;
+        let writer = Arc::clone(&desk);
+        let writing = spawn("writer", Box::new(move || writer.write_until_stopped())).map_err(host(&settings.directory))?;
         let acceptor = Arc::clone(&server);
         let accepting = spawn("acceptor", Box::new(move || acceptor.accept(&listener))).map_err(host(&settings.socket))?;
         let (watching, stop_watching) = channel();
         spawn("witnessing", Box::new(move || witnessing.watch(&stop_watching))).map_err(host(&settings.directory))?;
-        Ok(Self { settings, signals, commands, server, accepting, writing, publishing, _watching: watching, _lock: lock })
+        Ok(Self { settings, signals, desk, server, accepting, writing, publishing, _watching: watching, _lock: lock })
     }
 
     /// What ends it in order.
@@ -203,8 +239,7 @@ impl Ledger {
         let _woken = UnixStream::connect(&self.settings.socket);
         let panicked = |_| Broken("a thread of the ledger panicked".to_owned());
         let mut outcome = self.accepting.join().map_err(panicked).and(outcome);
-        let _ended_already = self.commands.send(Command::Stop { reason: stop });
-        drop(self.commands);
+        let _ended_already = self.desk.submit(&mut vec![(Command::Stop { reason: stop }, 0)]);
         // The writer ends after what was queued before; the publisher when the writer is gone.
         outcome = self.writing.join().map_err(panicked).and(outcome);
         outcome = self.publishing.join().map_err(panicked).and(outcome);

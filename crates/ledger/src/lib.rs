@@ -7,22 +7,32 @@
 //! It speaks no network protocol, opens no file outside its folder, decides on no permit, and does not look into recordings.
 //! The log's files, byte for byte: docs/protocol/ledger.md.
 
+mod answers;
 pub mod client;
+mod clock;
 pub mod config;
+mod disk;
 pub mod exposition;
 mod files;
 mod flight;
 pub mod folder;
 mod frame;
+mod handover;
 pub mod key;
 mod keys;
 mod ledger;
 pub mod metrics;
 pub mod privilege;
 mod publisher;
+mod publishing;
+mod queue;
 mod recordings;
 mod recover;
+mod room;
+mod segment;
 mod server;
+#[cfg(test)]
+mod simulation;
 mod stage;
 pub mod verification;
 mod wal;

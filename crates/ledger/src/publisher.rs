@@ -1,9 +1,11 @@
 //! Publishing: durable entries become tiles and bundles that never change, and checkpoints over them are signed.
 //!
 //! Signs only what is durable, never a smaller tree or a second root for one size; the signed head is on the disk before anybody can
-//! see it. Never waits for readers, and readers never wait for it.
+//! see it. Never waits for readers, and readers never wait for it. What meets a full disk is kept in memory and can be tried again:
+//! every step leaves either what it should or what doing it again puts right. Any other failure is final.
 
-use std::fs;
+use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,13 +13,18 @@ use sulku_audit::counters::Chunk;
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
 use sulku_audit::{Checkpoint, Hash, LogSigner};
 
-use crate::files::{FileError, Immutable, at, replace};
+use crate::disk::Disk;
+use crate::files::{FileError, at, replace, write_immutable};
 use crate::frame::Contents;
 use crate::recordings::{RecordingError, Recordings};
-use crate::wal::Segments;
+use crate::segment::Segments;
 
 /// The last checkpoint that was signed, published or not.
 pub(crate) const SIGNED_HEAD: &str = "signed-head";
+/// So much of what is to be written may wait in memory for the next checkpoint; beyond it, it is written at once.
+const UNWRITTEN_BYTES_MAX: usize = 16 << 20;
+/// The same in frames, well below what the writer may have under way.
+const UNWRITTEN_FRAMES_MAX: usize = 16 << 10;
 
 /// The log that could not be published.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,24 @@ pub(crate) enum PublishError {
     Contents,
 }
 
+impl PublishError {
+    /// Whether the disk has no room, and nothing else is wrong: it can be tried again.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_full(),
+            Self::Recording(error) => error.is_full(),
+            Self::Contents => false,
+        }
+    }
+}
+
+/// What was written, and need not be kept in memory any more.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) frames: usize,
+    pub(crate) bytes: usize,
+}
+
 /// The tree as published and as it grows.
 pub(crate) struct Publisher {
     directory: PathBuf,
@@ -43,16 +68,45 @@ pub(crate) struct Publisher {
     bundle: Vec<u8>,
     /// Entries that the last signed checkpoint covers; files that it covers are there.
     signed: u64,
-    files: Immutable,
+    /// The last signed checkpoint, when it is not published yet.
+    unpublished: Option<Vec<u8>>,
+    /// Chunks of recordings that are to be written.
+    chunks: VecDeque<(Chunk, Vec<u8>)>,
+    /// Full tiles and bundles that are to be written.
+    files: Vec<(PathBuf, Vec<u8>)>,
+    /// The frames that these are of.
+    unwritten: Written,
     recordings: Recordings,
 }
 
 impl Publisher {
     /// A publisher of a log that has no entries yet but for `signed` ones that are pushed again.
-    pub(crate) fn new(directory: PathBuf, signer: Arc<LogSigner>, segments: Arc<Segments>, signed: u64) -> Result<Self, FileError> {
-        let recordings = Recordings::open(directory.join("recordings"))?;
-        let (tree, bundle, files) = (TiledTree::default(), Vec::new(), Immutable::default());
-        Ok(Self { directory, signer, segments, tree, bundle, signed, files, recordings })
+    pub(crate) fn new(
+        directory: PathBuf,
+        signer: Arc<LogSigner>,
+        segments: Arc<Segments>,
+        disk: Arc<dyn Disk>,
+        signed: u64,
+    ) -> Result<Self, FileError> {
+        let recordings = Recordings::open(disk, directory.join("recordings"))?;
+        Ok(Self {
+            directory,
+            signer,
+            segments,
+            tree: TiledTree::default(),
+            bundle: Vec::new(),
+            signed,
+            unpublished: None,
+            chunks: VecDeque::new(),
+            files: Vec::new(),
+            unwritten: Written::default(),
+            recordings,
+        })
+    }
+
+    /// Has the checkpoint that was signed last published when there is room.
+    pub(crate) fn publish_later(&mut self, note: Vec<u8>) {
+        self.unpublished = Some(note);
     }
 
     /// Entries so far.
@@ -60,9 +114,9 @@ impl Publisher {
         self.tree.size()
     }
 
-    /// Entries that the last checkpoint covers.
-    pub(crate) const fn signed(&self) -> u64 {
-        self.signed
+    /// Whether there are entries that no published checkpoint covers.
+    pub(crate) const fn has_news(&self) -> bool {
+        self.tree.size() > self.signed || self.unpublished.is_some()
     }
 
     /// The root over the entries so far.
@@ -70,79 +124,95 @@ impl Publisher {
         self.tree.root()
     }
 
-    /// Adds an entry, which is durable, and writes the tiles and the bundle that it fills.
+    /// Adds an entry, which is durable. The tiles and the bundle that it fills are to be written.
     pub(crate) fn push(&mut self, entry: &[u8], hash: Hash) -> Result<(), PublishError> {
         tile::push_entry(&mut self.bundle, entry).map_err(|_| PublishError::Contents)?;
         self.tree.push(hash);
         let size = self.tree.size();
         if size.is_multiple_of(TILE_WIDTH) {
-            let number = size / TILE_WIDTH - 1;
-            let bundle = std::mem::take(&mut self.bundle);
+            let bundle = Tile { kind: TileKind::Entries, number: size / TILE_WIDTH - 1, width: TILE_WIDTH as u16 };
+            let bytes = std::mem::take(&mut self.bundle);
+            let tiles = self.tree.take_full();
+            // What the signed head covers is there.
             if size > self.signed {
-                self.write(Tile { kind: TileKind::Entries, number, width: TILE_WIDTH as u16 }, &bundle)?;
-            }
-            for (tile, hashes) in self.tree.take_full() {
-                if size > self.signed {
-                    self.write(tile, &tile::encode_hashes(&hashes))?;
-                }
+                self.files.push((self.directory.join(bundle.to_string()), bytes));
+                self.files.extend(tiles.iter().map(|(tile, hashes)| (self.directory.join(tile.to_string()), tile::encode_hashes(hashes))));
             }
         }
         Ok(())
     }
 
-    /// Writes a chunk of a recording, which is durable in the write-ahead log.
-    pub(crate) fn record(&mut self, chunk: &Chunk, bytes: &[u8]) -> Result<(), PublishError> {
-        Ok(self.recordings.write(chunk, bytes)?)
+    /// Adds a chunk of a recording, which is durable in the write-ahead log and is to be written to its file.
+    pub(crate) fn record(&mut self, chunk: Chunk, bytes: Vec<u8>) {
+        self.chunks.push_back((chunk, bytes));
     }
 
     /// Adds what is durable since a frame was.
-    pub(crate) fn push_contents(&mut self, contents: &Contents) -> Result<(), PublishError> {
-        for (chunk, bytes) in &contents.chunks {
-            self.record(chunk, bytes)?;
-        }
+    pub(crate) fn push_contents(&mut self, contents: Contents) -> Result<(), PublishError> {
+        self.unwritten.frames += 1;
+        self.unwritten.bytes += contents.bytes();
         let mut entries = contents.entries.as_slice();
         for hash in &contents.hashes {
             let (entry, rest) = tile::split_entry(entries).ok_or(PublishError::Contents)?;
             self.push(entry, *hash)?;
             entries = rest;
         }
+        self.chunks.extend(contents.chunks);
         Ok(())
     }
 
+    /// Whether so much waits to be written that it should not wait for the next checkpoint.
+    pub(crate) const fn should_write(&self) -> bool {
+        self.unwritten.bytes >= UNWRITTEN_BYTES_MAX || self.unwritten.frames >= UNWRITTEN_FRAMES_MAX
+    }
+
+    /// Writes what is full, and says what it was.
+    pub(crate) fn write(&mut self) -> Result<Written, PublishError> {
+        while let Some((chunk, bytes)) = self.chunks.front() {
+            self.recordings.write(chunk, bytes)?;
+            self.chunks.pop_front();
+        }
+        let files: Vec<_> = self.files.iter().map(|(path, bytes)| (path.clone(), bytes.as_slice())).collect();
+        write_immutable(self.segments.disk(), &files)?;
+        self.files.clear();
+        Ok(std::mem::take(&mut self.unwritten))
+    }
+
     /// Signs and publishes a checkpoint over all entries, unless one of that size is out already. Gives its size.
-    pub(crate) fn publish(&mut self) -> Result<u64, PublishError> {
+    pub(crate) fn publish(&mut self, written: &mut Written) -> Result<u64, PublishError> {
+        if let Some(note) = &self.unpublished {
+            replace(self.segments.disk(), &self.directory.join(sulku_audit::source::CHECKPOINT), note)?;
+            self.unpublished = None;
+        }
         let size = self.tree.size();
         if size <= self.signed {
             return Ok(self.signed);
         }
-        if let Some(tile) = Tile::in_tree(TileKind::Entries, size / TILE_WIDTH, size) {
-            let path = self.directory.join(tile.to_string());
-            self.files.write(&path, &self.bundle)?;
-        }
-        for (tile, hashes) in self.tree.partial() {
-            self.files.write(&self.directory.join(tile.to_string()), &tile::encode_hashes(hashes))?;
-        }
-        self.files.sync()?;
+        let now_written = self.write()?;
+        written.frames += now_written.frames;
+        written.bytes += now_written.bytes;
+        let bundle = Tile::in_tree(TileKind::Entries, size / TILE_WIDTH, size);
+        let mut partial: Vec<_> = bundle.iter().map(|tile| (self.directory.join(tile.to_string()), self.bundle.clone())).collect();
+        partial.extend(self.tree.partial().map(|(tile, hashes)| (self.directory.join(tile.to_string()), tile::encode_hashes(hashes))));
+        let partial: Vec<_> = partial.iter().map(|(path, bytes)| (path.clone(), bytes.as_slice())).collect();
+        let disk = self.segments.disk();
+        write_immutable(disk, &partial)?;
         // Before the head: a checkpoint covers no entry whose recording a crash could take away.
         self.recordings.sync()?;
         let checkpoint = Checkpoint { origin: self.signer.origin().to_owned(), size, root: self.tree.root() };
         let note = self.signer.sign(&checkpoint, seconds_since_1970());
-        replace(&self.directory.join(SIGNED_HEAD), note.as_bytes())?;
+        replace(disk, &self.directory.join(SIGNED_HEAD), note.as_bytes())?;
         let before = std::mem::replace(&mut self.signed, size);
-        replace(&self.directory.join(sulku_audit::source::CHECKPOINT), note.as_bytes())?;
+        let note = self.unpublished.insert(note.into_bytes());
+        replace(disk, &self.directory.join(sulku_audit::source::CHECKPOINT), note)?;
+        self.unpublished = None;
         self.tidy(before)?;
         Ok(size)
     }
 
-    /// Makes the next segment beforehand, so that the writer need not wait for it. It will make its own, or fail loudly, if this fails.
-    pub(crate) fn prepare(&self) {
-        if let Err(error) = self.segments.prepare_spare() {
-            tracing::warn!(%error, "the spare segment could not be made");
-        }
-    }
-
-    fn write(&mut self, tile: Tile, bytes: &[u8]) -> Result<(), PublishError> {
-        Ok(self.files.write(&self.directory.join(tile.to_string()), bytes)?)
+    /// Makes the next segment beforehand, so that the writer need not wait for it, and so that there is a reserve.
+    pub(crate) fn prepare(&self) -> Result<(), FileError> {
+        self.segments.prepare_spare()
     }
 
     /// Removes what the new checkpoint makes needless: partial tiles whose full one is out, and segments whose entries are in bundles.
@@ -154,21 +224,21 @@ impl Publisher {
             let number_at = |size: u64| size.checked_shr(tile::TILE_HEIGHT * (level + 1)).unwrap_or(0);
             if number_at(before) < number_at(self.signed) {
                 let tile = Tile { kind, number: number_at(before), width: TILE_WIDTH as u16 };
-                remove_folder(&self.directory.join(tile.partials_folder()))?;
+                self.remove_folder(&self.directory.join(tile.partials_folder()))?;
             }
         }
-        self.segments.remove_covered(self.signed / TILE_WIDTH * TILE_WIDTH)
+        self.segments.let_go(self.signed / TILE_WIDTH * TILE_WIDTH)
+    }
+
+    fn remove_folder(&self, path: &Path) -> Result<(), FileError> {
+        match self.segments.disk().remove_folder(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
+            _ => Ok(()),
+        }
     }
 }
 
 /// The time that ML-DSA-44's signatures name. 0, which says nothing, with a clock before 1970.
 fn seconds_since_1970() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn remove_folder(path: &Path) -> Result<(), FileError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(path)(error)),
-        _ => Ok(()),
-    }
 }

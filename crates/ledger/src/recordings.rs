@@ -5,15 +5,15 @@
 //! write-ahead log still has: a recording that lost bytes from before it stops the ledger, for a person to look.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sulku_audit::counters::Chunk;
 use sulku_permit::SessionId;
 
-use crate::files::{FILE_MODE, FileError, NO_LINK, at, create_folder, sync_folder};
+use crate::disk::{Disk, DiskFile, Open};
+use crate::files::{FileError, at, create_folder};
 
 /// Files that are kept open to be synced one by one. Beyond it the whole file system is synced at once, which costs less then.
 const OPEN_FILES_MAX: usize = 64;
@@ -42,35 +42,40 @@ pub(crate) enum RecordingError {
 /// The recordings' folder, and the files written since the last sync.
 #[derive(Debug)]
 pub(crate) struct Recordings {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    folder: File,
-    unsynced: HashMap<SessionId, (PathBuf, File)>,
+    unsynced: HashMap<SessionId, (PathBuf, Box<dyn DiskFile>)>,
     /// Whether files were written that are not in `unsynced`.
     has_more: bool,
 }
 
+impl RecordingError {
+    /// Whether the disk has no room, and nothing else is wrong.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_full())
+    }
+}
+
 impl Recordings {
-    pub(crate) fn open(path: PathBuf) -> Result<Self, FileError> {
-        create_folder(&path)?;
-        let folder = File::open(&path).map_err(at(&path))?;
-        Ok(Self { path, folder, unsynced: HashMap::new(), has_more: false })
+    pub(crate) fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<Self, FileError> {
+        create_folder(&*disk, &path)?;
+        Ok(Self { disk, path, unsynced: HashMap::new(), has_more: false })
     }
 
     /// Writes a chunk where its entry says. What is there beyond it no entry names, or a later chunk writes it again.
     pub(crate) fn write(&mut self, chunk: &Chunk, bytes: &[u8]) -> Result<(), RecordingError> {
         if let Some((path, file)) = self.unsynced.get(&chunk.session) {
-            return write_at_end(path, file, chunk, bytes);
+            return write_at_end(path, &**file, chunk, bytes);
         }
         let path = self.path.join(format!("{}.cast", chunk.session));
         let cut = |path, found| RecordingError::Cut { path, found, expected: chunk.offset };
-        let mut options = OpenOptions::new();
-        options.write(true).create(chunk.offset == 0).mode(FILE_MODE).custom_flags(NO_LINK);
-        let file = match options.open(&path) {
+        let how = if chunk.offset == 0 { Open::OrNew } else { Open::Existing };
+        let file = match self.disk.open(&path, how) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(cut(path, 0)),
             Err(error) => return Err(FileError::Io(path, error).into()),
         };
-        write_at_end(&path, &file, chunk, bytes)?;
+        write_at_end(&path, &*file, chunk, bytes)?;
         if self.unsynced.len() < OPEN_FILES_MAX {
             self.unsynced.insert(chunk.session, (path, file));
         } else {
@@ -79,27 +84,28 @@ impl Recordings {
         Ok(())
     }
 
-    /// Makes all that was written durable.
+    /// Makes all that was written durable. A failure is not tried again, and a full disk is one: what was written may be lost.
     pub(crate) fn sync(&mut self) -> Result<(), FileError> {
-        if std::mem::take(&mut self.has_more) {
-            rustix::fs::syncfs(&self.folder).map_err(|errno| FileError::Io(self.path.clone(), errno.into()))?;
+        if self.has_more {
+            self.disk.sync_all(&self.path).map_err(|error| FileError::Sync(self.path.clone(), error))?;
         } else if !self.unsynced.is_empty() {
             for (path, file) in self.unsynced.values() {
-                file.sync_data().map_err(at(path))?;
+                file.sync().map_err(|error| FileError::Sync(path.clone(), error))?;
             }
-            sync_folder(&self.path)?;
+            self.disk.sync_folder(&self.path).map_err(at(&self.path))?;
         }
         self.unsynced.clear();
+        self.has_more = false;
         Ok(())
     }
 }
 
-fn write_at_end(path: &Path, file: &File, chunk: &Chunk, bytes: &[u8]) -> Result<(), RecordingError> {
-    let found = file.metadata().map_err(at(path))?.len();
+fn write_at_end(path: &Path, file: &dyn DiskFile, chunk: &Chunk, bytes: &[u8]) -> Result<(), RecordingError> {
+    let found = file.length().map_err(at(path))?;
     match found.cmp(&chunk.offset) {
         std::cmp::Ordering::Less => return Err(RecordingError::Cut { path: path.to_owned(), found, expected: chunk.offset }),
         std::cmp::Ordering::Equal => {}
-        std::cmp::Ordering::Greater => file.set_len(chunk.offset).map_err(at(path))?,
+        std::cmp::Ordering::Greater => file.set_length(chunk.offset).map_err(at(path))?,
     }
-    Ok(file.write_all_at(bytes, chunk.offset).map_err(at(path))?)
+    Ok(file.write_at(bytes, chunk.offset).map_err(at(path))?)
 }

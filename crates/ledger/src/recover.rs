@@ -18,10 +18,12 @@ use sulku_audit::personal::KeyId;
 use sulku_audit::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
 use sulku_audit::{Checkpoint, Counters, Entry, Event, Hash, LogSigner, Trust};
 
+use crate::clock::Reading;
+use crate::disk::Disk;
 use crate::files::{FILE_MODE, FileError, at, create_folder, replace};
-use crate::keys::Keys;
 use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
-use crate::wal::{self, Segments, Wal, WalError};
+use crate::segment::Segments;
+use crate::wal::{self, Wal, WalError};
 use crate::witnessed::COSIGNED;
 
 /// A log that the ledger does not go on with.
@@ -58,6 +60,9 @@ pub enum RecoverError {
         /// Entries in the signed head; 0 when there is none.
         signed: u64,
     },
+    /// A full disk, and nothing left of what was kept for that.
+    #[error("the disk of {0} is full, and the ledger's reserve is used up; make room for 128 MiB and start again")]
+    NoReserve(PathBuf),
     /// Entries are missing.
     #[error(
         "the log has {found} entries, but {signed} were signed: entries were lost or removed; restore the folder from a copy, and do not \
@@ -80,7 +85,7 @@ pub enum RecoverError {
 impl From<FileError> for RecoverError {
     fn from(error: FileError) -> Self {
         match error {
-            FileError::Io(path, source) => Self::Disk { path, source },
+            FileError::Io(path, source) | FileError::Sync(path, source) => Self::Disk { path, source },
             FileError::Conflict(_) => Self::Damaged(error.to_string()),
         }
     }
@@ -88,31 +93,37 @@ impl From<FileError> for RecoverError {
 
 /// The log as found, ready to go on.
 pub(crate) struct Recovered {
-    /// Held for as long as the ledger runs.
-    pub(crate) lock: fs::File,
     pub(crate) wal: Wal,
     pub(crate) counters: Counters,
     pub(crate) publisher: Publisher,
-    pub(crate) keys: Arc<Keys>,
+    /// Keys that entries say are destroyed, of which a crash may have left some.
+    pub(crate) destroyed: Vec<KeyId>,
     pub(crate) dropped_bytes: u64,
     /// The public keys that the last `ledger.key-rotated` names as the new ones.
     pub(crate) rotated_to: Option<Vec<String>>,
+    /// What the clocks said at the last entry, and in which boot.
+    pub(crate) last: Option<(Reading, String)>,
 }
 
-/// Reads the whole log in this folder; makes an empty one where there is nothing.
-pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recovered, RecoverError> {
-    create_folder(directory)?;
-    let lock_path = directory.join("lock");
-    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(&lock_path).map_err(at(&lock_path))?;
+/// Takes the folder for this ledger alone, until the file is closed.
+pub(crate) fn lock(directory: &Path, disk: &dyn Disk) -> Result<fs::File, RecoverError> {
+    create_folder(disk, directory)?;
+    let path = directory.join("lock");
+    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path).map_err(at(&path))?;
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
         rustix::io::Errno::WOULDBLOCK => RecoverError::Locked(directory.to_owned()),
-        errno => RecoverError::Disk { path: lock_path, source: errno.into() },
+        errno => RecoverError::Disk { path, source: errno.into() },
     })?;
+    Ok(lock)
+}
+
+/// Reads the log in this folder, which is locked; makes an empty one where there is nothing.
+pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usize, signer: Arc<LogSigner>) -> Result<Recovered, RecoverError> {
     let head_path = directory.join(SIGNED_HEAD);
     let checkpoint_path = directory.join(sulku_audit::source::CHECKPOINT);
-    let head = read_head(&head_path, &signer)?;
-    let published = read_head(&checkpoint_path, &signer)?;
-    let cosigned = read_head(&directory.join(COSIGNED), &signer)?.map(|(_, cosigned)| cosigned);
+    let head = read_head(&**disk, &head_path, &signer)?;
+    let published = read_head(&**disk, &checkpoint_path, &signer)?;
+    let cosigned = read_head(&**disk, &directory.join(COSIGNED), &signer)?.map(|(_, cosigned)| cosigned);
     let signed = head.as_ref().map_or(0, |(_, head)| head.size);
     match (&published, &head) {
         (Some((_, published)), _) if published.size > signed => return Err(RecoverError::HeadLost { published: published.size, signed }),
@@ -125,14 +136,14 @@ pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recove
         return Err(RecoverError::Smaller { found: signed, signed: cosigned.size });
     }
     let wal_folder = directory.join("wal");
-    create_folder(&wal_folder)?;
-    let segments = Arc::new(Segments::new(wal_folder));
+    create_folder(&**disk, &wal_folder)?;
+    let segments = Arc::new(Segments::new(Arc::clone(disk), wal_folder, segment_bytes));
     let mut log = Replay {
         counters: Counters::default(),
-        publisher: Publisher::new(directory.to_owned(), Arc::clone(&signer), Arc::clone(&segments), signed)?,
-        chunks: Vec::new(),
+        publisher: Publisher::new(directory.to_owned(), Arc::clone(&signer), Arc::clone(&segments), Arc::clone(disk), signed)?,
         destroyed: Vec::new(),
         rotated_to: None,
+        last: None,
         head: head.as_ref().map(|(_, head)| head.clone()),
     };
     let in_bundles = match segments.list()?.first() {
@@ -144,9 +155,9 @@ pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recove
         return Err(RecoverError::Damaged(format!("the write-ahead log begins at entry {in_bundles}; what was before it is missing")));
     }
     for number in 0..in_bundles.div_ceil(TILE_WIDTH) {
-        log.bundle(directory, number, in_bundles)?;
+        log.bundle(directory, &**disk, number, in_bundles)?;
     }
-    let mut found = Wal::recover(segments, |index, found| log.found(index, found)).map_err(|error| match error {
+    let found = Wal::recover(Arc::clone(&segments), |index, found| log.found(index, found)).map_err(|error| match error {
         WalError::File(error) => error.into(),
         corrupt @ WalError::Corrupt { .. } => RecoverError::Damaged(corrupt.to_string()),
         WalError::Entry(error) => error,
@@ -155,36 +166,34 @@ pub(crate) fn recover(directory: &Path, signer: Arc<LogSigner>) -> Result<Recove
         return Err(RecoverError::Smaller { found: log.publisher.size(), signed });
     }
     // From here on files are changed: the log is what was signed and what was durable after it.
-    found.wal.clear_tail()?;
-    for (chunk, bytes) in log.chunks {
-        log.publisher.record(&chunk, &bytes).map_err(|error| match error {
-            PublishError::File(error) => error.into(),
-            error => RecoverError::Damaged(error.to_string()),
-        })?;
-    }
-    let keys = Arc::new(Keys::open(directory.join("keys"))?);
-    for key in &log.destroyed {
-        keys.destroy(key)?;
-    }
+    segments.check_spare()?;
+    let mut wal = match found.wal {
+        Some(wal) => wal,
+        None => Wal::begin(segments, 0)?,
+    };
+    wal.clear_tail()?;
     // A crash between signing and publishing: the signed head is the truth, and is published now.
     if let Some((note, head)) = head
         && published.is_none_or(|(_, published)| published.size < head.size)
     {
-        replace(&checkpoint_path, &note)?;
+        match replace(&**disk, &checkpoint_path, &note) {
+            Err(error) if error.is_full() => log.publisher.publish_later(note),
+            replaced => replaced?,
+        }
     }
     Ok(Recovered {
-        lock,
-        wal: found.wal,
+        wal,
         counters: log.counters,
         publisher: log.publisher,
-        keys,
+        destroyed: log.destroyed,
         dropped_bytes: found.dropped_bytes,
         rotated_to: log.rotated_to,
+        last: log.last,
     })
 }
 
-fn read_head(path: &Path, signer: &LogSigner) -> Result<Option<(Vec<u8>, Checkpoint)>, RecoverError> {
-    let note = match fs::read(path) {
+fn read_head(disk: &dyn Disk, path: &Path, signer: &LogSigner) -> Result<Option<(Vec<u8>, Checkpoint)>, RecoverError> {
+    let note = match disk.read(path) {
         Ok(note) => note,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::Io(path.to_owned(), error).into()),
@@ -206,30 +215,29 @@ struct Replay {
     counters: Counters,
     publisher: Publisher,
     head: Option<Checkpoint>,
-    /// The chunks that the write-ahead log holds. Their recordings may not have got them before a crash.
-    chunks: Vec<(Chunk, Vec<u8>)>,
     /// Keys that entries say are destroyed; a crash may have come between.
     destroyed: Vec<KeyId>,
     rotated_to: Option<Vec<String>>,
+    last: Option<(Reading, String)>,
 }
 
 impl Replay {
-    /// An entry of the write-ahead log, and the chunk that it names.
+    /// An entry of the write-ahead log, and the chunk that it names, which its recording may not have got before a crash.
     fn found(&mut self, index: u64, found: wal::Found<'_, '_>) -> Result<(), RecoverError> {
         let Some(chunk) = self.entry(index, found.entry, found.hash)? else { return Ok(()) };
         match found.chunks.next() {
             Some((bytes, sha256)) if sha256 == chunk.sha256 && bytes.len() as u64 == chunk.length => {
-                self.chunks.push((chunk, bytes.to_vec()));
+                self.publisher.record(chunk, bytes.to_vec());
                 Ok(())
             }
             _ => Err(RecoverError::Damaged(format!("entry {index}: the chunk that it names is not in its frame"))),
         }
     }
 
-    fn bundle(&mut self, directory: &Path, number: u64, until: u64) -> Result<(), RecoverError> {
+    fn bundle(&mut self, directory: &Path, disk: &dyn Disk, number: u64, until: u64) -> Result<(), RecoverError> {
         let tile = Tile { kind: TileKind::Entries, number, width: TILE_WIDTH as u16 };
         let path = directory.join(tile.to_string());
-        let bytes = fs::read(&path).map_err(at(&path))?;
+        let bytes = disk.read(&path).map_err(at(&path))?;
         let mut rest = bytes.as_slice();
         for index in number * TILE_WIDTH..((number + 1) * TILE_WIDTH).min(until) {
             let cut_short = || RecoverError::Damaged(format!("{}: the bundle ends before entry {index} does", path.display()));
@@ -254,6 +262,7 @@ impl Replay {
             PublishError::File(error) => error.into(),
             error => damaged(error.to_string()),
         })?;
+        self.last = Some((Reading { time: entry.stamp.time, mono_ns: entry.stamp.mono_ns }, entry.stamp.boot));
         match &self.head {
             Some(head) if head.size == index + 1 && head.root != self.publisher.root() => Err(RecoverError::Root(head.size)),
             _ => Ok(chunk),

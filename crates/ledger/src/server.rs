@@ -9,8 +9,6 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -23,10 +21,12 @@ use sulku_audit::wire::{self, BLOB_BYTES_MAX, Cause, Request, RequestBody, Respo
 use sulku_audit::{Draft, Event, Writer};
 use sulku_permit::{PermitId, SessionId};
 
+use crate::answers::{Expected, Outbox};
 use crate::config::Settings;
 use crate::files::NO_LINK;
 use crate::flight::Flight;
 use crate::keys::{KeyError, Keys};
+use crate::queue::{Desk, Weighed};
 use crate::stage::{Blob, Prepared};
 use crate::witnessing::Witnessing;
 use crate::writer::Command;
@@ -76,7 +76,7 @@ impl Peer {
 pub(crate) struct Server {
     settings: Settings,
     keys: Arc<Keys>,
-    commands: SyncSender<Command>,
+    desk: Arc<Desk>,
     witnessing: Arc<Witnessing>,
     connections: Mutex<Connections>,
 }
@@ -90,8 +90,8 @@ struct Connections {
 }
 
 impl Server {
-    pub(crate) fn new(settings: Settings, keys: Arc<Keys>, commands: SyncSender<Command>, witnessing: Arc<Witnessing>) -> Arc<Self> {
-        Arc::new(Self { settings, keys, commands, witnessing, connections: Mutex::default() })
+    pub(crate) fn new(settings: Settings, keys: Arc<Keys>, desk: Arc<Desk>, witnessing: Arc<Witnessing>) -> Arc<Self> {
+        Arc::new(Self { settings, keys, desk, witnessing, connections: Mutex::default() })
     }
 
     fn connections(&self) -> MutexGuard<'_, Connections> {
@@ -143,6 +143,10 @@ impl Server {
         self.settings.auditors.get(&peer.uid).map_or(Ok(None), |person| self.keys.permit_of(person))
     }
 
+    fn submit(&self, batch: &mut Vec<Weighed>) -> Result<(), ConnectionError> {
+        if batch.is_empty() { Ok(()) } else { self.desk.submit(batch).map_err(|_| ConnectionError::Stopping) }
+    }
+
     fn serve(self: &Arc<Self>, mut stream: UnixStream) -> io::Result<()> {
         let uid = socket_peercred(&stream)?.uid.as_raw();
         let peer = Peer::new(uid, &self.settings);
@@ -165,50 +169,36 @@ impl Server {
         connections.next += 1;
         connections.open.insert(number, (uid, stream.try_clone()?));
         connections.threads.retain(|thread| !thread.is_finished());
-        let (answers_in, answers_out) = channel();
-        let flight = Arc::new(Flight::new(IN_FLIGHT_REQUESTS_MAX, IN_FLIGHT_BYTES_MAX));
-        let answering = stream.try_clone()?;
-        let outbox = Outbox { answers: answers_in, flight: Arc::clone(&flight), announced: Arc::new(AtomicBool::new(false)) };
-        let (server, writer_flight) = (Arc::clone(self), Arc::clone(&flight));
+        let outbox = Outbox::new(stream.try_clone()?, Arc::new(Flight::new(IN_FLIGHT_REQUESTS_MAX, IN_FLIGHT_BYTES_MAX)));
+        let reading = Expected::new(&outbox);
+        let server = Arc::clone(self);
         let writer = thread::Builder::new().name("answers".to_owned()).spawn(move || {
-            send_answers(answering, &answers_out, &writer_flight);
+            outbox.send_what_is_left();
             server.connections().open.remove(&number);
         })?;
         let server = Arc::clone(self);
-        let reader = thread::Builder::new().name("requests".to_owned()).spawn(move || match read_requests(stream, peer, &server, &outbox) {
-            Ok(()) => tracing::info!(uid, "a connection ended"),
-            Err(error) => tracing::warn!(uid, %error, "a connection was closed"),
+        let reader = thread::Builder::new().name("requests".to_owned()).spawn(move || {
+            match read_requests(stream, peer, &server, reading.outbox()) {
+                Ok(()) => tracing::info!(uid, "a connection ended"),
+                Err(error) => tracing::warn!(uid, %error, "a connection was closed"),
+            }
+            drop(reading);
         })?;
         connections.threads.extend([writer, reader]);
         Ok(())
     }
 }
 
-/// An answer on its way: its frame, and what its request weighed.
-struct Answer {
-    frame: Vec<u8>,
-    weight: usize,
-}
-
-#[derive(Clone)]
-struct Outbox {
-    answers: Sender<Answer>,
-    flight: Arc<Flight>,
-    announced: Arc<AtomicBool>,
-}
-
 /// Where the answer to a request goes. Each request gets exactly one.
 pub(crate) struct Reply(Option<Addressee>);
 
-#[derive(Clone)]
 struct Addressee {
-    outbox: Outbox,
+    outbox: Expected,
     id: u64,
     weight: usize,
     purpose: Purpose,
 }
 
-#[derive(Clone)]
 enum Purpose {
     /// The answer changes nothing.
     Plain,
@@ -236,13 +226,21 @@ impl Reply {
         self.send(ResponseBody::Refused { cause, reason });
     }
 
-    fn send_with(self, mut body: ResponseBody, blob: &[u8]) {
-        let Some(Addressee { outbox, id, weight, purpose }) = self.0 else { return };
+    fn send_with(self, body: ResponseBody, blob: &[u8]) {
+        if let Some(outbox) = self.add(body, blob) {
+            outbox.flush();
+        }
+    }
+
+    /// Answers with others: what this gives is to be flushed when they are all added.
+    pub(crate) fn add(self, mut body: ResponseBody, blob: &[u8]) -> Option<Arc<Outbox>> {
+        let Addressee { outbox, id, weight, purpose } = self.0?;
+        let outbox = outbox.outbox();
         if matches!(body, ResponseBody::Kept(_)) {
             match purpose {
                 Purpose::Plain => {}
                 Purpose::Refusal(reason) => body = ResponseBody::Refused { cause: Cause::NotAllowed, reason },
-                Purpose::Announcement => outbox.announced.store(true, Ordering::Release),
+                Purpose::Announcement => outbox.announce(),
                 Purpose::Destruction(keys, id) => {
                     if let Err(error) = keys.destroy(&id) {
                         tracing::error!(%error, key = %id, "a key that was ordered to be destroyed is still there; the next start tries again");
@@ -254,31 +252,11 @@ impl Reply {
         let refusal = |reason: String| wire::encode(&Response { id, body: ResponseBody::Refused { cause: Cause::Malformed, reason } }, &[]);
         let frame = wire::encode(&Response { id, body }, blob).or_else(|error| refusal(error.to_string()));
         match frame {
-            Ok(frame) => drop(outbox.answers.send(Answer { frame, weight })),
+            Ok(frame) => outbox.add(&frame, weight),
             Err(error) => tracing::error!(%error, "an answer could not be encoded"),
         }
+        Some(Arc::clone(outbox))
     }
-}
-
-/// Sends answers until no request is open any more, or the peer is gone.
-fn send_answers(mut stream: UnixStream, answers: &Receiver<Answer>, flight: &Flight) {
-    let mut buffer = Vec::new();
-    while let Ok(first) = answers.recv() {
-        let mut next = Some(first);
-        while let Some(Answer { frame, weight }) = next.take() {
-            buffer.extend_from_slice(&frame);
-            flight.leave(weight);
-            if buffer.len() < READ_BYTES {
-                next = answers.try_recv().ok();
-            }
-        }
-        if stream.write_all(&buffer).is_err() {
-            break;
-        }
-        buffer.clear();
-    }
-    flight.break_off();
-    let _gone = stream.shutdown(std::net::Shutdown::Both);
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -293,8 +271,8 @@ enum ConnectionError {
     Stopping,
 }
 
-fn read_requests(mut stream: UnixStream, peer: Peer, server: &Server, outbox: &Outbox) -> Result<(), ConnectionError> {
-    let (mut buffer, mut chunk) = (Vec::new(), vec![0; READ_BYTES]);
+fn read_requests(mut stream: UnixStream, peer: Peer, server: &Server, outbox: &Arc<Outbox>) -> Result<(), ConnectionError> {
+    let (mut buffer, mut chunk, mut batch) = (Vec::new(), vec![0; READ_BYTES], Vec::new());
     loop {
         let count = stream.read(&mut chunk)?;
         if count == 0 {
@@ -303,22 +281,40 @@ fn read_requests(mut stream: UnixStream, peer: Peer, server: &Server, outbox: &O
         buffer.extend_from_slice(&chunk[..count]);
         let mut taken = 0;
         while let Some((request, blob, length)) = wire::decode::<Request>(&buffer[taken..])? {
-            handle(request, blob.to_vec(), length, peer, server, outbox)?;
+            // What was read before must be on its way before this waits for its answers.
+            if outbox.flight().is_full(weight(&request, length)) {
+                server.submit(&mut batch)?;
+            }
+            batch.extend(handle(request, blob.to_vec(), length, peer, server, outbox)?);
             taken += length;
         }
         buffer.drain(..taken);
+        server.submit(&mut batch)?;
     }
 }
 
-fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &Server, outbox: &Outbox) -> Result<(), ConnectionError> {
+/// What a request and its answer hold in memory.
+fn weight(request: &Request, length: usize) -> usize {
+    if matches!(request.body, RequestBody::Fetch { .. }) { BLOB_BYTES_MAX } else { length }
+}
+
+/// Answers a request, or gives what the writer has to do for it.
+fn handle(
+    request: Request,
+    blob: Vec<u8>,
+    length: usize,
+    peer: Peer,
+    server: &Server,
+    outbox: &Arc<Outbox>,
+) -> Result<Option<Weighed>, ConnectionError> {
+    let weight = weight(&request, length);
     let Request { id, body } = request;
-    let weight = if matches!(body, RequestBody::Fetch { .. }) { BLOB_BYTES_MAX } else { length };
-    outbox.flight.board(weight).map_err(|_| ConnectionError::Gone)?;
-    let reply = |purpose| Reply(Some(Addressee { outbox: outbox.clone(), id, weight, purpose }));
+    outbox.flight().board(weight).map_err(|_| ConnectionError::Gone)?;
+    let reply = |purpose| Reply(Some(Addressee { outbox: Expected::new(outbox), id, weight, purpose }));
     let refuse = |cause, reason: String| {
         tracing::warn!(uid = peer.uid, reason, "a request was refused");
         reply(Purpose::Plain).refuse(cause, reason);
-        Ok(())
+        Ok(None)
     };
     if !blob.is_empty() && !matches!(body, RequestBody::Append(_)) {
         return refuse(Cause::Malformed, "only an entry about a recording comes with bytes".to_owned());
@@ -331,7 +327,7 @@ fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &S
         },
         RequestBody::Cosign { note } if peer.courier => {
             reply(Purpose::Plain).send(server.witnessing.cosigned(&note));
-            return Ok(());
+            return Ok(None);
         }
         RequestBody::Append(draft) => {
             let reason = format!("user {} may not write {}, which is the {:?}'s", peer.uid, draft.event.name(), draft.event.writer());
@@ -347,10 +343,10 @@ fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &S
             Err(error) => return refuse(Cause::Broken, format!("whether the reader holds a permit can't be told: {error}")),
         },
         RequestBody::Fetch { path, offset } if peer.auditor || peer.courier => {
-            if outbox.announced.load(Ordering::Acquire) {
+            if outbox.is_announced() {
                 let (body, blob) = fetch(&server.settings.directory, &path, offset, peer);
                 reply(Purpose::Plain).send_with(body, &blob);
-                return Ok(());
+                return Ok(None);
             }
             return refuse(Cause::NotAllowed, "reading is announced first".to_owned());
         }
@@ -366,14 +362,14 @@ fn handle(request: Request, blob: Vec<u8>, length: usize, peer: Peer, server: &S
                 return refuse(Cause::Malformed, "write the permit's id, or a year as in year:2026".to_owned());
             };
             let reply = reply(Purpose::Destruction(Arc::clone(&server.keys), scope.key_id()));
-            return server.commands.send(Command::DestroyKey { scope, uid: peer.uid, reply }).map_err(|_| ConnectionError::Stopping);
+            return Ok(Some((Command::DestroyKey { scope, uid: peer.uid, reply }, weight)));
         }
         RequestBody::BreakGlass { .. } | RequestBody::DestroyKey { .. } | RequestBody::DeleteRecording { .. } => return not_root(),
         RequestBody::Cosign { .. } | RequestBody::Metrics => return refuse(Cause::NotAllowed, "this ledger does not know that yet".to_owned()),
-        RequestBody::Publish => return server.commands.send(Command::Publish(reply(Purpose::Plain))).map_err(|_| ConnectionError::Stopping),
+        RequestBody::Publish => return Ok(Some((Command::Publish(reply(Purpose::Plain)), weight))),
     };
     match Prepared::new(&server.keys, draft, blob) {
-        Ok(prepared) => server.commands.send(Command::Append { prepared, reply: reply(purpose) }).map_err(|_| ConnectionError::Stopping),
+        Ok(prepared) => Ok(Some((Command::Append { prepared, reply: reply(purpose) }, weight))),
         Err(rejection) => {
             let (cause, reason) = rejection.told();
             refuse(cause, reason)

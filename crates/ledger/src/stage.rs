@@ -8,7 +8,7 @@ use sulku_audit::entry::{Body, EntryError, Stamp};
 use sulku_audit::merkle::{leaf_hash, sha256};
 use sulku_audit::personal::Scope;
 use sulku_audit::wire::Cause;
-use sulku_audit::{Counters, Draft, Hash};
+use sulku_audit::{Counters, Draft, Event, Hash};
 
 use crate::files::FileError;
 use crate::frame::Contents;
@@ -60,6 +60,8 @@ impl Rejection {
 impl From<KeyError> for Rejection {
     fn from(error: KeyError) -> Self {
         match error {
+            // A new permit's key finds no room: nothing opens under it for now.
+            KeyError::File(error) if error.is_full() => Self::Refused(Cause::Full, format!("the disk is full: {error}")),
             KeyError::File(error) => Self::Failed(error.into()),
             KeyError::Randomness(error) => Self::Failed(StageFailure::Randomness(error)),
             error @ (KeyError::Destroyed(_) | KeyError::Form(..)) => Self::Refused(Cause::NotAllowed, error.to_string()),
@@ -95,6 +97,11 @@ pub(crate) struct Prepared {
 impl Prepared {
     pub(crate) fn new(keys: &Keys, draft: Draft, blob: Blob) -> Result<Self, Rejection> {
         Self::at(keys, draft, blob, Timestamp::now())
+    }
+
+    /// What it is about.
+    pub(crate) const fn event(&self) -> &Event {
+        &self.draft.event
     }
 
     fn at(keys: &Keys, draft: Draft, blob: Blob, time: Timestamp) -> Result<Self, Rejection> {
@@ -194,7 +201,7 @@ impl Stage {
     }
 }
 
-fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -12,6 +12,7 @@ use sulku_audit::policy::TrustError;
 use sulku_audit::{Checkpoint, Event, LogKeys, Trust};
 
 use crate::config::WitnessSettings;
+use crate::disk::RealDisk;
 use crate::files::{FileError, replace};
 
 /// The last checkpoint with its cosignatures, beside `checkpoint`.
@@ -149,7 +150,7 @@ impl Witnessed {
         if (size, newest) <= (asked.size, asked.newest) {
             return Ok(None);
         }
-        replace(&asked.file, note.as_bytes())?;
+        replace(&RealDisk, &asked.file, note.as_bytes())?;
         (asked.size, asked.newest, asked.since) = (size, newest, now);
         let before = std::mem::replace(&mut asked.effect, Effect::Nothing);
         Ok((before > Effect::Nothing).then_some(Event::LedgerWitnessed { size }))

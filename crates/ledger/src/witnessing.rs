@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use sulku_audit::{Checkpoint, Draft, Event, LogKeys};
 use crate::config::Settings;
 use crate::keys::Keys;
 use crate::ledger::Alarm;
+use crate::queue::Desk;
 use crate::server::Reply;
 use crate::stage::{Blob, Prepared};
 use crate::witnessed::{Effect, NotCosigned, Witnessed};
@@ -32,7 +33,7 @@ pub(crate) struct Witnessing {
     started: Instant,
     directory: PathBuf,
     keys: Arc<Keys>,
-    commands: SyncSender<Command>,
+    desk: Arc<Desk>,
     alarm: Alarm,
 }
 
@@ -41,16 +42,10 @@ impl Witnessing {
     ///
     /// # Errors
     /// The settings' quorum can't be reached.
-    pub(crate) fn new(
-        log: LogKeys,
-        settings: &Settings,
-        keys: Arc<Keys>,
-        commands: SyncSender<Command>,
-        alarm: Alarm,
-    ) -> Result<Arc<Self>, TrustError> {
+    pub(crate) fn new(log: LogKeys, settings: &Settings, keys: Arc<Keys>, desk: Arc<Desk>, alarm: Alarm) -> Result<Arc<Self>, TrustError> {
         let state = Witnessed::new(log, settings.witness.clone(), &settings.directory, Duration::ZERO)?;
         let directory = settings.directory.clone();
-        Ok(Arc::new(Self { state: Mutex::new(state), started: Instant::now(), directory, keys, commands, alarm }))
+        Ok(Arc::new(Self { state: Mutex::new(state), started: Instant::now(), directory, keys, desk, alarm }))
     }
 
     fn state(&self) -> MutexGuard<'_, Witnessed> {
@@ -107,7 +102,7 @@ impl Witnessing {
     fn append(&self, event: Event) {
         match Prepared::new(&self.keys, Draft::new(event), Blob::none()) {
             // Nobody takes it when the ledger is ending.
-            Ok(prepared) => drop(self.commands.send(Command::Append { prepared, reply: Reply::nobody() })),
+            Ok(prepared) => drop(self.desk.submit(&mut vec![(Command::Append { prepared, reply: Reply::nobody() }, 0)])),
             Err(rejection) => self.alarm.sound(rejection.told().1),
         }
     }

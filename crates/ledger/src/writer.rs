@@ -1,11 +1,10 @@
-//! The one thread that writes: takes what waits, has it stamped ([`crate::stage`]), makes it durable with one sync, and only then answers.
+//! The writer: takes what waits, has it stamped ([`crate::stage`]), makes it durable with one sync, and only then answers.
 //!
-//! It alone holds the counters and the write-ahead log. A disk that failed is not tried again: from then on all is refused, and the
-//! process ends. Publishing, which takes longer, is another thread's ([`Publishing`]), reached through a bounded channel.
+//! There is one; whichever thread holds it writes ([`crate::queue`]). It alone has the counters and the write-ahead log. A disk that
+//! failed is not tried again: from then on all is refused, and the process ends. When the disk is full it keeps what closes, from the
+//! reserve ([`crate::room`]). Publishing, which takes longer, is another thread's, reached through a bounded [`Handover`].
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -14,28 +13,25 @@ use sulku_audit::personal::Scope;
 use sulku_audit::wire::{Cause, ResponseBody};
 use sulku_audit::{Draft, Event, LogSigner, Receipt};
 
+use crate::answers::Outbox;
+use crate::clock::{ClockWatch, Reading};
 use crate::files::FileError;
-use crate::flight::Flight;
-use crate::frame::{Contents, FULL_BYTES};
+use crate::frame::{FRAME_BYTES_MAX, FULL_BYTES};
+use crate::handover::Handover;
 use crate::keys::Keys;
 use crate::ledger::Alarm;
-use crate::publisher::{PublishError, Publisher};
+use crate::queue::Queue;
+use crate::room::{ENTRY_ROOM_BYTES, FLOOR_BYTES, LAST_BYTES, Room, Share};
 use crate::server::Reply;
 use crate::stage::{Blob, Prepared, Rejection, Stage, StageFailure, Waiting};
 use crate::wal::Wal;
 
-/// Requests that wait for the writer. Beyond it a connection's next request is not read.
-pub(crate) const QUEUE_REQUESTS_MAX: usize = 4096;
-/// Frames, and bytes of them, that wait to be published. Beyond it the writer waits: memory stays bounded.
-pub(crate) const BACKLOG_FRAMES_MAX: usize = 4096;
-/// See above; a second's worth at the rate of a disk.
-pub(crate) const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// Requests in one sync: few enough that the first of them does not wait long.
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// What entries say of persons is kept at least this long after the last of them: a year, by the requirements on logs (LG-03).
 const KEPT_AT_LEAST: SignedDuration = SignedDuration::from_hours(366 * 24);
-/// How often a checkpoint is published when there is something new.
-const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// When the segment in use has less left, there must be a spare: the largest frame may come next, and what closes after it.
+const LOW_BYTES: usize = 2 * FRAME_BYTES_MAX + FLOOR_BYTES;
 
 /// What the writer is asked for.
 #[expect(clippy::large_enum_variant, reason = "nearly every command is an append, and the queue of them is bounded")]
@@ -50,12 +46,14 @@ pub(crate) enum Command {
     Stop { reason: String },
 }
 
-/// What the publishing thread is asked for.
-pub(crate) enum Publishing {
-    /// The contents of a durable frame.
-    Committed(Contents),
-    /// Publish now.
-    Now(Reply),
+impl Command {
+    /// Who waits for it.
+    fn into_reply(self) -> Option<Reply> {
+        match self {
+            Self::Append { reply, .. } | Self::DestroyKey { reply, .. } | Self::Publish(reply) => Some(reply),
+            Self::Stop { .. } => None,
+        }
+    }
 }
 
 /// What makes the log unable to go on.
@@ -74,13 +72,18 @@ pub(crate) struct Writer {
     pub(crate) stage: Stage,
     pub(crate) keys: Arc<Keys>,
     pub(crate) signer: Arc<LogSigner>,
-    pub(crate) publishing: Sender<Publishing>,
-    pub(crate) backlog: Arc<Flight>,
+    pub(crate) handover: Arc<Handover>,
+    pub(crate) room: Arc<Room>,
     pub(crate) alarm: Alarm,
+    pub(crate) clock: ClockWatch,
+    /// The shortage of which the log has an entry.
+    pub(crate) noted: Option<std::time::Instant>,
     /// Who asked for a checkpoint over what is in the frame and before.
     pub(crate) publish_next: Vec<Reply>,
-    /// Whether the last entry was asked for.
-    pub(crate) stopped: bool,
+    /// Connections that have answers to be sent.
+    pub(crate) answered: Vec<Arc<Outbox>>,
+    /// Why nothing is written any more.
+    pub(crate) ended: Option<String>,
 }
 
 impl From<Rejection> for Failure {
@@ -90,33 +93,35 @@ impl From<Rejection> for Failure {
 }
 
 impl Writer {
-    /// Writes until told to stop, or until the disk fails; then refuses all that comes until nobody can ask any more.
-    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
-        if let Err(failure) = self.write_until_stopped(commands) {
+    /// Writes one batch of what waits. When the disk fails, refuses that and all that comes until nobody can ask any more.
+    pub(crate) fn write_batch(&mut self, queue: &Queue) {
+        if self.ended.is_none()
+            && let Err(failure) = self.write(queue)
+        {
             let reason = format!("the ledger can't keep entries: {failure}");
             let refuse = |reply: Reply| reply.refuse(Cause::Broken, reason.clone());
             self.stage.abandon().chain(self.publish_next.drain(..)).for_each(refuse);
             self.alarm.sound(reason.clone());
-            // The publisher ends when nothing more can come.
-            drop(self.publishing);
-            if self.stopped {
-                return;
-            }
-            while let Ok(command) = commands.recv() {
-                match command {
-                    Command::Append { reply, .. } | Command::DestroyKey { reply, .. } | Command::Publish(reply) => refuse(reply),
-                    Command::Stop { .. } => return,
+            self.handover.close();
+            self.ended = Some(reason);
+        }
+        while let Some(reason) = &self.ended {
+            match queue.pop() {
+                Some(Command::Stop { .. }) => {
+                    for reply in queue.close().into_iter().filter_map(Command::into_reply) {
+                        reply.refuse(Cause::Broken, reason.clone());
+                    }
                 }
+                Some(command) => command.into_reply().into_iter().for_each(|reply| reply.refuse(Cause::Broken, reason.clone())),
+                None => return,
             }
         }
     }
 
     /// Appends an entry of the ledger's own, at once.
     pub(crate) fn append_own(&mut self, event: Event) -> Result<(), String> {
-        match self.take_own(event) {
-            Ok(()) => self.commit().map_err(|failure| failure.to_string()),
-            Err(failure) => Err(failure.to_string()),
-        }
+        let appended = self.note_surroundings().and_then(|()| self.take_own(event)).and_then(|()| self.commit());
+        appended.map_err(|failure| failure.to_string())
     }
 
     /// Puts an entry of the ledger's own into the frame. That it can't be made is a defect, and ends the log as a failed disk does.
@@ -125,50 +130,71 @@ impl Writer {
         self.stage.take(&self.keys, prepared, Reply::nobody()).map_err(|(rejection, _)| rejection.into())
     }
 
-    fn write_until_stopped(&mut self, commands: &Receiver<Command>) -> Result<(), Failure> {
-        while let Ok(first) = commands.recv() {
-            let (mut next, mut requests) = (Some(first), 0);
-            if self.alarm.has_sounded() {
-                // Whatever came is refused with the rest: nothing of it is staged yet.
-                self.refuse_first(next.take());
-                return Err(Failure::Publisher);
-            }
-            while let Some(command) = next.take() {
-                requests += 1;
-                match command {
-                    Command::Append { prepared, reply } => self.take(prepared, reply)?,
-                    Command::Publish(reply) => self.publish_next.push(reply),
-                    Command::DestroyKey { scope, uid, reply } => self.order_destruction(&scope, uid, reply)?,
-                    Command::Stop { reason } => {
-                        self.take_own(Event::LedgerStopped { reason })?;
-                        self.stopped = true;
-                    }
-                }
-                let full = requests >= BATCH_REQUESTS_MAX || self.stage.frame_bytes() >= FULL_BYTES;
-                if !full && !self.stopped {
-                    next = commands.try_recv().ok();
+    fn write(&mut self, queue: &Queue) -> Result<(), Failure> {
+        if self.alarm.has_sounded() {
+            return Err(Failure::Publisher);
+        }
+        self.note_surroundings()?;
+        let (mut requests, mut stopped) = (0, None);
+        while requests < BATCH_REQUESTS_MAX && self.stage.frame_bytes() < FULL_BYTES && stopped.is_none() {
+            let Some(command) = queue.pop() else { break };
+            requests += 1;
+            match command {
+                Command::Append { prepared, reply } => self.take(prepared, reply)?,
+                Command::Publish(reply) => self.publish_next.push(reply),
+                Command::DestroyKey { scope, uid, reply } => self.order_destruction(&scope, uid, reply)?,
+                Command::Stop { reason } => {
+                    self.take_own(Event::LedgerStopped { reason })?;
+                    stopped = Some("the ledger has stopped".to_owned());
                 }
             }
-            self.commit()?;
-            for reply in self.publish_next.drain(..) {
-                self.publishing.send(Publishing::Now(reply)).map_err(|_| Failure::Publisher)?;
-            }
-            if self.stopped {
-                break;
+        }
+        self.commit()?;
+        self.handover.ask(self.publish_next.drain(..));
+        if stopped.is_some() {
+            self.ended = stopped;
+            // The publisher ends when nothing more can come.
+            self.handover.close();
+            for reply in queue.close().into_iter().filter_map(Command::into_reply) {
+                reply.refuse(Cause::Broken, "the ledger has stopped".to_owned());
             }
         }
         Ok(())
     }
 
-    fn refuse_first(&mut self, command: Option<Command>) {
-        match command {
-            Some(Command::Append { reply, .. } | Command::DestroyKey { reply, .. } | Command::Publish(reply)) => self.publish_next.push(reply),
-            Some(Command::Stop { .. }) => self.stopped = true,
-            None => {}
+    /// Keeps entries of what changed since the last batch: the clock, and whether the disk has room.
+    fn note_surroundings(&mut self) -> Result<(), Failure> {
+        if let Some(by_ms) = self.clock.check(&Reading { time: Timestamp::now(), mono_ns: crate::stage::monotonic_ns() }) {
+            tracing::warn!(by_ms, "the wall clock jumped");
+            self.take_own(Event::LedgerClockJumped { by_ms })?;
+        }
+        if self.wal.room_bytes() < LOW_BYTES && !self.room.is_full() {
+            match self.wal.prepare_spare() {
+                Err(error) if error.is_full() => self.room.lack(&error),
+                prepared => prepared?,
+            }
+        }
+        match (self.room.shortage(), self.noted) {
+            (Some(shortage), None) => {
+                self.noted = Some(shortage.since);
+                let reserve_bytes = self.wal.reserve_bytes()? as u64;
+                self.take_own(Event::LedgerFull { what: shortage.what, reserve_bytes })
+            }
+            (None, Some(since)) => {
+                self.noted = None;
+                self.take_own(Event::LedgerHasRoom { after_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX) })
+            }
+            _ => Ok(()),
         }
     }
 
     fn take(&mut self, prepared: Prepared, reply: Reply) -> Result<(), Failure> {
+        if self.noted.is_some()
+            && let Some(reason) = self.find_no_room(prepared.event())?
+        {
+            reply.refuse(Cause::Full, reason);
+            return Ok(());
+        }
         match self.stage.take(&self.keys, prepared, reply) {
             Ok(()) => Ok(()),
             Err((Rejection::Refused(cause, reason), reply)) => {
@@ -180,6 +206,21 @@ impl Writer {
                 Err(failure.into())
             }
         }
+    }
+
+    /// Why an event finds no room in the reserve, if it finds none. What should close and finds none ends the ledger in order.
+    fn find_no_room(&mut self, event: &Event) -> Result<Option<String>, Failure> {
+        let floor = match Share::of(event) {
+            Share::None => return Ok(Some(format!("the disk is full, and {} is not kept until it has room", event.name()))),
+            Share::AboveFloor => FLOOR_BYTES,
+            Share::BelowFloor => LAST_BYTES,
+        };
+        if self.wal.reserve_bytes()? >= floor + self.stage.frame_bytes() + ENTRY_ROOM_BYTES {
+            return Ok(None);
+        }
+        let reason = "the disk is full, and the ledger's reserve is used up but for its last entries; make room and start it again";
+        self.alarm.stop(reason);
+        Ok(Some(reason.to_owned()))
     }
 
     /// Keeps the entry that a key is destroyed, if nothing that it seals is younger than what must be kept.
@@ -213,59 +254,15 @@ impl Writer {
         let first = self.wal.next();
         self.wal.commit(&staged.frame)?;
         for ((index, hash), Waiting { reply, draft, time }) in (first..).zip(&staged.frame.hashes).zip(staged.waiting) {
-            reply.send(ResponseBody::Kept(Receipt::issue(self.signer.receipts(), index, hash, &draft, time)));
-        }
-        self.backlog.board(staged.frame.bytes()).map_err(|_| Failure::Publisher)?;
-        self.publishing.send(Publishing::Committed(staged.frame)).map_err(|_| Failure::Publisher)
-    }
-}
-
-/// Publishes what the writer committed: every second when there is something new, when asked, and at the end.
-pub(crate) fn publish_until_done(mut publisher: Publisher, work: &Receiver<Publishing>, backlog: &Flight, alarm: &Alarm) {
-    let mut asked = None;
-    if let Err(error) = publish_loop(&mut publisher, work, backlog, &mut asked) {
-        let reason = format!("the ledger can't publish: {error}");
-        alarm.sound(reason.clone());
-        backlog.break_off();
-        let refuse = |reply: Reply| reply.refuse(Cause::Broken, reason.clone());
-        asked.into_iter().for_each(refuse);
-        // The writer hears the alarm and ends; what it had sent before is durable, and is published at the next start.
-        for work in work.iter() {
-            if let Publishing::Now(reply) = work {
-                refuse(reply);
+            let answer = ResponseBody::Kept(Receipt::issue(self.signer.receipts(), index, hash, &draft, time));
+            if let Some(outbox) = reply.add(answer, &[])
+                && !self.answered.iter().any(|other| Arc::ptr_eq(other, &outbox))
+            {
+                self.answered.push(outbox);
             }
         }
-    }
-}
-
-fn publish_loop(publisher: &mut Publisher, work: &Receiver<Publishing>, backlog: &Flight, asked: &mut Option<Reply>) -> Result<(), PublishError> {
-    let mut last = Instant::now();
-    loop {
-        let something_new = publisher.size() > publisher.signed();
-        let wait = if something_new { PUBLISH_EVERY.saturating_sub(last.elapsed()) } else { PUBLISH_EVERY };
-        match work.recv_timeout(wait) {
-            Ok(Publishing::Committed(contents)) => {
-                publisher.push_contents(&contents)?;
-                backlog.leave(contents.bytes());
-            }
-            Ok(Publishing::Now(reply)) => {
-                *asked = Some(reply);
-                let size = publisher.publish()?;
-                last = Instant::now();
-                if let Some(reply) = asked.take() {
-                    reply.send(ResponseBody::Published { size });
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                publisher.publish()?;
-                return Ok(());
-            }
-        }
-        if publisher.size() > publisher.signed() && last.elapsed() >= PUBLISH_EVERY {
-            publisher.publish()?;
-            last = Instant::now();
-        }
-        publisher.prepare();
+        // Sent now: to hand the frame over may take waiting.
+        self.answered.drain(..).for_each(|outbox| outbox.flush());
+        self.handover.put(staged.frame).map_err(|_| Failure::Publisher)
     }
 }

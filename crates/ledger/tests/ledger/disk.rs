@@ -1,67 +1,162 @@
-//! A disk that is full: nothing is acknowledged that is not kept, and the process ends.
+//! A disk that is full: what opens is refused, what closes is kept from the reserve, and nothing is lost that was acknowledged.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use sulku_ledger::client::ClientError;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use sulku_audit::wire::Cause;
+use sulku_audit::{Draft, Event, Receipt};
+use sulku_ledger::client::{Client, ClientError};
 
-use crate::support::{Home, acted, chunk};
+use crate::support::{Home, acted, chunk, closed, opened};
 
 /// A file system in memory with room for this much, unmounted when dropped.
-struct SmallDisk<'p>(&'p Path);
+struct SmallDisk(PathBuf);
 
-impl<'p> SmallDisk<'p> {
-    fn mount(path: &'p Path, mebibytes: u32) -> Self {
+fn options(mebibytes: u32) -> std::ffi::CString {
+    std::ffi::CString::new(format!("size={mebibytes}m,mode=0700")).unwrap()
+}
+
+impl SmallDisk {
+    fn mount(path: &Path, kind: &str, mebibytes: u32) -> Self {
         std::fs::create_dir(path).unwrap();
-        let options = std::ffi::CString::new(format!("size={mebibytes}m,mode=0700")).unwrap();
-        mount("sulku-test", path, "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, options.as_c_str()).expect("this test needs to mount a tmpfs");
-        Self(path)
+        let options = options(mebibytes);
+        mount("sulku-test", path, kind, MountFlags::NODEV | MountFlags::NOSUID, options.as_c_str()).expect("this test needs to mount a file system");
+        Self(path.to_owned())
+    }
+
+    fn resize(&self, mebibytes: u32) {
+        mount_remount(&self.0, MountFlags::NODEV | MountFlags::NOSUID, options(mebibytes).as_c_str()).unwrap();
     }
 }
 
-impl Drop for SmallDisk<'_> {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _gone_already = unmount(self.0, UnmountFlags::DETACH);
+        let _gone_already = unmount(&self.0, UnmountFlags::DETACH);
     }
 }
 
-/// LG-05
-#[test]
-fn a_full_disk_ends_the_ledger_and_loses_nothing_that_was_acknowledged() {
-    const PIECE: &[u8] = &[b'x'; 512 << 10];
+/// A ledger's home on a disk with room for two segments and not much more.
+fn home_on_small_disk(mebibytes: u32) -> (Home, SmallDisk) {
     let mut home = Home::new();
-    let disk_path = home.folder.path().join("disk");
-    let disk = SmallDisk::mount(&disk_path, 44);
-    home.settings.directory = disk_path.join("log");
+    let path = home.folder.path().join("disk");
+    let disk = SmallDisk::mount(&path, "tmpfs", mebibytes);
+    home.settings.directory = path.join("log");
+    (home, disk)
+}
+
+fn cause(result: Result<Receipt, ClientError>) -> Option<Cause> {
+    match result {
+        Ok(_) => None,
+        Err(ClientError::Refused { cause: Cause::Broken, reason }) => panic!("{reason}"),
+        Err(ClientError::Refused { cause, .. }) => Some(cause),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Records until the disk is full; how many chunks were kept.
+fn fill(client: &mut Client) -> u64 {
+    const PIECE: &[u8] = &[b'x'; 512 << 10];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for kept in 0.. {
+        match cause(client.append(chunk(1, kept, kept * PIECE.len() as u64, PIECE), PIECE)) {
+            None => assert!(Instant::now() < deadline, "the disk never got full"),
+            Some(cause) => {
+                assert_eq!(cause, Cause::Full);
+                return kept;
+            }
+        }
+    }
+    0
+}
+
+/// LG-07
+#[test]
+fn a_full_disk_opens_nothing_closes_everything_and_loses_nothing() {
+    let (home, disk) = home_on_small_disk(140);
+    let ledger = home.start();
+    let mut client = ledger.client();
+    assert_eq!(cause(client.append(opened(1), &[])), None, "the control");
+    let chunks = fill(&mut client);
+    assert!(chunks > 5, "the control: {chunks} chunks were kept before");
+    assert_eq!(cause(client.append(opened(2), &[])), Some(Cause::Full), "no session opens");
+    assert_eq!(cause(client.append(closed(1), &[])), None, "the open one ends, with its entry");
+    assert_eq!(cause(client.append(acted(1), &[])), None, "operators act");
+    assert_eq!(cause(client.break_glass("the disk is full, and the dam breaks")), None, "and break the glass");
+    match client.publish() {
+        Err(ClientError::Refused { cause: Cause::Full, reason }) => assert!(reason.contains("No space left"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    disk.resize(400);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while cause(client.append(opened(3), &[])).is_some() {
+        assert!(Instant::now() < deadline, "sessions open again when there is room");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ledger.stop().unwrap();
+    let verified = home.verify().unwrap();
+    assert_eq!(verified.chunks(), chunks, "every chunk that was acknowledged is there");
+    let names: Vec<_> = home.events().iter().map(Event::name).collect();
+    let at = |name: &str| names.iter().position(|other| *other == name).unwrap_or_else(|| panic!("{name} is not among {names:?}"));
+    let in_order = ["ledger.full", "session.closed", "operator.acted", "operator.broke-glass", "ledger.has-room", "ledger.stopped"];
+    assert!(in_order.is_sorted_by_key(|name| at(name)), "{names:?}");
+    assert_eq!(names.iter().filter(|name| **name == "session.opened").count(), 2, "the refused one has left no trace");
+}
+
+/// LG-07. Down to the floor, over a restart, and no further.
+#[test]
+fn a_ledger_whose_reserve_is_used_up_stops_in_order_and_does_not_start_until_there_is_room() {
+    let (home, disk) = home_on_small_disk(131);
     let ledger = home.spawn();
-    let (mut client, mut other) = (ledger.client(), ledger.client());
-    let _before = other.append(acted(1), &[]).unwrap();
-    let mut kept = 0;
+    let mut client = ledger.client();
+    let mut kept = fill(&mut client).min(1);
+    ledger.kill();
+    // Still full: it starts from the reserve.
+    let ledger = home.spawn();
+    let mut client = ledger.client();
+    assert_eq!(cause(client.append(opened(2), &[])), Some(Cause::Full));
+    // As large as such entries can be, to get there sooner.
+    let large = || Draft::new(Event::GatewayStopped { reason: "x".repeat(31 << 10), sessions_closed: 0 });
     loop {
-        match client.append(chunk(1, kept, kept * PIECE.len() as u64, PIECE), PIECE) {
+        match client.append(large(), &[]) {
             Ok(_) => kept += 1,
-            Err(ClientError::Refused { reason, .. }) => break assert!(reason.contains("the ledger can't"), "{reason}"),
-            // Not read any more when the ledger ended.
-            Err(ClientError::Io(_)) => break,
+            Err(ClientError::Refused { cause: Cause::Full | Cause::Broken, .. } | ClientError::Io(_)) => break,
             Err(error) => panic!("{error}"),
         }
-        assert!(kept < 100, "the disk never got full");
+        assert!(kept < 5000, "the reserve never ended");
     }
-    assert!(kept > 5, "the control: {kept} chunks were kept before");
-    assert!(other.append(acted(2), &[]).is_err(), "nothing is acknowledged after the error");
+    assert!(kept > 100, "the control: {kept} were kept");
     let (status, said) = ledger.ended();
-    assert_eq!(status.code(), Some(1), "the process ends with a failure");
-    assert!(said.contains("the ledger can't") && said.contains("No space left"), "{said}");
-
-    // With room again, all that was acknowledged is there.
-    let copy = home.folder.path().join("copy");
-    let copied = std::process::Command::new("cp").arg("-a").arg(disk_path.join("log")).arg(&copy).status().unwrap();
-    assert!(copied.success());
-    drop(disk);
-    home.settings.directory = copy;
+    assert_eq!(status.code(), Some(1), "{said}");
+    let error = home.try_start().map(drop).unwrap_err().to_string();
+    assert!(error.contains("reserve is used up; make room"), "{error}");
+    disk.resize(400);
     home.start().stop().unwrap();
-    let verified = home.verify().unwrap();
-    assert_eq!((verified.chunks(), verified.recorded_bytes()), (kept, kept * PIECE.len() as u64));
+    assert!(home.verify().unwrap().entries() > kept);
+    let events = home.events();
+    let large = events.iter().filter(|event| event.name() == "gateway.stopped").count() as u64;
+    assert!(large >= kept - 1, "{large} of {kept}");
+    let stops: Vec<_> =
+        events.iter().filter_map(|event| if let Event::LedgerStopped { reason } = event { Some(reason.as_str()) } else { None }).collect();
+    assert!(stops[0].contains("reserve is used up"), "it said so in its last entry: {stops:?}");
+}
+
+/// ramfs has no direct writes.
+#[test]
+fn a_file_system_that_refuses_direct_writes_is_written_and_synced() {
+    let mut home = Home::new();
+    let path = home.folder.path().join("disk");
+    let _disk = SmallDisk::mount(&path, "ramfs", 0);
+    home.settings.directory = path.join("log");
+    let probe = path.join("probe");
+    std::fs::write(&probe, []).unwrap();
+    let direct = rustix::fs::open(&probe, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::DIRECT, rustix::fs::Mode::empty());
+    assert!(direct.is_err(), "the control: this file system refuses O_DIRECT");
+    let ledger = home.spawn();
+    let kept = ledger.client().append(acted(1), &[]).unwrap();
+    ledger.kill();
+    home.start().stop().unwrap();
+    assert!(home.events().len() as u64 > kept.index());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a crash leaves is repaired; what a crash can't have left stops the ledger from starting, and is left as it is.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use sulku_audit::Event;
@@ -12,13 +13,26 @@ fn segment(home: &Home) -> PathBuf {
     home.log().join("wal/00000000000000000000")
 }
 
+/// So much of a segment is looked at and changed here; the rest of its 64 MiB is zeroes.
+const FRONT_BYTES: usize = 64 << 10;
+
+fn front(home: &Home) -> Vec<u8> {
+    let mut bytes = vec![0; FRONT_BYTES];
+    fs::File::open(segment(home)).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn put_front(home: &Home, bytes: &[u8]) {
+    fs::OpenOptions::new().write(true).open(segment(home)).unwrap().write_all_at(bytes, 0).unwrap();
+}
+
 /// Where each frame of a segment begins, and where the last one ends.
 fn frames(bytes: &[u8]) -> Vec<usize> {
-    let mut at = vec![0];
-    while bytes[*at.last().unwrap()..].starts_with(b"SULKUWL1") {
+    let mut at = vec![4096];
+    while bytes[*at.last().unwrap()..].starts_with(b"SULKUWL2") {
         let begin = *at.last().unwrap();
         let number = |from: usize| u32::from_be_bytes(bytes[begin + from..begin + from + 4].try_into().unwrap()) as usize;
-        at.push(begin + 96 + number(20) + number(28));
+        at.push(begin + (116 + number(36) + number(44)).next_multiple_of(4096));
     }
     at
 }
@@ -32,22 +46,23 @@ fn crashed() -> (Home, Vec<u8>, Vec<usize>) {
         let _receipt = client.append(acted(number), &[]).unwrap();
     }
     ledger.kill();
-    for file in ["checkpoint", "signed-head"] {
-        let _may_be_there = fs::remove_file(home.log().join(file));
-    }
-    let _may_be_there = fs::remove_dir_all(home.log().join("tile"));
-    let bytes = fs::read(segment(&home)).unwrap();
+    unpublish(&home);
+    let bytes = front(&home);
     let frames = frames(&bytes);
     assert_eq!(frames.len(), 6, "five frames");
     (home, bytes, frames)
 }
 
-fn restart(home: &Home, bytes: &[u8]) -> Result<(u64, u64), StartError> {
+fn unpublish(home: &Home) {
     for file in ["checkpoint", "signed-head"] {
         let _may_be_there = fs::remove_file(home.log().join(file));
     }
     let _may_be_there = fs::remove_dir_all(home.log().join("tile"));
-    fs::write(segment(home), bytes).unwrap();
+}
+
+fn restart(home: &Home, bytes: &[u8]) -> Result<(u64, u64), StartError> {
+    unpublish(home);
+    put_front(home, bytes);
     home.try_start()?.stop().unwrap();
     let events = home.events();
     let found = events.iter().rev().find_map(|event| match event {
@@ -57,39 +72,38 @@ fn restart(home: &Home, bytes: &[u8]) -> Result<(u64, u64), StartError> {
     Ok(found.unwrap())
 }
 
+/// On the real disk, here and there; every byte of it is tried on the simulated one.
 #[test]
-fn a_last_frame_torn_at_any_byte_is_dropped_and_counted() {
+fn a_torn_last_frame_is_dropped_and_counted() {
     let (home, bytes, frames) = crashed();
-    let (begin, end) = (frames[4], frames[5]);
+    let begin = frames[4];
     assert_eq!(restart(&home, &bytes).unwrap(), (5, 0), "the control: the whole frame is kept");
-    for cut in begin..end {
-        let mut zeroed = bytes.clone();
-        zeroed[cut..].fill(0);
-        let (entries, dropped) = restart(&home, &zeroed).unwrap();
-        // The frame's own last bytes may be zeroes, and then they are not missed.
-        assert!((entries, dropped) == (4, (cut - begin) as u64) || zeroed[begin..end] == bytes[begin..end] || zeroed[cut - 1] == 0, "cut at {cut}");
-        assert_eq!(entries, if zeroed[begin..end] == bytes[begin..end] { 5 } else { 4 });
-        if cut % 16 == 0 {
-            assert_eq!(restart(&home, &bytes[..cut]).unwrap().0, 4, "the file cut off at {cut}");
-            let mut missing_front = bytes.clone();
-            missing_front[begin..=cut].fill(0);
-            assert_eq!(restart(&home, &missing_front).unwrap().0, 4, "the front of the frame missing up to {cut}");
-        }
+    for cut in [begin + 1, begin + 40, begin + 116, begin + 300] {
+        let mut torn = bytes.clone();
+        torn[cut..].fill(0);
+        let left = torn[begin..].iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        assert_eq!(restart(&home, &torn).unwrap(), (4, left as u64), "cut at {cut}");
     }
+    put_front(&home, &bytes);
+    unpublish(&home);
+    fs::OpenOptions::new().write(true).open(segment(&home)).unwrap().set_len(begin as u64 + 50).unwrap();
+    home.try_start().unwrap().stop().unwrap();
+    assert_eq!(home.verify().unwrap().entries(), 6, "the file cut off: four entries, the start and the stop");
+    assert_eq!(fs::metadata(segment(&home)).unwrap().len(), 64 << 20, "and it is as long as it should be again");
 }
 
 #[test]
-fn a_flipped_bit_before_the_last_frame_stops_the_start() {
+fn a_damaged_frame_before_the_last_stops_the_start_and_is_left_as_it_is() {
     let (home, bytes, frames) = crashed();
-    for at in (0..frames[4]).step_by(5) {
+    for at in [0, 20, 64, 4095, frames[0], frames[1] + 30, frames[2] + 90, frames[3] + 200, frames[4] - 1] {
         let mut flipped = bytes.clone();
-        flipped[at] ^= 1 << (at % 8);
+        flipped[at] ^= 4;
         match restart(&home, &flipped) {
             Err(StartError::Recover(error)) => assert!(error.to_string().contains("not what a crash leaves"), "{error}"),
             Err(error) => panic!("{error}"),
             Ok(found) => panic!("byte {at}: started with {found:?}"),
         }
-        assert_eq!(fs::read(segment(&home)).unwrap(), flipped, "nothing was changed");
+        assert_eq!(front(&home), flipped, "nothing was changed");
     }
 }
 
@@ -103,11 +117,18 @@ fn after_a_checkpoint_no_bit_of_the_log_can_change_unnoticed() {
     }
     ledger.stop().unwrap();
     assert_eq!(home.verify().unwrap().entries(), 7, "the control: the log is whole");
-    let written = frames(&fs::read(segment(&home)).unwrap()).last().copied().unwrap();
-    let unstartable = [(segment(&home), written, 3), (home.log().join("signed-head"), usize::MAX, 1), (home.log().join("checkpoint"), usize::MAX, 1)];
-    for (path, length, step) in unstartable {
-        each_flip(&path, length, step, |at| assert!(home.try_start().is_err(), "{} at byte {at}: the ledger started", path.display()));
+    for (path, step) in [(home.log().join("signed-head"), 1), (home.log().join("checkpoint"), 1)] {
+        each_flip(&path, usize::MAX, step, |at| assert!(home.try_start().is_err(), "{} at byte {at}: the ledger started", path.display()));
     }
+    let bytes = front(&home);
+    let last = frames(&bytes).last().copied().unwrap();
+    for at in (0..last).step_by(211) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        put_front(&home, &flipped);
+        assert!(home.try_start().is_err(), "the log at byte {at}: the ledger started");
+    }
+    put_front(&home, &bytes);
     for path in ["checkpoint", "tile/0/000.p/7", "tile/entries/000.p/7"] {
         each_flip(&home.log().join(path), usize::MAX, 1, |at| {
             let fault = home.verify().unwrap_err();
@@ -143,10 +164,10 @@ fn start_error(home: &Home) -> String {
 fn a_log_smaller_than_what_was_signed_does_not_start() {
     let home = Home::in_memory();
     home.start().stop().unwrap();
-    let bytes = fs::read(segment(&home)).unwrap();
+    let bytes = front(&home);
     let mut cut = bytes.clone();
     cut[frames(&bytes)[1]..].fill(0);
-    fs::write(segment(&home), &cut).unwrap();
+    put_front(&home, &cut);
     let error = start_error(&home);
     assert!(error.contains("has 1 entries, but 2 were signed"), "{error}");
     fs::remove_dir_all(home.log().join("wal")).unwrap();

@@ -225,6 +225,23 @@ pub fn opened(number: u8) -> Draft {
     }
 }
 
+pub fn closed(number: u8) -> Draft {
+    Draft {
+        permit: Some(permit()),
+        session: Some(session(number)),
+        person: None,
+        event: Event::SessionClosed {
+            reason: sulku_audit::CloseReason::AuditFull,
+            bytes_out: 0,
+            bytes_in: 0,
+            duration_ms: 1,
+            exit_status: None,
+            chunks: 0,
+            recorded_bytes: 0,
+        },
+    }
+}
+
 /// Something that the gateway writes, told apart by its number.
 pub fn acted(number: u64) -> Draft {
     Draft {
