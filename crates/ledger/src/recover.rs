@@ -172,6 +172,12 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
         None => Wal::begin(segments, 0)?,
     };
     wal.clear_tail()?;
+    match log.publisher.write() {
+        Err(error) if error.is_full() => {}
+        Err(PublishError::File(error)) => return Err(error.into()),
+        Err(error) => return Err(RecoverError::Damaged(error.to_string())),
+        Ok(_) => {}
+    }
     // A crash between signing and publishing: the signed head is the truth, and is published now.
     if let Some((note, head)) = head
         && published.is_none_or(|(_, published)| published.size < head.size)
