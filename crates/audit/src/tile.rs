@@ -228,19 +228,25 @@ impl TiledTree {
     /// The tree's root.
     #[must_use]
     pub fn root(&self) -> Hash {
-        let mut root = None;
-        for hashes in &self.unfinished {
-            // From the right: the smallest full subtrees first, each the left neighbour of all that came before.
-            let mut end = hashes.len();
-            while end > 0 {
-                let begin = end - (1 << end.trailing_zeros());
-                let left = perfect_root(&hashes[begin..end]);
-                root = Some(root.map_or(left, |right| node_hash(&left, &right)));
-                end = begin;
-            }
-        }
-        root.unwrap_or_else(empty_root)
+        edge_root(&self.unfinished)
     }
+}
+
+/// The root of a tree, from the unfinished tile of each level, lowest first; each shorter than 256, and empty where all are full.
+#[must_use]
+pub fn edge_root(unfinished: &[Vec<Hash>]) -> Hash {
+    let mut root = None;
+    for hashes in unfinished {
+        // From the right: the smallest full subtrees first, each the left neighbour of all that came before.
+        let mut end = hashes.len();
+        while end > 0 {
+            let begin = end - (1 << end.trailing_zeros());
+            let left = perfect_root(&hashes[begin..end]);
+            root = Some(root.map_or(left, |right| node_hash(&left, &right)));
+            end = begin;
+        }
+    }
+    root.unwrap_or_else(empty_root)
 }
 
 /// The root over a power of two of neighbouring nodes.

@@ -4,22 +4,28 @@
 //! ledger is read through its socket, where each reading is an entry of its own before the first byte comes; `--dir` reads a copy.
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use sulku_audit::{EntryProof, Recordings, Source, Trust};
+use sulku_audit::personal::Sight;
+use sulku_audit::source::read_checkpoint;
+use sulku_audit::{EntryProof, Keyring, Recordings, Source, Trust, Verified};
 use sulku_ledger::client::Client;
 use sulku_ledger::folder::Folder;
-use sulku_ledger::key;
+use sulku_ledger::{key, verification};
 use sulku_permit::SessionId;
 
 use crate::print::{amount, answer};
 
+mod export;
+mod filter;
 mod list;
 mod play;
+mod search;
 mod words;
 
 /// Check, read and prove the record of what happened
@@ -32,14 +38,25 @@ pub struct AuditArgs {
 #[derive(Subcommand)]
 enum AuditCommand {
     /// Check the whole log and every recording against the log's key
-    Verify(Place),
-    /// List entries
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// How many threads check entries [default: as many as there are processors]
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
+        /// Leave recordings aside, for a copy of the log without them
+        #[arg(long)]
+        no_recordings: bool,
+    },
+    /// List entries, the last hundred unless told otherwise
     List {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
-        filter: list::Filter,
-        /// One JSON object a line, with the whole entry
+        filter: Box<filter::Filter>,
+        #[command(flatten)]
+        page: list::Page,
+        /// One JSON object a line, with the whole entry and, where its key is here, what is sealed in it
         #[arg(long)]
         json: bool,
     },
@@ -75,6 +92,24 @@ enum AuditCommand {
         proof: PathBuf,
         /// The entry's exact bytes
         entry: PathBuf,
+        /// The log's public keys (FILE.pub), or a trust policy that names witnesses as well
+        #[arg(long, env = "SULKU_AUDIT_KEY", value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Write all entries about a permit or of a session to a file, with their proofs
+    Export {
+        #[command(flatten)]
+        of: export::Of,
+        /// The file, which must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Check an export, without the log
+    CheckExport {
+        #[command(flatten)]
+        args: export::CheckArgs,
         /// The log's public keys (FILE.pub), or a trust policy that names witnesses as well
         #[arg(long, env = "SULKU_AUDIT_KEY", value_name = "FILE")]
         key: PathBuf,
@@ -128,10 +163,11 @@ fn load_trust(path: &Path) -> anyhow::Result<Trust> {
 /// The log does not verify, or can't be read.
 pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        AuditCommand::Verify(place) => verify(&place),
-        AuditCommand::List { place, filter, json } => {
-            let (mut source, trust) = place.open(&format!("list{filter}"))?;
-            list::run(&mut *source, &trust, &filter, if json { list::Form::Json } else { list::Form::Table })
+        AuditCommand::Verify { place, threads, no_recordings } => verify(&place, threads, no_recordings),
+        AuditCommand::List { place, filter, page, json } => {
+            let (mut source, trust) = place.open(&format!("list{filter}{page}"))?;
+            let (_, checkpoint) = read_checkpoint(&mut *source, &trust)?;
+            list::run(&mut *source, checkpoint, &filter, &page, if json { list::Form::Json } else { list::Form::Table })
         }
         AuditCommand::Show { index, place } => {
             let (mut source, trust) = place.open(&format!("entry {index}"))?;
@@ -159,6 +195,13 @@ pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
             answer(&format!("it is entry {} of {} in {}\n", proven.index(), checkpoint.size, words::safe(&checkpoint.origin)))?;
             Ok(ExitCode::SUCCESS)
         }
+        AuditCommand::Export { of, out, place } => {
+            let subject = of.subject()?;
+            let (mut source, trust) = place.open(&format!("export of {subject}"))?;
+            let (note, checkpoint) = read_checkpoint(&mut *source, &trust)?;
+            export::run(&mut *source, &note, checkpoint, &subject, &out)
+        }
+        AuditCommand::CheckExport { args, key } => export::check(&args, &load_trust(&key)?),
         AuditCommand::Keygen { origin, out } => {
             let public = key::create(&origin, &out)?;
             answer(&public.to_string())?;
@@ -167,27 +210,40 @@ pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn verify(place: &Place) -> anyhow::Result<ExitCode> {
-    let (mut source, trust) = place.open("verify: every entry and recording")?;
+fn verify(place: &Place, threads: Option<NonZeroUsize>, no_recordings: bool) -> anyhow::Result<ExitCode> {
+    let (mut source, trust) = place.open(if no_recordings { "verify: every entry" } else { "verify: every entry and recording" })?;
     let begun = Instant::now();
-    let verified = sulku_audit::verify::verify(&mut *source, &trust, Recordings::Check, |_, _, _| {})?;
+    let (_, checkpoint) = read_checkpoint(&mut *source, &trust)?;
+    let recordings = if no_recordings { Recordings::Skip } else { Recordings::Check };
+    let threads = threads.unwrap_or_else(verification::threads);
+    let verified = verification::verify(&mut *source, checkpoint, recordings, threads, |_, _, _| {})?;
     let took = begun.elapsed();
     let checkpoint = verified.checkpoint();
     let period = verified.period().map_or_else(String::new, |(first, last)| format!(" from {} to {}", words::time(first), words::time(last)));
     answer(&format!(
         "{origin}: whole and unchanged\n  {entries}{period}, each in the tree whose root the key has signed\n  \
          entries of {permits} and {sessions}, numbered without a gap\n  \
-         {chunks}, {recorded}, each as its entry says\n  root {root}\n  checked in {took:.2} s\n",
+         {recorded}\n  root {root}\n  checked in {took:.2} s\n",
         origin = words::safe(&checkpoint.origin),
         entries = if verified.entries() == 1 { "1 entry".to_owned() } else { format!("{} entries", verified.entries()) },
         permits = count(verified.permits(), "permit"),
         sessions = count(verified.sessions(), "session"),
-        chunks = count(verified.chunks(), "recorded chunk"),
-        recorded = amount(verified.recorded_bytes()),
+        recorded = recordings_in_words(&verified, recordings),
         root = checkpoint.root.to_base64(),
         took = took.as_secs_f64(),
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn recordings_in_words(verified: &Verified, recordings: Recordings) -> String {
+    if recordings == Recordings::Skip {
+        return "recordings were not looked at".to_owned();
+    }
+    let deleted = match verified.deleted() {
+        0 => String::new(),
+        number => format!("; {} deleted, as entries say", count(number, "recording")),
+    };
+    format!("{}, {}, each as its entry says{deleted}", count(verified.chunks(), "recorded chunk"), amount(verified.recorded_bytes()))
 }
 
 fn count(number: u64, what: &str) -> String {
@@ -199,8 +255,17 @@ fn show(source: &mut dyn Source, trust: &Trust, index: u64) -> anyhow::Result<Ex
     let proven = proof.verify(&bytes, trust)?;
     let value: serde_json::Value = serde_json::from_slice(&bytes)?;
     let checkpoint = proven.checkpoint();
+    let entry = proven.entry();
+    let sight = list::sight(source, &mut Keyring::default(), entry)?;
+    let opened = match &sight {
+        Sight::Open(_) if entry.sealed.is_none() && entry.person.is_none() => String::new(),
+        Sight::Open(draft) => format!("opened: {}\n", words::safe_json(&serde_json::to_string_pretty(&list::opened(draft)?)?)),
+        Sight::Destroyed => "its key was destroyed: what is sealed in it, and who the person is, is gone for good\n".to_owned(),
+        Sight::NoKey => "its key is not here: what is sealed in it stays so\n".to_owned(),
+        Sight::Damaged => "what is sealed in it does not open with its key: the key's file was changed, or the ledger that wrote it was\n".to_owned(),
+    };
     answer(&format!(
-        "{}\nentry {} of {} in {}, leaf hash {}\n",
+        "{}\n{opened}entry {} of {} in {}, leaf hash {}\n",
         words::safe_json(&serde_json::to_string_pretty(&value)?),
         proven.index(),
         checkpoint.size,

@@ -6,7 +6,7 @@ use sulku_audit::{CloseReason, Event, Private};
 use crate::print::amount;
 
 /// In the place of what this reader can't see.
-const SEALED: &str = "(sealed)";
+pub(super) const SEALED: &str = "(sealed)";
 /// The longest gist, in characters: what fits beside the other columns of a wide terminal.
 const GIST_CHARS_MAX: usize = 160;
 
