@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use sulku_audit::lanes::leaf_hashes;
 use sulku_audit::merkle::sha256;
+use sulku_audit::personal::{KeyFile, Scope};
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
 use sulku_audit::{Body, Checkpoint, CloseReason, Counters, Draft, Event, Hash, LogSigner, PersonalKey, Stamp};
-use sulku_permit::SessionId;
+use sulku_permit::{HolderId, PermitId, SessionId};
 
 const PERMITS: u64 = 40;
+const PERSONS: u64 = 200;
 /// Entries from a session's opening to its closing, both included.
 const SESSION_ENTRIES: u64 = 100;
 /// 2026-01-01, in microseconds.
@@ -63,7 +65,28 @@ pub fn make(folder: &Path, entries: u64) -> io::Result<()> {
     let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() };
     fs::create_dir_all(folder)?;
     fs::write(folder.join("checkpoint"), signer().sign(&checkpoint, 1_790_000_000))?;
+    fs::create_dir_all(folder.join("keys"))?;
+    for permit in 0..PERMITS {
+        let scope = Scope::Permit(permit_id(permit));
+        let mut file = KeyFile::new(&scope, personal_key());
+        let persons: Vec<_> = (0..PERSONS).map(holder).collect();
+        let _new = file.add(&persons);
+        fs::write(folder.join(scope.key_id().path()), file.to_text().as_bytes())?;
+    }
     fs::write(folder.with_extension("pub"), signer().own_keys().to_string())
+}
+
+/// The key of every permit.
+fn personal_key() -> PersonalKey {
+    PersonalKey::from_random([2; 32])
+}
+
+fn permit_id(number: u64) -> PermitId {
+    format!("MADE/{number}/2026").parse().expect("an id")
+}
+
+fn holder(number: u64) -> HolderId {
+    format!("holder-{number}").parse().expect("an id")
 }
 
 struct Files<'f> {
@@ -91,7 +114,7 @@ fn document(counters: &mut Counters, number: u64) -> Vec<u8> {
     let stamp = Stamp { time, mono_ns: number * 1000, boot, permit_seq, session_seq, salt };
     counters.count(&draft, time).expect("no made entry is out of order");
     let nonce = *sha256(&[b"nonce", &number.to_be_bytes()]).as_bytes().first_chunk().expect("a hash is longer than a nonce");
-    let body = Body::new(&draft, &PersonalKey::from_random([2; 32]), &nonce);
+    let body = Body::new(&draft, &personal_key(), &nonce);
     body.and_then(|body| body.encode(&stamp)).expect("no made entry is long")
 }
 
@@ -103,7 +126,7 @@ fn draft(number: u64) -> Draft {
         0 => Event::SessionOpened {
             from: IpAddr::from([192, 0, 2, (session % 250) as u8]).into(),
             transport: "quic".to_owned(),
-            identity: format!("spiffe://made.example/holder-{}", session % 200).into(),
+            identity: format!("spiffe://made.example/{}", holder(session % PERSONS)).into(),
             at: format!("made-{permit}.toml:7"),
             command: None.into(),
             ends: jiff::Timestamp::from_second(1_900_000_000).expect("within this century"),
@@ -133,10 +156,5 @@ fn draft(number: u64) -> Draft {
     };
     let mut id = [0; 10];
     id[2..].copy_from_slice(&session.to_be_bytes());
-    Draft {
-        permit: Some(format!("MADE/{permit}/2026").parse().expect("an id")),
-        session: Some(SessionId::from_random(id)),
-        person: Some(format!("holder-{}", session % 200).parse().expect("an id")),
-        event,
-    }
+    Draft { permit: Some(permit_id(permit)), session: Some(SessionId::from_random(id)), person: Some(holder(session % PERSONS)), event }
 }

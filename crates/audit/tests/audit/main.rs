@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod entries;
+mod export;
 mod keys;
 mod lanes;
 mod logs;
 mod merkle;
 mod notes;
+mod reading;
 mod support;
 mod tiles;
