@@ -122,7 +122,8 @@ fn filters_give_the_same_whichever_way_the_log_is_read() {
         let forward = made.listed(filter);
         assert!(!forward.is_empty() && forward.len() < ENTRIES as usize, "{filter}: {}", forward.len());
         assert_eq!(made.listed(&format!("{filter} --last 5000")), forward, "{filter}");
-        let rest: Vec<u64> = forward.iter().copied().filter(|index| *index < 2_000).rev().take(3).rev().collect();
+        let before = forward.partition_point(|index| *index < 2_000);
+        let rest = &forward[before.saturating_sub(3)..before];
         assert_eq!(made.listed(&format!("{filter} --last 3 --before 2000")), rest, "{filter}");
     }
     assert_eq!(made.listed("--event session.opened"), (0..ENTRIES).step_by(100).collect::<Vec<_>>());
@@ -130,7 +131,7 @@ fn filters_give_the_same_whichever_way_the_log_is_read() {
         made.ok("list --permit MADE/3/2026 --last 7").1,
         "7 of 5000 entries, each proven, numbered without a gap; those before: --before 4393\n"
     );
-    assert_eq!(made.listed("--permit MADE/99/2026"), []);
+    assert!(made.listed("--permit MADE/99/2026").is_empty());
 }
 
 #[test]
