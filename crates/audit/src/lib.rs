@@ -28,6 +28,7 @@ pub mod source;
 pub mod tile;
 pub mod verify;
 pub mod wire;
+pub mod witness;
 
 pub use checkpoint::Checkpoint;
 pub use cosign::{PublicKey, SecretKey};
