@@ -17,6 +17,7 @@ mod policy;
 mod print;
 mod profile;
 mod sessions;
+mod witness;
 
 /// The gateway said no.
 const EXIT_REFUSED: u8 = 3;
@@ -48,6 +49,12 @@ enum Command {
     /// Ask a running ledger for what only its operator may
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// See for an authority that logs only ever grow, and say so
+    #[command(subcommand)]
+    Witness(witness::WitnessCommand),
+    /// Hold copies of whole logs for an authority
+    #[command(subcommand)]
+    Mirror(witness::MirrorCommand),
     /// Check what this computer has and lacks
     Doctor(doctor::DoctorArgs),
     /// Show a whole environment on this machine
@@ -63,6 +70,8 @@ fn main() -> ExitCode {
         Command::Policy(command) => policy::run(&command),
         Command::Audit(args) => audit::run(args),
         Command::Ledger(command) => ledger::run(command),
+        Command::Witness(command) => witness::run(&command),
+        Command::Mirror(command) => witness::mirror(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args),
     };

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod config;
+pub mod daemon;
 mod files;
 pub mod https;
 pub mod keys;

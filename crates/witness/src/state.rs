@@ -39,7 +39,9 @@ pub enum StateError {
     #[error("another witness writes to {0}; stop it first, or give this one its own directory")]
     Locked(PathBuf),
     /// A stored checkpoint is not one, or not of its log.
-    #[error("{0} is not what this witness wrote: {1}; restore it from a copy that is not older, or ask the log's auditors for the last cosigned checkpoint")]
+    #[error(
+        "{0} is not what this witness wrote: {1}; restore it from a copy that is not older, or ask the log's auditors for the last cosigned checkpoint"
+    )]
     Damaged(PathBuf, CheckpointError),
 }
 
@@ -113,7 +115,11 @@ impl State {
         match decide(request, &kept.trusted, known.as_ref(), &self.own) {
             Ok(advance) => {
                 if let Some(size) = advance.restored() {
-                    tracing::error!(size, known = known.map_or(0, |known| known.size), "this witness cosigned more once than it knows: its state was put back");
+                    tracing::error!(
+                        size,
+                        known = known.map_or(0, |known| known.size),
+                        "this witness cosigned more once than it knows: its state was put back"
+                    );
                     keep_evidence(&self.directory, request.origin(), "restored", last.as_deref(), body, time)?;
                 }
                 let lines = advance.cosign(keys, time);
@@ -208,11 +214,7 @@ pub(crate) fn name_of(origin: &str) -> String {
 /// A stored note's checkpoint. Its signatures were verified before it was stored.
 fn parse(note: &[u8], origin: &str) -> Result<Checkpoint, CheckpointError> {
     let checkpoint = Checkpoint::of_note(&Note::parse(note)?)?;
-    if checkpoint.origin == origin {
-        Ok(checkpoint)
-    } else {
-        Err(CheckpointError::Origin { expected: origin.to_owned(), found: checkpoint.origin })
-    }
+    if checkpoint.origin == origin { Ok(checkpoint) } else { Err(CheckpointError::Origin { expected: origin.to_owned(), found: checkpoint.origin }) }
 }
 
 /// The note with the log's own signatures and these cosignatures, each key's once: what others added is not kept, so that a note never
