@@ -88,6 +88,34 @@ fn every_entry_reaches_rsyslog_across_restarts_of_it_and_of_the_courier() {
     assert!(again.is_empty(), "{again:?} were sent again without need");
 }
 
+/// What lies in a kernel's buffer is not received, however long it lies there.
+#[test]
+fn what_a_receiver_had_not_read_when_it_was_killed_is_sent_again() {
+    let home = Home::new();
+    let authority = Authority::make(&home.path("authority"));
+    let (port, metrics) = (free_port(), free_port());
+    let mut receiver = Rsyslog::new(&home.path("rsyslog"), &authority, &authority, port);
+    receiver.start();
+    let ledger = home.ledger();
+    let _courier = home.courier(&format!("{}[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n", syslog(port, &authority)));
+    let size = ledger.grow(20);
+    let at_least = |name: &'static str, value: u64| until(name, || scrape(metrics).filter(|figures| figures.of(name, "siem") >= value as f64));
+    at_least("sulku_courier_sink_cursor", size);
+    await_all(&receiver, size);
+
+    receiver.pause();
+    let size = ledger.grow(50);
+    at_least("sulku_courier_sink_sent_total", size);
+    // Several times as long as entries may be unconfirmed.
+    let stalled = at_least("sulku_courier_sink_lag_seconds", 4);
+    assert!(stalled.of("sulku_courier_sink_cursor", "siem") < size as f64, "nothing was confirmed: {stalled:?}");
+    assert!(!missing(&receiver, size).is_empty(), "the control: it has read nothing");
+    receiver.kill();
+    assert!(!missing(&receiver, size).is_empty(), "the control: what it had not read is gone");
+    receiver.start();
+    await_all(&receiver, size);
+}
+
 #[test]
 fn a_message_has_its_header_and_its_structured_data() {
     let home = Home::new();

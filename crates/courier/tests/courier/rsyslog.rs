@@ -49,6 +49,12 @@ impl Rsyslog {
         });
     }
 
+    /// SIGSTOP: its kernel goes on taking what comes, and it reads nothing of it.
+    pub fn pause(&self) {
+        let pid = rustix::process::Pid::from_child(self.process.as_ref().unwrap());
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
