@@ -171,6 +171,17 @@ fn every_event_code_has_its_golden_file_and_is_exported_like_it() {
 }
 
 #[test]
+fn the_documents_table_is_the_mapping() {
+    let document = include_str!("../../../docs/protocol/courier.md");
+    for one in exported() {
+        let text = |key: &str| one.event[key].as_str().unwrap_or_default().to_owned();
+        let (class, name) = (&one.event["class_uid"], one.event["unmapped"]["event"].as_str().unwrap());
+        let row = format!("| `{}` | `{name}` | {class} {} | {} | {} |", one.code, text("class_name"), text("activity_name"), text("status"));
+        assert!(document.contains(&row.replace("|  |", "| |")), "docs/protocol/courier.md has no row {row}");
+    }
+}
+
+#[test]
 fn an_export_names_its_entry_by_number_and_hash() {
     let bytes = leaf("ledger.stopped", About::Nothing, &json!({ "reason": "SIGTERM" }));
     let one = export(ORIGIN, 7, &bytes);
