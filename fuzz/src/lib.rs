@@ -5,10 +5,13 @@
 //! opens a socket or knows a secret.
 
 use std::io::Read as _;
+use std::sync::OnceLock;
 
+use sulku_audit::export::{self, Check, Subject};
+use sulku_audit::merkle::leaf_hash;
 use sulku_audit::personal::{KeyFile, KeyState};
 use sulku_audit::wire::{Request, Response};
-use sulku_audit::{Body, Checkpoint, Entry, EntryProof, PersonalKey, Receipt, tile, wire};
+use sulku_audit::{Body, Checkpoint, Entry, EntryProof, LogSigner, PersonalKey, Receipt, Trust, tile, wire};
 use sulku_plan::Plan;
 use sulku_plan::order::{self, Order, Report};
 use sulku_protocol::{Ask, Decoder, Message, Tell, encode};
@@ -90,11 +93,49 @@ pub fn entries(bytes: &[u8]) {
         if let Ok(proof) = EntryProof::parse(text) {
             assert!(EntryProof::parse(&proof.to_text()).is_ok());
         }
+        if let Ok(tile) = text.parse::<tile::Tile>() {
+            assert_eq!(tile.to_string(), text, "two paths of one tile");
+        }
     }
     if let Ok(Some((_, blob, length))) = wire::decode::<Request>(bytes) {
         assert!(blob.len() < length && length <= bytes.len());
     }
     let _ = wire::decode::<Response>(bytes);
+}
+
+/// An entry about a permit, the first.
+pub const ENTRY: &str = r#"{"v":1,"t":"2026-11-23T08:00:00.000000Z","mono_ns":1,"boot":"b","by":"warden","permit":"FUZZ/1","permit_seq":0,"code":"SLK3002I","event":"warden.stopped","data":{"reason":"fuzzed"},"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#;
+
+/// An export of a log that has only [`ENTRY`], and whom to believe about it.
+pub fn export_of_one() -> &'static (Trust, String) {
+    static EXPORT: OnceLock<(Trust, String)> = OnceLock::new();
+    EXPORT.get_or_init(|| {
+        let signer = LogSigner::from_seeds("fuzz", &[1; 32], &[2; 32]).expect("a key of a good name");
+        let checkpoint = Checkpoint { origin: "fuzz".to_owned(), size: 1, root: leaf_hash(ENTRY.as_bytes()) };
+        let head = export::head(&Subject::Permit("FUZZ/1".parse().expect("an id")), 1, &signer.sign(&checkpoint, 0));
+        (signer.own_keys().into(), head + &export::line(0, ENTRY.as_bytes(), &[]))
+    })
+}
+
+/// Exports that somebody else checks: what passes as one of this log has its one entry.
+pub fn exports(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (trust, good) = export_of_one();
+    let (head, line) = good.rsplit_once("\n\n").expect("a head ends with an empty line");
+    if let Some((head, rest)) = text.rsplit_once("\n\n")
+        && let Ok(mut check) = Check::begin(&format!("{head}\n\n"), trust)
+    {
+        // The count and what it is of stand under no signature.
+        let all = rest.lines().all(|line| check.take(line).is_ok_and(|exported| exported.bytes() == ENTRY.as_bytes()));
+        assert!(!all || check.finish().is_err() || rest.lines().count() <= 1);
+    }
+    if !text.starts_with(|first: char| first.is_ascii_digit()) {
+        return;
+    }
+    let mut check = Check::begin(&format!("{head}\n\n"), trust).expect("a head that was just written");
+    for changed in text.lines() {
+        assert!(!check.take(changed).is_ok_and(|exported| exported.bytes() != ENTRY.as_bytes()), "another entry than {line}");
+    }
 }
 
 /// Orders to the warden, and its reports.

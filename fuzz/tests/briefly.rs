@@ -48,7 +48,7 @@ proptest! {
 
     #[test]
     fn no_bytes_break_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        for target in [sulku_fuzz::frames, sulku_fuzz::permits, sulku_fuzz::entries, sulku_fuzz::orders] {
+        for target in [sulku_fuzz::frames, sulku_fuzz::permits, sulku_fuzz::entries, sulku_fuzz::exports, sulku_fuzz::orders] {
             target(&bytes);
         }
     }
@@ -69,7 +69,27 @@ proptest! {
     }
 
     #[test]
+    fn no_changed_tile_path_breaks_its_reader(bytes in changed(b"tile/1/x001/234.p/17".to_vec())) {
+        sulku_fuzz::entries(&bytes);
+    }
+
+    #[test]
     fn no_changed_order_breaks_its_reader(bytes in changed(ORDER.as_bytes().to_vec())) {
         sulku_fuzz::orders(&bytes);
+    }
+}
+
+proptest! {
+    // Each checks two signatures.
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_changed_export_passes_for_another(bytes in changed(sulku_fuzz::export_of_one().1.clone().into_bytes())) {
+        sulku_fuzz::exports(&bytes);
+    }
+
+    #[test]
+    fn no_changed_line_passes_for_another(bytes in changed(sulku_fuzz::export_of_one().1.lines().last().unwrap_or_default().as_bytes().to_vec())) {
+        sulku_fuzz::exports(&bytes);
     }
 }
