@@ -16,7 +16,10 @@ use toml::Spanned;
 use toml::value::Datetime;
 
 use crate::measure;
-use crate::model::{Dataset, Destination, Holder, Identity, Permit, Place, Port, Problem, Recording, Resources, SessionLimits, Validity, Workspace};
+use crate::model::{
+    Dataset, Destination, Durability, Holder, Identity, Permit, Place, Port, Problem, Recording, Resources, SessionLimits, TerminalRecording,
+    Validity, Workspace,
+};
 use crate::shape::{CertificateTable, DatasetTable, Document, EgressTable, HolderTable, PermitTable, RecordingTable, ResourcesTable, SessionTable};
 
 /// The largest permit file that is looked at; the longest real ones are a few KiB.
@@ -25,6 +28,12 @@ pub const PERMIT_BYTES_MAX: usize = 256 * 1024;
 const LIST_ENTRIES_MAX: usize = 256;
 /// A cell needs room for a shell.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
+/// A year: what a supervisor's yearly look finds must still be there.
+const RETENTION_DAYS_MIN: u32 = 365;
+/// A century: more is a slip of the keyboard.
+const RETENTION_DAYS_MAX: u32 = 100 * 366;
+/// Without a word of the permit: what an investigation that starts late still needs.
+const RETENTION_DAYS_DEFAULT: u32 = 5 * 366;
 
 /// Turns the text of a permit's file into a permit.
 ///
@@ -328,16 +337,45 @@ impl Reader<'_> {
     }
 
     fn recording(&mut self, table: RecordingTable) -> Option<Recording> {
-        let RecordingTable { terminal } = table;
-        match terminal.as_ref().map(|value| value.get_ref().as_str()) {
-            None | Some("output-and-input-timing") => Some(Recording::OutputAndInputTiming),
-            Some(other) => {
-                let what = format!("{other:?} is no kind of recording");
-                let span = terminal.as_ref().map_or(0..0, Spanned::span);
-                self.problem(span, what, "write \"output-and-input-timing\"; a terminal is always recorded");
-                None
-            }
+        let RecordingTable { terminal, durability, retention } = table;
+        let terminal = self.one_of(
+            terminal,
+            TerminalRecording::OutputAndInputTiming,
+            &[TerminalRecording::OutputAndInputTiming, TerminalRecording::OutputAndInput].map(|kind| (kind.name(), kind)),
+            "is no kind of recording",
+            "; a terminal is always recorded",
+        );
+        let durability = self.one_of(
+            durability,
+            Durability::Strict,
+            &[Durability::Strict, Durability::Windowed].map(|durability| (durability.name(), durability)),
+            "is no durability of a recording",
+            "",
+        );
+        let retention_days = self.retention(retention);
+        Some(Recording { terminal: terminal?, durability: durability?, retention_days: retention_days? })
+    }
+
+    fn retention(&mut self, value: Option<Spanned<String>>) -> Option<u32> {
+        let Some(value) = value else { return Some(RETENTION_DAYS_DEFAULT) };
+        let days = self.checked(value.span(), measure::days(value.get_ref()), "this is no time to keep a recording")?;
+        if (RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(&days) {
+            return Some(days);
         }
+        let help = "write \"1 y\" (or \"365 d\") to \"100 y\"; recordings are kept for a year at least";
+        self.problem(value.span(), format!("{:?} is no time to keep a recording", value.get_ref()), help);
+        None
+    }
+
+    /// One of a few words, or the default where none is written.
+    fn one_of<T: Copy>(&mut self, value: Option<Spanned<String>>, default: T, known: &[(&str, T)], what: &str, remark: &str) -> Option<T> {
+        let Some(value) = value else { return Some(default) };
+        let found = known.iter().find(|(name, _)| name == value.get_ref());
+        if found.is_none() {
+            let names = known.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(" or ");
+            self.problem(value.span(), format!("{:?} {what}", value.get_ref()), format!("write {names}{remark}"));
+        }
+        found.map(|(_, value)| *value)
     }
 }
 

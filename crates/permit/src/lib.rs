@@ -18,8 +18,8 @@ pub use admission::{Admission, Refusal, RefusalCode, Request, admit};
 pub use document::{PERMIT_BYTES_MAX, parse};
 pub use ids::{HolderId, IdError, PermitId, Pseudonym, SessionId, WorkspaceName};
 pub use model::{
-    Credential, Dataset, Destination, Holder, Identity, Permit, Place, Port, Problem, Protocol, Recording, Resources, SessionLimits, Validity,
-    Workspace,
+    Credential, Dataset, Destination, Durability, Holder, Identity, Permit, Place, Port, Problem, Protocol, Recording, Resources, SessionLimits,
+    TerminalRecording, Validity, Workspace,
 };
 pub use set::PermitSet;
 

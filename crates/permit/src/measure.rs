@@ -27,6 +27,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
     if seconds == 0 { Err("a length of time must be more than nothing") } else { Ok(Duration::from_secs(seconds)) }
 }
 
+/// How long something is kept, in days: a whole number and `d` or `y`. A year is 366 days, so that no leap day makes it short.
+pub(crate) fn days(text: &str) -> Result<u32, &'static str> {
+    const HELP: &str = "write a whole number and a unit: d or y, as in \"5 y\"";
+    let (number, unit) = number_and_unit(text).ok_or(HELP)?;
+    let days_each = match unit {
+        "d" => 1,
+        "y" => 366,
+        _ => return Err(HELP),
+    };
+    number.checked_mul(days_each).and_then(|days| u32::try_from(days).ok()).ok_or(HELP)
+}
+
 /// An amount of bytes: a whole number and `KiB`, `MiB`, `GiB` or `TiB`.
 pub(crate) fn bytes(text: &str) -> Result<u64, &'static str> {
     const HELP: &str = "write a whole number and a unit: KiB, MiB, GiB or TiB, as in \"64 GiB\"";

@@ -313,9 +313,53 @@ pub struct Resources {
     pub cpu_percent: u32,
 }
 
-/// What is recorded of a terminal.
+/// What is recorded of a session, how surely, and for how long it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recording {
+pub struct Recording {
+    /// What is recorded of its terminal.
+    pub terminal: TerminalRecording,
+    /// When output is shown: before or after its recording is durable.
+    pub durability: Durability,
+    /// Whole days, counted from the session's opening, before which the recording may not be deleted.
+    pub retention_days: u32,
+}
+
+/// What is recorded of a terminal. Output always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TerminalRecording {
     /// All output, and when the holder typed; never what she typed.
     OutputAndInputTiming,
+    /// All output, and what the holder typed, passwords included.
+    OutputAndInput,
+}
+
+/// When a terminal's output is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Once its recording is durable.
+    Strict,
+    /// At once, while little of it is not durable yet.
+    Windowed,
+}
+
+impl Durability {
+    /// As permits and entries write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Windowed => "windowed",
+        }
+    }
+}
+
+impl TerminalRecording {
+    /// As permits and entries write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OutputAndInputTiming => "output-and-input-timing",
+            Self::OutputAndInput => "output-and-input",
+        }
+    }
 }

@@ -97,4 +97,6 @@ pub(crate) struct ResourcesTable {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RecordingTable {
     pub(crate) terminal: Option<Spanned<String>>,
+    pub(crate) durability: Option<Spanned<String>>,
+    pub(crate) retention: Option<Spanned<String>>,
 }

@@ -146,8 +146,31 @@ const BAD: &[(&str, &str, &str)] = &[
     ("max_length = \"12 h\"", "max_length = \"forever\"", "no length of time"),
     ("schema = 1", "schema = 2", "schema 2 is unknown"),
     ("terminal = \"output-and-input-timing\"", "terminal = \"off\"", "no kind of recording"),
+    ("durability = \"strict\"", "durability = \"sloppy\"", "no durability of a recording"),
+    ("retention = \"5 y\"", "retention = \"364 d\"", "no time to keep a recording"),
+    ("retention = \"5 y\"", "retention = \"101 y\"", "no time to keep a recording"),
+    ("retention = \"5 y\"", "retention = \"5 months\"", "no time to keep a recording"),
     ("[workspace]", "[workspce]", "unknown field `workspce`"),
 ];
+
+#[test]
+fn what_is_recorded_is_what_the_permit_says() {
+    let recording = Recording { terminal: TerminalRecording::OutputAndInputTiming, durability: Durability::Strict, retention_days: 5 * 366 };
+    assert_eq!(good().recording, recording);
+    let typed = GOOD.replace("output-and-input-timing", "output-and-input").replace("\"strict\"", "\"windowed\"").replace("\"5 y\"", "\"365 d\"");
+    let recording = Recording { terminal: TerminalRecording::OutputAndInput, durability: Durability::Windowed, retention_days: 365 };
+    assert_eq!(parse("typed.toml", &typed).expect("good").recording, recording);
+    let silent = GOOD.split("[recording]").next().expect("what is before it");
+    assert_eq!(parse("silent.toml", silent).expect("good").recording, good().recording, "without a word: the strict way, and no input");
+}
+
+#[test]
+fn a_mistake_about_recordings_says_what_to_write() {
+    let problems = parse("bad.toml", &GOOD.replace("retention = \"5 y\"", "retention = \"1 d\"")).expect_err("too short");
+    let line = GOOD.lines().position(|line| line.starts_with("retention")).expect("a line") + 1;
+    assert_eq!((problems[0].at.line as usize, problems[0].column), (line, 13));
+    assert!(problems[0].help.contains("\"1 y\"") && problems[0].help.contains("a year at least"), "{problems:?}");
+}
 
 #[test]
 fn each_mistake_is_named_with_its_line() {
