@@ -32,6 +32,41 @@ struct SessionCount {
     entries: u64,
     chunks: u64,
     recorded_bytes: u64,
+    /// Until when the recording is kept at least; `None` before it has begun.
+    keep_until: Option<Timestamp>,
+    deletion: Deletion,
+}
+
+/// Whether a recording was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deletion {
+    /// It is kept.
+    #[default]
+    No,
+    /// An entry says that its key is gone, and the recording with it.
+    Deleted,
+}
+
+/// What the log says of a session's recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// Chunks.
+    pub chunks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Until when it is kept at least; `None` for one that no `recording.begun` began.
+    pub keep_until: Option<Timestamp>,
+    /// Whether it was deleted.
+    pub deletion: Deletion,
+}
+
+/// Which of a recording's files a piece belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The sealed chunks, one after the other.
+    Chunks,
+    /// The recording's key, wrapped for the auditors.
+    Key,
 }
 
 /// A piece of a recording, as an entry names it.
@@ -39,12 +74,26 @@ struct SessionCount {
 pub struct Chunk {
     /// Whose recording.
     pub session: SessionId,
+    /// Which of its files.
+    pub part: Part,
     /// Where it begins, in bytes.
     pub offset: u64,
     /// Its length in bytes.
     pub length: u64,
     /// SHA-256 over it.
     pub sha256: Hash,
+}
+
+impl Chunk {
+    /// The file that it belongs to, in the log's folder.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let Self { session, part, .. } = self;
+        match part {
+            Part::Chunks => format!("recordings/{session}.rec"),
+            Part::Key => format!("recordings/{session}.key"),
+        }
+    }
 }
 
 /// A draft or an entry that does not continue the log.
@@ -75,6 +124,15 @@ pub enum CounterError {
         /// The recording's end.
         end: u64,
     },
+    /// A recording begins again.
+    #[error("the session's recording has begun already")]
+    BegunAlready,
+    /// An entry about a recording that is gone.
+    #[error("the session's recording was deleted")]
+    Deleted,
+    /// There is nothing to delete.
+    #[error("the session has no recording")]
+    NoRecording,
     /// A chunk's length or digest can't be one.
     #[error("the chunk's length is not 1 to {BLOB_BYTES_MAX} bytes or its SHA-256 is not 64 hexadecimal digits in lower case")]
     Unfit,
@@ -128,6 +186,18 @@ impl Counters {
         self.sessions.get(session).map_or(0, |count| count.recorded_bytes)
     }
 
+    /// What the log says of the session's recording, if there is one.
+    #[must_use]
+    pub fn recording(&self, session: &SessionId) -> Option<Recorded> {
+        let SessionCount { entries: _, chunks, recorded_bytes: bytes, keep_until, deletion } = *self.sessions.get(session)?;
+        (keep_until.is_some() || chunks > 0).then_some(Recorded { chunks, bytes, keep_until, deletion })
+    }
+
+    /// The sessions whose recordings were deleted, in no order.
+    pub fn deleted(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.sessions.iter().filter(|(_, count)| count.deletion == Deletion::Deleted).map(|(session, _)| *session)
+    }
+
     /// The counters that an entry of this draft gets: `permit_seq` and `session_seq`.
     #[must_use]
     pub fn next<'s>(&self, subject: impl Into<Subject<'s>>) -> (Option<u64>, Option<u64>) {
@@ -143,17 +213,31 @@ impl Counters {
     /// It does not continue the session's recording.
     pub fn chunk<'s>(&self, subject: impl Into<Subject<'s>>) -> Result<Option<Chunk>, CounterError> {
         let Subject { permit: _, session, event } = subject.into();
-        let Event::RecordingChunk { chunk, offset, length, sha256, .. } = event else {
+        if !matches!(event, Event::RecordingBegun { .. } | Event::RecordingChunk { .. } | Event::RecordingDeleted { .. }) {
             return Ok(None);
-        };
+        }
         let session = session.ok_or(CounterError::NoSession)?;
         let count = self.sessions.get(&session).copied().unwrap_or_default();
-        if (*chunk, *offset) != (count.chunks, count.recorded_bytes) {
-            let (next_chunk, end) = (count.chunks, count.recorded_bytes);
-            return Err(CounterError::Misplaced { chunk: *chunk, offset: *offset, next_chunk, end });
+        if count.deletion == Deletion::Deleted {
+            return Err(CounterError::Deleted);
         }
-        let sha256 = Hash::from_hex(sha256).filter(|_| (1..=BLOB_BYTES_MAX as u64).contains(length)).ok_or(CounterError::Unfit)?;
-        Ok(Some(Chunk { session, offset: *offset, length: *length, sha256 }))
+        let (part, offset, length, sha256) = match event {
+            Event::RecordingBegun { key_sha256, key_length, .. } if count.keep_until.is_none() && count.chunks == 0 => {
+                (Part::Key, 0, *key_length, key_sha256)
+            }
+            Event::RecordingBegun { .. } => return Err(CounterError::BegunAlready),
+            Event::RecordingChunk { chunk, offset, length, sha256, .. } => {
+                if (*chunk, *offset) != (count.chunks, count.recorded_bytes) {
+                    let (next_chunk, end) = (count.chunks, count.recorded_bytes);
+                    return Err(CounterError::Misplaced { chunk: *chunk, offset: *offset, next_chunk, end });
+                }
+                (Part::Chunks, *offset, *length, sha256)
+            }
+            _ if count.keep_until.is_none() && count.chunks == 0 => return Err(CounterError::NoRecording),
+            _ => return Ok(None),
+        };
+        let sha256 = Hash::from_hex(sha256).filter(|_| (1..=BLOB_BYTES_MAX as u64).contains(&length)).ok_or(CounterError::Unfit)?;
+        Ok(Some(Chunk { session, part, offset, length, sha256 }))
     }
 
     /// Counts what becomes the log's next entry, of this time, with the counters that [`Counters::next`] gave it.
@@ -172,9 +256,11 @@ impl Counters {
         if let Some(session) = subject.session {
             let count = self.sessions.entry(session).or_default();
             count.entries += 1;
-            if let Some(chunk) = &chunk {
-                count.chunks += 1;
-                count.recorded_bytes += chunk.length;
+            match subject.event {
+                Event::RecordingBegun { keep_until, .. } => count.keep_until = Some(*keep_until),
+                Event::RecordingChunk { length, .. } => (count.chunks, count.recorded_bytes) = (count.chunks + 1, count.recorded_bytes + length),
+                Event::RecordingDeleted { .. } => count.deletion = Deletion::Deleted,
+                _ => {}
             }
         }
         Ok(chunk)

@@ -32,7 +32,7 @@ pub mod witness;
 
 pub use checkpoint::Checkpoint;
 pub use cosign::{PublicKey, SecretKey};
-pub use counters::Counters;
+pub use counters::{Counters, Part, Recorded};
 pub use entry::{Body, Entry, Stamp};
 pub use event::{CloseReason, Draft, Event, Writer};
 pub use log_key::{LogKeys, LogSigner};

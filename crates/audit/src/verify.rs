@@ -78,7 +78,7 @@ pub enum Fault {
         cause: CounterError,
     },
     /// A recording is missing or other than its entry says.
-    #[error("entry {index}: {what} (recordings/{session}.cast from byte {offset}, {length} bytes)")]
+    #[error("entry {index}: {what} (recordings/{session}.rec from byte {offset}, {length} bytes)")]
     Recording {
         /// The chunk's entry.
         index: u64,

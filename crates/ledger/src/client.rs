@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sulku_audit::wire::{self, Cause, Request, RequestBody, Response, ResponseBody, WireError};
 use sulku_audit::{Draft, Receipt, Source, SourceError};
+use sulku_permit::SessionId;
 
 const READ_BYTES: usize = 256 << 10;
 
@@ -94,6 +95,14 @@ impl Client {
     /// This user may not, or it was not kept.
     pub fn break_glass(&mut self, reason: &str) -> Result<Receipt, ClientError> {
         self.kept(RequestBody::BreakGlass { reason: reason.to_owned() })
+    }
+
+    /// Has a recording deleted, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It is not deleted: its permit has it kept longer, there is none, or the ledger could not remove it.
+    pub fn delete_recording(&mut self, session: SessionId) -> Result<Receipt, ClientError> {
+        self.kept(RequestBody::DeleteRecording { session })
     }
 
     /// Has a key destroyed, and waits until it is gone.

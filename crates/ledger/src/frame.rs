@@ -178,6 +178,7 @@ fn compute_hash<'h>(head: &[u8], hashes: impl Iterator<Item = &'h Hash>) -> Hash
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sulku_audit::Part;
     use sulku_permit::SessionId;
 
     use super::*;
@@ -189,7 +190,7 @@ mod tests {
         for (number, entry) in entries.iter().enumerate() {
             let chunk = chunks.get(number).map(|bytes| {
                 let (session, sha256) = (SessionId::from_random([1; 10]), sha256(&[bytes]));
-                (Chunk { session, offset: 0, length: bytes.len() as u64, sha256 }, bytes.clone())
+                (Chunk { session, part: Part::Chunks, offset: 0, length: bytes.len() as u64, sha256 }, bytes.clone())
             });
             contents.push(entry, leaf_hash(entry), chunk).expect("short entries");
         }

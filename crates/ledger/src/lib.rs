@@ -11,6 +11,7 @@ mod answers;
 pub mod client;
 mod clock;
 pub mod config;
+mod deletion;
 mod disk;
 pub mod exposition;
 mod files;

@@ -4,7 +4,7 @@
 //! see it. Never waits for readers, and readers never wait for it. What meets a full disk is kept in memory and can be tried again:
 //! every step leaves either what it should or what doing it again puts right. Any other failure is final.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use sulku_audit::counters::Chunk;
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
 use sulku_audit::{Checkpoint, Hash, LogSigner};
+use sulku_permit::SessionId;
 
 use crate::disk::Disk;
 use crate::files::{FileError, at, replace, write_immutable};
@@ -140,6 +141,11 @@ impl Publisher {
             }
         }
         Ok(())
+    }
+
+    /// Writes no chunk of these recordings, which were deleted since.
+    pub(crate) fn forget(&mut self, deleted: &BTreeSet<SessionId>) {
+        self.chunks.retain(|(chunk, _)| !deleted.contains(&chunk.session));
     }
 
     /// Adds a chunk of a recording, which is durable in the write-ahead log and is to be written to its file.

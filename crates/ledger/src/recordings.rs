@@ -9,11 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sulku_audit::counters::Chunk;
+use sulku_audit::counters::{Chunk, Part};
 use sulku_permit::SessionId;
 
 use crate::disk::{Disk, DiskFile, Open};
-use crate::files::{FileError, at, create_folder};
+use crate::files::{FileError, at, create_folder, replace};
 
 /// Files that are kept open to be synced one by one. Beyond it the whole file system is synced at once, which costs less then.
 const OPEN_FILES_MAX: usize = 64;
@@ -64,10 +64,13 @@ impl Recordings {
 
     /// Writes a chunk where its entry says. What is there beyond it no entry names, or a later chunk writes it again.
     pub(crate) fn write(&mut self, chunk: &Chunk, bytes: &[u8]) -> Result<(), RecordingError> {
+        if chunk.part == Part::Key {
+            return self.write_key(chunk, bytes);
+        }
         if let Some((path, file)) = self.unsynced.get(&chunk.session) {
             return write_at_end(path, &**file, chunk, bytes);
         }
-        let path = self.path.join(format!("{}.cast", chunk.session));
+        let path = self.path.join(format!("{}.rec", chunk.session));
         let cut = |path, found| RecordingError::Cut { path, found, expected: chunk.offset };
         let how = if chunk.offset == 0 { Open::OrNew } else { Open::Existing };
         let file = match self.disk.open(&path, how) {
@@ -82,6 +85,11 @@ impl Recordings {
             self.has_more = true;
         }
         Ok(())
+    }
+
+    /// Writes a recording's wrapped key, durably and whole or not at all: it is one small file that never changes.
+    fn write_key(&self, chunk: &Chunk, bytes: &[u8]) -> Result<(), RecordingError> {
+        Ok(replace(&*self.disk, &self.path.join(format!("{}.key", chunk.session)), bytes)?)
     }
 
     /// Makes all that was written durable. A failure is not tried again, and a full disk is one: what was written may be lost.

@@ -4,6 +4,7 @@
 //! head has at its size, and the counters must have no gap. An unfinished last write is dropped and counted. Repairs nothing else:
 //! what a crash can't have done, somebody did, and a person has to look.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,10 @@ use sulku_audit::merkle::leaf_hash;
 use sulku_audit::personal::KeyId;
 use sulku_audit::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
 use sulku_audit::{Checkpoint, Counters, Entry, Event, Hash, LogSigner, Trust};
+use sulku_permit::SessionId;
 
 use crate::clock::Reading;
+use crate::deletion;
 use crate::disk::Disk;
 use crate::files::{FILE_MODE, FileError, at, create_folder, replace};
 use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
@@ -172,6 +175,12 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
         None => Wal::begin(segments, 0)?,
     };
     wal.clear_tail()?;
+    let deleted: BTreeSet<SessionId> = log.counters.deleted().collect();
+    log.publisher.forget(&deleted);
+    // A crash may have come between the entry and the deletion.
+    for session in &deleted {
+        deletion::destroy(&**disk, directory, session)?;
+    }
     match log.publisher.write() {
         Err(error) if error.is_full() => {}
         Err(PublishError::File(error)) => return Err(error.into()),

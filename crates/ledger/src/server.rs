@@ -16,13 +16,14 @@ use rustix::net::sockopt::socket_peercred;
 use sulku_audit::personal::{KeyId, Scope};
 use sulku_audit::source::CHECKPOINT;
 use sulku_audit::tile::Tile;
-use sulku_audit::verify::recording_path;
 use sulku_audit::wire::{self, BLOB_BYTES_MAX, Cause, Request, RequestBody, Response, ResponseBody};
 use sulku_audit::{Draft, Event, Writer};
 use sulku_permit::{PermitId, SessionId};
 
 use crate::answers::{Expected, Outbox};
 use crate::config::Settings;
+use crate::deletion;
+use crate::disk::RealDisk;
 use crate::files::NO_LINK;
 use crate::flight::Flight;
 use crate::keys::{KeyError, Keys};
@@ -208,6 +209,8 @@ enum Purpose {
     Refusal(String),
     /// When kept, the key is destroyed.
     Destruction(Arc<Keys>, KeyId),
+    /// When kept, the recording is deleted from the log's folder.
+    Deletion(PathBuf, SessionId),
 }
 
 impl Reply {
@@ -245,6 +248,13 @@ impl Reply {
                     if let Err(error) = keys.destroy(&id) {
                         tracing::error!(%error, key = %id, "a key that was ordered to be destroyed is still there; the next start tries again");
                         body = ResponseBody::Refused { cause: Cause::Broken, reason: format!("the key is still there: {error}; restart the ledger") };
+                    }
+                }
+                Purpose::Deletion(directory, session) => {
+                    if let Err(error) = deletion::destroy(&RealDisk, &directory, &session) {
+                        tracing::error!(%error, %session, "a recording that was ordered to be deleted is still there; the next start tries again");
+                        let reason = format!("the recording is still there: {error}; restart the ledger");
+                        body = ResponseBody::Refused { cause: Cause::Broken, reason };
                     }
                 }
             }
@@ -364,6 +374,10 @@ fn handle(
             let reply = reply(Purpose::Destruction(Arc::clone(&server.keys), scope.key_id()));
             return Ok(Some((Command::DestroyKey { scope, uid: peer.uid, reply }, weight)));
         }
+        RequestBody::DeleteRecording { session } if peer.uid == ROOT => {
+            let reply = reply(Purpose::Deletion(server.settings.directory.clone(), session));
+            return Ok(Some((Command::DeleteRecording { session, uid: peer.uid, reply }, weight)));
+        }
         RequestBody::BreakGlass { .. } | RequestBody::DestroyKey { .. } | RequestBody::DeleteRecording { .. } => return not_root(),
         RequestBody::Cosign { .. } | RequestBody::Metrics => return refuse(Cause::NotAllowed, "this ledger does not know that yet".to_owned()),
         RequestBody::Publish => return Ok(Some((Command::Publish(reply(Purpose::Plain)), weight))),
@@ -379,7 +393,11 @@ fn handle(
 
 /// The file of the log that a path names; `None` for whatever is not one. Nothing of the peer's text reaches the file system.
 fn readable(directory: &Path, path: &str, peer: Peer) -> Option<PathBuf> {
-    let recording = || path.strip_prefix("recordings/")?.strip_suffix(".cast")?.parse::<SessionId>().ok();
+    let recording = || {
+        let name = path.strip_prefix("recordings/")?;
+        let (session, ending) = name.rsplit_once('.').filter(|(_, ending)| ["rec", "key"].contains(ending))?;
+        Some(format!("recordings/{}.{ending}", session.parse::<SessionId>().ok()?))
+    };
     let key = || path.strip_prefix("keys/").and_then(KeyId::parse);
     if path == CHECKPOINT {
         Some(directory.join(CHECKPOINT))
@@ -391,14 +409,14 @@ fn readable(directory: &Path, path: &str, peer: Peer) -> Option<PathBuf> {
     } else if let Some(key) = key() {
         Some(directory.join(key.path()))
     } else {
-        recording().map(|session| directory.join(recording_path(&session)))
+        recording().map(|name| directory.join(name))
     }
 }
 
 fn fetch(directory: &Path, path: &str, offset: u64, peer: Peer) -> (ResponseBody, Vec<u8>) {
     let refused = |reason: String| (ResponseBody::Refused { cause: Cause::NotAllowed, reason }, Vec::new());
     let Some(file) = readable(directory, path, peer) else {
-        return refused("not a file of the log that you may read: checkpoint, tile/…, keys/<id> or recordings/<session>.cast".to_owned());
+        return refused("not a file of the log that you may read: checkpoint, tile/…, keys/<id> or recordings/<session>.rec or .key".to_owned());
     };
     let read = || -> io::Result<(u64, Vec<u8>)> {
         let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(&file)?;

@@ -168,9 +168,9 @@ impl Stage {
         match &chunk {
             Some(chunk) if blob.bytes.len() as u64 != chunk.length || blob.sha256 != chunk.sha256 => {
                 let found = blob.bytes.len();
-                return Err(Rejection::malformed(&format!("the chunk that came has {found} bytes, or another SHA-256 than the entry says")));
+                return Err(Rejection::malformed(&format!("the bytes that came are {found}, or have another SHA-256 than the entry says")));
             }
-            None if !blob.bytes.is_empty() => return Err(Rejection::malformed(&"only a recording's chunk comes with bytes")),
+            None if !blob.bytes.is_empty() => return Err(Rejection::malformed(&"only an entry about a recording comes with bytes")),
             _ => {}
         }
         let (permit_seq, session_seq) = self.counters.next(&draft);

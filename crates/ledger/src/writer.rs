@@ -12,9 +12,11 @@ use sulku_audit::entry::time_text;
 use sulku_audit::personal::Scope;
 use sulku_audit::wire::{Cause, ResponseBody};
 use sulku_audit::{Draft, Event, LogSigner, Receipt};
+use sulku_permit::SessionId;
 
 use crate::answers::Outbox;
 use crate::clock::{ClockWatch, Reading};
+use crate::deletion;
 use crate::files::FileError;
 use crate::frame::{FRAME_BYTES_MAX, FULL_BYTES};
 use crate::handover::Handover;
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     Publish(Reply),
     /// Keep that a key is destroyed; the answer destroys it.
     DestroyKey { scope: Scope, uid: u32, reply: Reply },
+    /// Keep that a recording is deleted; the answer deletes it.
+    DeleteRecording { session: SessionId, uid: u32, reply: Reply },
     /// Write the last entry and end.
     Stop { reason: String },
 }
@@ -50,7 +54,7 @@ impl Command {
     /// Who waits for it.
     fn into_reply(self) -> Option<Reply> {
         match self {
-            Self::Append { reply, .. } | Self::DestroyKey { reply, .. } | Self::Publish(reply) => Some(reply),
+            Self::Append { reply, .. } | Self::DestroyKey { reply, .. } | Self::DeleteRecording { reply, .. } | Self::Publish(reply) => Some(reply),
             Self::Stop { .. } => None,
         }
     }
@@ -143,6 +147,7 @@ impl Writer {
                 Command::Append { prepared, reply } => self.take(prepared, reply)?,
                 Command::Publish(reply) => self.publish_next.push(reply),
                 Command::DestroyKey { scope, uid, reply } => self.order_destruction(&scope, uid, reply)?,
+                Command::DeleteRecording { session, uid, reply } => self.order_deletion(session, uid, reply)?,
                 Command::Stop { reason } => {
                     self.take_own(Event::LedgerStopped { reason })?;
                     stopped = Some("the ledger has stopped".to_owned());
@@ -246,6 +251,21 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the entry that a recording is deleted, if its permit lets it be deleted now. About no permit, so that it can be written
+    /// when the permit's key is gone already.
+    fn order_deletion(&mut self, session: SessionId, uid: u32, reply: Reply) -> Result<(), Failure> {
+        match deletion::order(self.stage.counters(), &session, uid, Timestamp::now()) {
+            Ok(event) => {
+                let draft = Draft { session: Some(session), ..Draft::new(event) };
+                self.take(Prepared::new(&self.keys, draft, Blob::none())?, reply)
+            }
+            Err(reason) => {
+                reply.refuse(Cause::NotAllowed, reason);
+                Ok(())
+            }
+        }
     }
 
     /// Makes the frame durable, then answers.

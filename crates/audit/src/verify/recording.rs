@@ -23,7 +23,7 @@ const BATCH_BYTES_MAX: u64 = 4 << 20;
 /// The file of a session's recording, in the log's folder.
 #[must_use]
 pub fn recording_path(session: &sulku_permit::SessionId) -> String {
-    format!("recordings/{session}.cast")
+    format!("recordings/{session}.rec")
 }
 
 /// What a recording holds where an entry says that a chunk is.
@@ -58,7 +58,7 @@ pub fn recording_key_path(session: &sulku_permit::SessionId) -> String {
 
 /// Reads as much as the entry says, without a look at the digest.
 fn read_unchecked<S: Source + ?Sized>(source: &mut S, chunk: &Chunk) -> Result<ChunkRead, SourceError> {
-    Ok(match source.read_at(&recording_path(&chunk.session), chunk.offset, chunk.length)? {
+    Ok(match source.read_at(&chunk.path(), chunk.offset, chunk.length)? {
         None => ChunkRead::Missing,
         Some(bytes) if bytes.len() as u64 != chunk.length => ChunkRead::Short,
         Some(bytes) => ChunkRead::Whole(bytes),

@@ -80,7 +80,7 @@ fn only_the_logs_own_files_are_given_out() {
     let ledger = home.start();
     let mut reader = ledger.client().announce("probing").unwrap();
     for path in
-        ["../key", "/etc/passwd", "lock", "signed-head", "wal/00000000000000000000", "tile/0/../../../key", "tile/0/0", "recordings/../key.cast", ""]
+        ["../key", "/etc/passwd", "lock", "signed-head", "wal/00000000000000000000", "tile/0/../../../key", "tile/0/0", "recordings/../key.rec", ""]
     {
         assert!(reader.read(path).is_err(), "{path}");
     }
@@ -88,8 +88,8 @@ fn only_the_logs_own_files_are_given_out() {
     assert!(reader.read("checkpoint").unwrap().is_some());
     let elsewhere = home.folder.path().join("elsewhere");
     std::fs::write(&elsewhere, "secret").unwrap();
-    std::os::unix::fs::symlink(&elsewhere, home.log().join(format!("recordings/{}.cast", session(9)))).unwrap();
-    assert!(reader.read(&format!("recordings/{}.cast", session(9))).is_err(), "a link is not followed");
+    std::os::unix::fs::symlink(&elsewhere, home.log().join(format!("recordings/{}.rec", session(9)))).unwrap();
+    assert!(reader.read(&format!("recordings/{}.rec", session(9))).is_err(), "a link is not followed");
 }
 
 #[test]

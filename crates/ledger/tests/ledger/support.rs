@@ -262,3 +262,16 @@ pub fn chunk(number: u8, chunk: u64, offset: u64, bytes: &[u8]) -> Draft {
     let event = Event::RecordingChunk { chunk, offset, length: bytes.len() as u64, sha256, began_ms: chunk, ended_ms: chunk, lines: 1 };
     Draft { permit: Some(permit()), session: Some(session(number)), person: None, event }
 }
+
+/// A recording that begins, with its wrapped key, kept until then.
+pub fn begun(number: u8, key: &[u8], keep_until: &str) -> Draft {
+    let event = Event::RecordingBegun {
+        key_sha256: sulku_audit::merkle::sha256(&[key]).to_string(),
+        key_length: key.len() as u64,
+        recipients: vec!["age1auditor".to_owned()],
+        durability: "strict".to_owned(),
+        input: "timing".to_owned(),
+        keep_until: keep_until.parse().unwrap(),
+    };
+    Draft { event, ..chunk(number, 0, 0, b"any") }
+}
