@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sulku_protocol::{Ask, ClosedFrame, INPUT_CREDIT_BYTES, Signal, Tell, WelcomeFrame};
+use sulku_protocol::{Ask, ClosedFrame, INPUT_CREDIT_BYTES, NoticeFrame, Signal, Tell, WelcomeFrame};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -120,6 +120,8 @@ impl Keyboard {
 pub enum Event {
     /// To be shown. Report it with [`Screen::shown`] once it is.
     Output(Vec<u8>),
+    /// Something that the holder should know; not output of her terminal.
+    Notice(NoticeFrame),
     /// The session is closed; nothing follows.
     Closed(ClosedFrame),
 }
@@ -172,6 +174,7 @@ impl Screen {
             };
             match tell {
                 Tell::Output(bytes) => return Ok(Event::Output(bytes)),
+                Tell::Notice(notice) => return Ok(Event::Notice(notice)),
                 Tell::Closed(closed) => return Ok(Event::Closed(closed)),
                 Tell::Taken(bytes) => self.input_credit.taken(bytes)?,
                 Tell::Welcome(_) | Tell::Refused(_) | Tell::Sessions(_) | Tell::Done => return Err(SessionError::OutOfPhase),

@@ -1,6 +1,6 @@
 //! Words from the gateway, made safe for a terminal. Removes; never translates or judges.
 
-use sulku_protocol::{ClosedFrame, RefusedFrame, SessionRow, Tell, WelcomeFrame};
+use sulku_protocol::{ClosedFrame, NoticeFrame, RefusedFrame, SessionRow, Tell, WelcomeFrame};
 
 /// Longer than any sentence that a gateway has for a person.
 const WORDS_CHARS_MAX: usize = 400;
@@ -31,6 +31,7 @@ pub(crate) fn made_plain(mut tell: Tell) -> Tell {
                 [from, transport].into_iter().for_each(plain);
             }
         }
+        Tell::Notice(NoticeFrame { kind: _, text }) => plain(text),
         Tell::Output(_) | Tell::Done | Tell::Taken(_) => {}
     }
     tell

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use sulku_permit::{HolderId, Identity};
 
+use crate::auditors::{AUDITORS_MAX, AuditorConfig};
+
 /// The largest configuration that is looked at.
 const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 
@@ -33,6 +35,9 @@ pub struct Config {
     /// The persons who operate the environment.
     #[serde(default)]
     pub operator: Vec<OperatorConfig>,
+    /// The persons who can open recordings. At least one.
+    #[serde(default)]
+    pub auditor: Vec<AuditorConfig>,
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
@@ -159,6 +164,11 @@ impl Config {
         let Limits { handshakes_in_flight, handshake_deadline_s, connections_per_address, sessions } = config.limits;
         if config.issuer.is_empty() {
             return Err(wrong(0, "no [[issuer]] is configured, so nobody could connect".to_owned()));
+        }
+        if config.auditor.is_empty() || config.auditor.len() > AUDITORS_MAX {
+            let what = "an [[auditor]] is needed, since nobody else can open recordings: on her own computer she runs `sulku audit identity --out \
+                        FILE`, and what it prints goes here as recipient";
+            return Err(wrong(0, format!("{what}; there are {}, and 1 to {AUDITORS_MAX} are allowed", config.auditor.len())));
         }
         if [handshakes_in_flight, connections_per_address, sessions].contains(&0) || !(1..=120).contains(&handshake_deadline_s) {
             return Err(wrong(0, "a limit is zero, or the handshake's deadline is not 1 to 120 s".to_owned()));

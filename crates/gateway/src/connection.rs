@@ -7,12 +7,13 @@ use sulku_audit::event::{Draft, Event};
 use sulku_permit::{PermitId, Refusal, RefusalCode, Request, SessionId};
 use sulku_plan::Plan;
 use sulku_protocol::{Ask, Decoder, FrameError, HelloFrame, Purpose, RefusedFrame, Tell, VERSION, encode, quic_code};
-use sulku_session::{Asked, Facts};
+use sulku_session::{Asked, Facts, RecordingKey};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::auditors;
 use crate::daemon::Shared;
 use crate::operator;
-use crate::registry::Origin;
+use crate::registry::{Origin, Place};
 use crate::relay;
 use crate::transport::{Peer, Writer};
 
@@ -99,7 +100,7 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
         Purpose::EndSession { session } => return operator::end(&shared, &identity, session, from, transport, writer).await,
     };
     match outcome {
-        Ok((facts, place)) => relay::run(shared, facts, place, frames, writer).await,
+        Ok(Entered { facts, key, place }) => relay::run(shared, facts, key, place, frames, writer).await,
         Err(refusal) => {
             let frame = RefusedFrame { code: refusal.code, advice: refusal.code.advice().to_owned(), choices: refusal.choices.clone() };
             let kept = record_refusal(&shared, refusal, from, transport).await;
@@ -110,8 +111,15 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     drop(counted);
 }
 
-/// Admission, a place among the sessions, a plan: all that a session is made from.
-fn enter(shared: &Shared, request: &Request<'_>, asked: Asked, origin: Origin) -> Result<(Facts, crate::registry::Place), Refusal> {
+/// All that a session is made from.
+struct Entered {
+    facts: Facts,
+    key: RecordingKey,
+    place: Place,
+}
+
+/// Admission, a place among the sessions, a key for its recording, a plan.
+fn enter(shared: &Shared, request: &Request<'_>, asked: Asked, origin: Origin) -> Result<Entered, Refusal> {
     if shared.drain.is_cancelled() {
         return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining"));
     }
@@ -128,8 +136,9 @@ fn enter(shared: &Shared, request: &Request<'_>, asked: Asked, origin: Origin) -
     getrandom::fill(&mut random).map_err(|error| Refusal::new(RefusalCode::CellUnavailable, format!("the kernel gives no randomness: {error}")))?;
     let session = SessionId::from_random(random);
     let place = shared.registry.enter(session, &admission, origin, request.now, shared.config.limits.sessions)?;
+    let key = auditors::make_key(&shared.config.auditor).map_err(|error| Refusal::new(RefusalCode::AuditUnavailable, error.to_string()))?;
     let plan = Plan::for_admission(&admission);
-    Ok((Facts::new(session, admission, &plan, &shared.warden.rung, asked), place))
+    Ok(Entered { facts: Facts::new(session, admission, &plan, &shared.warden.rung, asked), key, place })
 }
 
 /// Everything in a hello that the types don't bound.

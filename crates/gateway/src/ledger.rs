@@ -1,6 +1,6 @@
 //! The gateway's end of the ledger's socket: requests go out as they come, receipts come back by number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use sulku_audit::wire::{self, Cause, Request, RequestBody, Response, ResponseBody};
@@ -35,10 +35,20 @@ pub enum AppendError {
 /// A receipt that is on its way.
 pub type Pending = oneshot::Receiver<Result<Receipt, AppendError>>;
 
-struct Job {
+/// Something to be kept, and where its receipt goes.
+#[derive(Debug)]
+pub struct Job {
     draft: Draft,
     chunk: Vec<u8>,
     answer: oneshot::Sender<Result<Receipt, AppendError>>,
+}
+
+impl Job {
+    /// A draft to be kept, with the recording's chunk or key where it is about one, and the receipt to wait for.
+    pub fn new(draft: Draft, chunk: Vec<u8>) -> (Self, Pending) {
+        let (answer, pending) = oneshot::channel();
+        (Self { draft, chunk, answer }, pending)
+    }
 }
 
 /// The ledger, to append to.
@@ -72,14 +82,20 @@ impl Ledger {
         Ok(Self { jobs })
     }
 
-    /// Hands a draft to the ledger, with the recording's chunk where it is one. The receipt comes when it is durable.
-    pub async fn submit(&self, draft: Draft, chunk: Vec<u8>) -> Pending {
-        let (answer, pending) = oneshot::channel();
-        if let Err(mpsc::error::SendError(job)) = self.jobs.send(Job { draft, chunk, answer }).await {
-            // The receiver exists in this function, so the answer can't fail to arrive.
-            job.answer.send(Err(AppendError::Gone)).ok();
+    /// Hands jobs over, oldest first, as many as the queue has room for. With the connection they are gone, and their receipts fail.
+    pub fn submit(&self, jobs: &mut VecDeque<Job>) {
+        while let Some(job) = jobs.pop_front() {
+            match self.jobs.try_send(job) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(job)) => return jobs.push_front(job),
+                Err(mpsc::error::TrySendError::Closed(job)) => drop(job),
+            }
         }
-        pending
+    }
+
+    /// Waits until the queue has room, or the ledger is gone.
+    pub async fn has_room(&self) {
+        drop(self.jobs.reserve().await);
     }
 
     /// Has a draft kept, and waits until it is. For entries whose receipt no later step needs.
@@ -87,7 +103,9 @@ impl Ledger {
     /// # Errors
     /// It is not kept.
     pub async fn append(&self, draft: Draft) -> Result<(), AppendError> {
-        self.submit(draft, Vec::new()).await.await.unwrap_or(Err(AppendError::Gone)).map(|_receipt| ())
+        let (job, pending) = Job::new(draft, Vec::new());
+        self.jobs.send(job).await.map_err(|_| AppendError::Gone)?;
+        pending.await.unwrap_or(Err(AppendError::Gone)).map(|_receipt| ())
     }
 }
 

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use sulku_audit::{CloseReason, Draft, Receipt};
 use sulku_plan::order::{Order, Signal, TerminalSize};
 use sulku_protocol::{Ask, INPUT_CREDIT_BYTES, PAYLOAD_BYTES_MAX, Tell, encode, quic_code};
-use sulku_session::{Effect, Event, Facts, Now, Session};
+use sulku_session::{Effect, Event, Facts, Now, RecordingKey, Session};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::connection::{Frames, NoFrame, violated};
 use crate::daemon::Shared;
-use crate::ledger::{AppendError, Pending};
+use crate::ledger::{AppendError, Job, Pending};
 use crate::registry::Place;
 use crate::terminal::{Shown, Terminal};
 use crate::transport::Writer;
@@ -29,9 +29,7 @@ const TAKEN_REPORT_BYTES: usize = INPUT_CREDIT_BYTES as usize / 4;
 const TICK: Duration = Duration::from_millis(250);
 /// A terminal whose shell has ended and that shows nothing for this long has nothing more to show.
 const QUIET: Duration = Duration::from_millis(20);
-/// The ledger has this long to take a request before the session counts it as failed.
-const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
-/// A closing session waits this long for the warden and the ledger before it lets go.
+/// A closing session waits this long for the warden and the ledger before it lets go. What was handed to the ledger may still be kept.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(40);
 /// After a session's close, its peer has this long to take what was sent.
 const SENDER_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,7 +37,7 @@ const SENDER_PATIENCE: Duration = Duration::from_secs(5);
 const NEWS_MAX: usize = 16;
 
 /// Runs a session from its admission to its close.
-pub async fn run(shared: Arc<Shared>, facts: Facts, place: Place, frames: Frames, writer: Writer) {
+pub async fn run(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Place, frames: Frames, writer: Writer) {
     let (news_in, news) = mpsc::channel(NEWS_MAX);
     let id = facts.id();
     let (from, transport) = (facts.asked().from, facts.asked().transport);
@@ -58,11 +56,12 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, place: Place, frames: Frames
         taken_bytes: 0,
         outbox: Vec::new(),
         outgoing: Some(outgoing),
+        unsubmitted: VecDeque::new(),
         owed: VecDeque::new(),
         violation: None,
     };
     let mut effects = Vec::new();
-    let session = Session::begin(facts, &mut effects);
+    let session = Session::begin(facts, key, &mut effects);
     let reason = relay.drive(session, effects, frames, news, place, ends).await;
     tracing::info!(session = %id, ?reason, "session closed");
     shared.warden.forget(id).await;
@@ -96,6 +95,8 @@ struct Relay {
     outbox: Vec<Tell>,
     /// `None` once the connection is to be ended.
     outgoing: Option<mpsc::Sender<Vec<u8>>>,
+    /// What the ledger's queue has no room for yet; few, since a session has one chunk at a time on its way.
+    unsubmitted: VecDeque<Job>,
     /// Receipts on their way, in the order of the requests.
     owed: VecDeque<Pending>,
     violation: Option<String>,
@@ -130,10 +131,12 @@ impl Relay {
                     return CloseReason::CellFailed;
                 }
             }
+            self.shared.ledger.submit(&mut self.unsubmitted);
             self.report_taken();
+            let wakes = session.wakes().map(|elapsed| self.began + elapsed);
+            let takes_input = session.takes_input();
             let room = if self.terminal.is_some() { session.output_room() } else { 0 };
             let drains = session.drains();
-            let open = matches!(session, Session::Open(_));
             let event = tokio::select! {
                 // In this order: what ends or frees comes before what fills.
                 biased;
@@ -177,9 +180,13 @@ impl Relay {
                     Ok(receipt) => Event::Kept(receipt),
                     Err(error) => {
                         tracing::error!(session = %self.cell.id, %error, "entry not kept");
-                        Event::AuditFailed
+                        match error {
+                            AppendError::Refused { cause, .. } => Event::Refused(cause),
+                            AppendError::Gone => Event::AuditGone,
+                        }
                     }
                 },
+                () = self.shared.ledger.has_room(), if !self.unsubmitted.is_empty() => continue,
                 frame = frames.next(), if peer_here => match frame {
                     Ok(Ask::Input(bytes)) if bytes.len() + self.typed.len() + self.taken_bytes > INPUT_CREDIT_BYTES as usize => {
                         peer_here = false;
@@ -204,7 +211,7 @@ impl Relay {
                     }
                     continue;
                 }
-                written = write(&self.terminal, &mut self.typed), if open && !self.typed.is_empty() => {
+                written = write(&self.terminal, &mut self.typed), if takes_input && !self.typed.is_empty() => {
                     match written {
                         Ok(written) => self.taken_bytes += self.typed.drain(..written).len(),
                         Err(error) => {
@@ -222,6 +229,7 @@ impl Relay {
                         Event::EndNow(CloseReason::CellFailed)
                     }
                 },
+                () = tokio::time::sleep_until(wakes.unwrap_or(ends)), if wakes.is_some() => Event::Tick,
                 _ = tick.tick() => Event::Tick,
             };
             let now = Now { wall: Timestamp::now(), elapsed: self.began.elapsed() };
@@ -243,8 +251,8 @@ impl Relay {
 
     async fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Append(draft) => self.submit(draft, Vec::new()).await,
-            Effect::Record(draft, chunk) => self.submit(draft, chunk).await,
+            Effect::Append(draft) => self.submit(draft, Vec::new()),
+            Effect::Record(draft, chunk) => self.submit(draft, chunk),
             Effect::Launch(receipt) => {
                 let CellOrder { id: _, size, term } = &self.cell;
                 self.shared.warden.order(Order::Launch { receipt, size: *size, term: term.clone() }).await;
@@ -276,10 +284,11 @@ impl Relay {
         }
     }
 
-    async fn submit(&mut self, draft: Draft, chunk: Vec<u8>) {
-        let submitted = tokio::time::timeout(SUBMIT_PATIENCE, self.shared.ledger.submit(draft, chunk)).await;
-        // A request that could not even be handed over is owed an answer all the same: that it failed.
-        self.owed.push_back(submitted.unwrap_or_else(|_| tokio::sync::oneshot::channel().1));
+    /// Hands a request to the ledger, at the latest when its queue has room: a ledger that stalls must not stop this session's clocks.
+    fn submit(&mut self, draft: Draft, chunk: Vec<u8>) {
+        let (job, pending) = Job::new(draft, chunk);
+        self.unsubmitted.push_back(job);
+        self.owed.push_back(pending);
     }
 
     /// Tells the client what the terminal has taken, so that it may type on.

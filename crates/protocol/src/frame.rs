@@ -60,6 +60,8 @@ pub enum Tell {
     Done,
     /// This many more bytes of input have been taken by the terminal.
     Taken(u32),
+    /// Something that the holder should know while her session goes on.
+    Notice(NoticeFrame),
 }
 
 /// The first frame.
@@ -145,6 +147,26 @@ impl RefusedFrame {
     }
 }
 
+/// Something that the holder should know while her session goes on. Not part of the terminal's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoticeFrame {
+    /// What happened.
+    pub kind: NoticeKind,
+    /// In words, for the holder.
+    pub text: String,
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeKind {
+    /// The session waits for the ledger: nothing is shown, and nothing that is typed is taken.
+    Frozen,
+    /// It goes on.
+    Resumed,
+}
+
 /// The session is closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -214,6 +236,7 @@ const CLOSED: u8 = 0x84;
 const SESSIONS: u8 = 0x85;
 const DONE: u8 = 0x86;
 const TAKEN: u8 = 0x87;
+const NOTICE: u8 = 0x88;
 
 impl Message for Ask {
     fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
@@ -259,6 +282,7 @@ impl Message for Tell {
             Self::Sessions(rows) => (SESSIONS, json_payload(rows)?),
             Self::Done => (DONE, Vec::new()),
             Self::Taken(bytes) => (TAKEN, bytes.to_be_bytes().to_vec()),
+            Self::Notice(notice) => (NOTICE, json_payload(notice)?),
         })
     }
 
@@ -271,6 +295,7 @@ impl Message for Tell {
             (CLOSED, payload) => Ok(Self::Closed(json(kind, payload)?)),
             (SESSIONS, payload) => Ok(Self::Sessions(json(kind, payload)?)),
             (DONE, []) => Ok(Self::Done),
+            (NOTICE, payload) => Ok(Self::Notice(json(kind, payload)?)),
             (TAKEN, &[a, b, c, d]) => Ok(Self::Taken(u32::from_be_bytes([a, b, c, d]))),
             (DONE | TAKEN, _) => Err(FrameError::Payload { kind }),
             _ => Err(FrameError::Kind { kind }),

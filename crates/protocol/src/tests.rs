@@ -53,6 +53,15 @@ proptest! {
     }
 
     #[test]
+    fn a_notice_comes_out_as_it_went_in(text in "\\PC{0,200}", frozen: bool) {
+        let kind = if frozen { crate::NoticeKind::Frozen } else { crate::NoticeKind::Resumed };
+        let notice = Tell::Notice(crate::NoticeFrame { kind, text });
+        let mut bytes = Vec::new();
+        encode(&notice, &mut bytes).expect("short");
+        prop_assert_eq!(decode_all::<Tell>(&bytes, 7), Ok(vec![notice]));
+    }
+
+    #[test]
     fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), piece in 1_usize..50) {
         let _ = decode_all::<Ask>(&bytes, piece);
         let _ = decode_all::<Tell>(&bytes, piece);

@@ -1,83 +1,121 @@
-//! The end: the cell is reaped and the closing entry kept, side by side; then the holder is told.
+//! The end: the cell is reaped, what the ledger still owes is awaited, and then the closing entry is kept, with the totals of what was.
+//!
+//! The closing entry is asked for last, so that it counts the chunks that were kept and no others.
 
+use std::time::Duration;
+
+use sulku_audit::wire::Cause;
 use sulku_audit::{CloseReason, Event as Entry};
+use sulku_permit::RefusalCode;
 use sulku_protocol::{ClosedFrame, RefusedFrame, Tell};
 
-use crate::{Effect, Event, Facts, Now, Session};
-use sulku_permit::RefusalCode;
+use crate::owed::Owed;
+use crate::{Effect, Event, Facts, Now, Session, words};
+
+/// What a session was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) reason: CloseReason,
+    pub(crate) bytes_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) duration: Duration,
+    pub(crate) exit_status: Option<i32>,
+}
+
+/// Whether the holder knows that it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// She does not.
+    Waits,
+    /// She was told.
+    WasTold,
+}
+
+/// Where the closing entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClosingEntry {
+    /// Behind what the ledger owes.
+    Waits,
+    /// On its way to the ledger.
+    Asked,
+    /// Kept, or never to be.
+    Settled,
+}
 
 /// Waits for the ledger and the warden.
 #[derive(Debug)]
 pub struct Closing {
-    reason: CloseReason,
-    exit_status: Option<i32>,
-    /// Answers that the ledger owes; the last is for the closing entry. `None` when it owes none any more.
-    owed: Option<usize>,
+    facts: Facts,
+    work: Work,
+    /// What the ledger owes from before the end.
+    owed: Owed,
+    entry: ClosingEntry,
     /// The warden still has the cell.
     cell: bool,
     /// The session was open, so the client knows it as one.
     was_open: bool,
+    holder: Holder,
 }
 
 impl Closing {
     /// The session never had a cell.
-    pub(crate) fn without_cell(facts: Facts, reason: CloseReason, now: Now, effects: &mut Vec<Effect>) -> Session {
-        Self::before_work(facts, reason, false, now, effects)
+    pub(crate) fn without_cell(facts: Facts, reason: CloseReason, holder: Holder, now: Now, effects: &mut Vec<Effect>) -> Session {
+        let closing = Self { cell: false, was_open: false, holder, ..Self::new(facts, Work::none(reason, now), Owed::default()) };
+        closing.settle(effects)
     }
 
     /// The cell was just built, but the session is over already.
     pub(crate) fn with_cell(facts: Facts, reason: CloseReason, now: Now, effects: &mut Vec<Effect>) -> Session {
-        Self::before_work(facts, reason, true, now, effects)
+        effects.push(Effect::EndCell(reason));
+        Self { was_open: false, ..Self::new(facts, Work::none(reason, now), Owed::default()) }.settle(effects)
     }
 
     /// The ledger would not even keep the opening entry: nothing was opened.
-    pub(crate) fn unrecorded(_facts: &Facts, effects: &mut Vec<Effect>) -> Session {
-        refuse(RefusalCode::AuditUnavailable, effects);
-        Session::Closed(CloseReason::AuditFailed)
+    pub(crate) fn unrecorded(cause: Option<Cause>, holder: Holder, effects: &mut Vec<Effect>) -> Session {
+        if holder == Holder::Waits {
+            Self::refuse_for_audit(cause.unwrap_or(Cause::Broken), effects);
+        }
+        let full = cause == Some(Cause::Full);
+        Session::Closed(if full { CloseReason::AuditFull } else { CloseReason::AuditFailed })
     }
 
-    fn before_work(facts: Facts, reason: CloseReason, cell: bool, now: Now, effects: &mut Vec<Effect>) -> Session {
-        let duration_ms = u64::try_from(now.elapsed.as_millis()).unwrap_or(u64::MAX);
-        let entry = Entry::SessionClosed { reason, bytes_out: 0, bytes_in: 0, duration_ms, exit_status: None, chunks: 0, recorded_bytes: 0 };
-        if cell {
-            effects.push(Effect::EndCell(reason));
-        }
-        let owed = append(&facts, reason, entry, 0, effects);
-        Self { reason, exit_status: None, owed, cell, was_open: false }.settle(effects)
+    /// Tells a holder that her session does not open because the ledger does not keep it.
+    pub(crate) fn refuse_for_audit(cause: Cause, effects: &mut Vec<Effect>) {
+        refuse(RefusedFrame { advice: words::advice(cause), ..RefusedFrame::plain(RefusalCode::AuditUnavailable) }, effects);
     }
 
     /// The session was open.
-    pub(crate) fn after_work(
-        facts: Facts,
-        reason: CloseReason,
-        exit_status: Option<i32>,
-        entry: Entry,
-        owed: usize,
-        effects: &mut Vec<Effect>,
-    ) -> Session {
-        let cell = reason != CloseReason::WardenLost;
-        if cell {
-            effects.push(Effect::EndCell(reason));
+    pub(crate) fn after_work(facts: Facts, work: Work, owed: Owed, effects: &mut Vec<Effect>) -> Session {
+        let mut closing = Self { cell: work.reason != CloseReason::WardenLost, ..Self::new(facts, work, owed) };
+        if closing.cell {
+            effects.push(Effect::EndCell(work.reason));
         }
-        let owed = append(&facts, reason, entry, owed, effects);
-        Self { reason, exit_status, owed, cell, was_open: true }.settle(effects)
+        // A ledger that has kept her waiting for so long may go on doing so.
+        if work.reason == CloseReason::AuditFailed {
+            closing.tell(effects);
+        }
+        closing.settle(effects)
+    }
+
+    /// The session was open, and the ledger is gone: there is no closing entry.
+    pub(crate) fn without_audit(facts: Facts, work: Work, effects: &mut Vec<Effect>) -> Session {
+        effects.push(Effect::EndCell(work.reason));
+        Self { entry: ClosingEntry::Settled, ..Self::new(facts, work, Owed::default()) }.settle(effects)
+    }
+
+    fn new(facts: Facts, work: Work, owed: Owed) -> Self {
+        Self { facts, work, owed, entry: ClosingEntry::Waits, cell: true, was_open: true, holder: Holder::Waits }
     }
 
     pub(crate) fn step(mut self, event: Event, _now: Now, effects: &mut Vec<Effect>) -> Session {
         match event {
-            Event::Kept(_) => {
-                self.owed = self.owed.and_then(|owed| owed.checked_sub(1)).filter(|owed| *owed > 0);
-                if self.owed.is_none() {
-                    self.tell(effects);
-                }
-            }
-            Event::AuditFailed if self.owed.is_some() => {
-                self.owed = None;
-                self.reason = CloseReason::AuditFailed;
-                self.tell(effects);
-            }
+            Event::Kept(_) if self.entry == ClosingEntry::Asked => self.entry = ClosingEntry::Settled,
+            Event::Kept(_) => drop(self.owed.kept()),
+            Event::Refused(_) if self.entry == ClosingEntry::Asked => self.lose_the_ledger(),
+            Event::Refused(_) => self.owed.refused(),
+            Event::AuditGone if self.entry != ClosingEntry::Settled => self.lose_the_ledger(),
             Event::Reaped | Event::WardenLost | Event::LaunchRefused => self.cell = false,
-            Event::AuditFailed
+            Event::AuditGone
             | Event::Launched
             | Event::Exited(_)
             | Event::Output(_)
@@ -88,27 +126,45 @@ impl Closing {
             | Event::EndNow(_)
             | Event::Tick => {}
         }
-        self.done()
+        self.settle(effects)
     }
 
-    fn settle(self, effects: &mut Vec<Effect>) -> Session {
-        if self.owed.is_none() {
+    /// There will be no closing entry.
+    fn lose_the_ledger(&mut self) {
+        self.entry = ClosingEntry::Settled;
+        self.work.reason = CloseReason::AuditFailed;
+    }
+
+    /// Asks for the closing entry when its turn has come, tells the holder when it is kept, and is done when the cell is gone, too.
+    fn settle(mut self, effects: &mut Vec<Effect>) -> Session {
+        if self.entry == ClosingEntry::Waits && self.owed.is_empty() {
+            self.entry = ClosingEntry::Asked;
+            effects.push(Effect::Append(self.facts.draft(self.closing_entry())));
+        }
+        if self.entry == ClosingEntry::Settled {
             self.tell(effects);
         }
-        self.done()
+        if self.entry == ClosingEntry::Settled && !self.cell { Session::Closed(self.work.reason) } else { Session::Closing(self) }
     }
 
-    fn done(self) -> Session {
-        if self.owed.is_none() && !self.cell { Session::Closed(self.reason) } else { Session::Closing(self) }
+    fn closing_entry(&self) -> Entry {
+        let Work { reason, bytes_out, bytes_in, duration, exit_status } = self.work;
+        let (chunks, recorded_bytes) = self.owed.recorded();
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Entry::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes }
     }
 
-    fn tell(&self, effects: &mut Vec<Effect>) {
+    fn tell(&mut self, effects: &mut Vec<Effect>) {
+        if std::mem::replace(&mut self.holder, Holder::WasTold) == Holder::WasTold {
+            return;
+        }
+        let Work { reason, exit_status, .. } = self.work;
         if self.was_open {
-            let message = in_words(self.reason).to_owned();
-            effects.push(Effect::Send(Tell::Closed(ClosedFrame { reason: name(self.reason), message, exit_status: self.exit_status })));
+            let message = words::closed(reason).to_owned();
+            effects.push(Effect::Send(Tell::Closed(ClosedFrame { reason: words::name(reason), message, exit_status })));
             effects.push(Effect::HangUp);
         } else {
-            let code = match self.reason {
+            let code = match reason {
                 CloseReason::AuditFailed | CloseReason::AuditFull => RefusalCode::AuditUnavailable,
                 CloseReason::Drain => RefusalCode::Draining,
                 CloseReason::ProtocolError => RefusalCode::ProtocolError,
@@ -116,45 +172,19 @@ impl Closing {
                 CloseReason::Revoked => RefusalCode::CertificateRevoked,
                 _ => RefusalCode::CellUnavailable,
             };
-            refuse(code, effects);
+            refuse(RefusedFrame::plain(code), effects);
         }
     }
 }
 
-/// Asks for the closing entry. A ledger that has failed is not asked again.
-fn append(facts: &Facts, reason: CloseReason, entry: Entry, owed: usize, effects: &mut Vec<Effect>) -> Option<usize> {
-    if reason == CloseReason::AuditFailed {
-        return None;
+impl Work {
+    /// Nothing was done yet.
+    fn none(reason: CloseReason, now: Now) -> Self {
+        Self { reason, bytes_out: 0, bytes_in: 0, duration: now.elapsed, exit_status: None }
     }
-    effects.push(Effect::Append(facts.draft(entry)));
-    Some(owed + 1)
 }
 
-fn refuse(code: RefusalCode, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Send(Tell::Refused(RefusedFrame::plain(code))));
+fn refuse(frame: RefusedFrame, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Send(Tell::Refused(frame)));
     effects.push(Effect::HangUp);
-}
-
-/// The reason's stable name, as the ledger writes it.
-fn name(reason: CloseReason) -> String {
-    serde_json::to_value(reason).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-/// The reason for the holder: what happened, and what she can do.
-const fn in_words(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::HolderLeft => "you left; what ran in the session was ended",
-        CloseReason::ShellExited => "the session is over",
-        CloseReason::Idle => "nothing was typed for as long as the permit allows; connect again to go on",
-        CloseReason::LongestSession => "the longest session that the permit allows is over; connect again to go on",
-        CloseReason::PermitEnded => "the permit has ended, or your part in it",
-        CloseReason::Revoked => "your certificate was withdrawn; ask the environment's operator",
-        CloseReason::Operator => "an operator ended the session; ask the environment's operator why",
-        CloseReason::Drain => "the environment is being restarted; connect again in a minute",
-        CloseReason::ProtocolError => "your client said something that the gateway does not understand; update it",
-        CloseReason::AuditFailed => "the environment can't keep its records just now, so nothing may go on; call its operator",
-        CloseReason::AuditFull => "the environment's records have no room left, so nothing may go on; call its operator",
-        CloseReason::CellFailed => "your workspace could not be built; call the environment's operator",
-        CloseReason::GatewayLost | CloseReason::WardenLost => "your workspace broke; connect again, and call the operator if it happens twice",
-    }
 }

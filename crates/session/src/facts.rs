@@ -101,14 +101,14 @@ impl Facts {
     /// The opening entry.
     pub(crate) fn opening(&self) -> Draft {
         self.draft(Event::SessionOpened {
-            from: self.asked.from.into(),
             transport: self.asked.transport.to_owned(),
-            identity: self.identity.clone().into(),
             at: self.at.clone(),
-            command: self.asked.command.clone().into(),
             ends: self.ends,
             plan: self.plan.clone(),
             rung: self.rung.clone(),
+            from: self.asked.from.into(),
+            identity: self.identity.clone().into(),
+            command: self.asked.command.clone().into(),
             client: self.asked.client.clone().into(),
         })
     }

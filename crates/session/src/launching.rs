@@ -5,8 +5,9 @@ use std::time::Duration;
 use sulku_audit::{CloseReason, Receipt};
 use sulku_protocol::Ask;
 
-use crate::closing::Closing;
+use crate::closing::{Closing, Holder};
 use crate::open::Open;
+use crate::recording::RecordingKey;
 use crate::{Effect, Event, Facts, Now, Session};
 
 /// A warden that has neither built nor refused a cell for this long will not; it gives up on a build after 10 s itself.
@@ -16,26 +17,27 @@ const LAUNCH_PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Launching {
     facts: Facts,
+    key: RecordingKey,
     /// Why the session is to close as soon as the warden has answered: an order that was given can't be taken back.
     leaving: Option<CloseReason>,
     ordered: Duration,
 }
 
 impl Launching {
-    pub(crate) fn new(facts: Facts, receipt: Receipt, now: Now, effects: &mut Vec<Effect>) -> Self {
+    pub(crate) fn new(facts: Facts, key: RecordingKey, receipt: Receipt, now: Now, effects: &mut Vec<Effect>) -> Self {
         effects.push(Effect::Launch(receipt));
-        Self { facts, leaving: None, ordered: now.elapsed }
+        Self { facts, key, leaving: None, ordered: now.elapsed }
     }
 
     pub(crate) fn step(self, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
         match event {
             Event::Launched => match self.leaving {
                 Some(reason) => Closing::with_cell(self.facts, reason, now, effects),
-                None => Session::Open(Box::new(Open::new(self.facts, now, effects))),
+                None => Session::Open(Box::new(Open::new(self.facts, self.key, now, effects))),
             },
-            Event::LaunchRefused => Closing::without_cell(self.facts, CloseReason::CellFailed, now, effects),
-            Event::WardenLost => Closing::without_cell(self.facts, CloseReason::WardenLost, now, effects),
-            Event::AuditFailed => self.leave(CloseReason::AuditFailed),
+            Event::LaunchRefused => Closing::without_cell(self.facts, CloseReason::CellFailed, Holder::Waits, now, effects),
+            Event::WardenLost => Closing::without_cell(self.facts, CloseReason::WardenLost, Holder::Waits, now, effects),
+            Event::AuditGone => self.leave(CloseReason::AuditFailed),
             Event::PeerGone | Event::Asked(Ask::Leave) => self.leave(CloseReason::HolderLeft),
             Event::PeerBroke | Event::Asked(_) => self.leave(CloseReason::ProtocolError),
             Event::EndNow(reason) => self.leave(reason),
@@ -43,7 +45,9 @@ impl Launching {
             Event::Tick if now.elapsed.saturating_sub(self.ordered) >= LAUNCH_PATIENCE => {
                 Closing::with_cell(self.facts, self.leaving.unwrap_or(CloseReason::CellFailed), now, effects)
             }
-            Event::Kept(_) | Event::Tick | Event::Exited(_) | Event::Reaped | Event::Output(_) | Event::OutputEnded => Session::Launching(self),
+            // The ledger owes nothing while the warden builds.
+            Event::Kept(_) | Event::Refused(_) => Session::Launching(self),
+            Event::Tick | Event::Exited(_) | Event::Reaped | Event::Output(_) | Event::OutputEnded => Session::Launching(self),
         }
     }
 

@@ -6,33 +6,42 @@
 //! ```
 //!
 //! One file a state; a transition consumes the state, so none can be left and used again. [`Launching`](launching::Launching) is made from
-//! a [`Receipt`] alone: nothing of a session exists before its opening entry is durable. The machine never reads a clock, a
+//! a [`Receipt`] alone: nothing of a session exists before its opening entry is durable. Open, a session freezes when the ledger does not
+//! answer for 5 s, and ends after 30 s; closing, it asks for its closing entry last, so that this counts what was kept. The machine never reads a clock, a
 //! socket or a file, and never waits: whoever drives it does.
 
 mod closing;
 mod facts;
 mod filter;
+mod freeze;
 mod launching;
 mod open;
 mod opening;
+mod owed;
 mod recording;
+mod window;
+mod words;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sulku_audit::wire::Cause;
 use sulku_audit::{CloseReason, Draft, Receipt};
 use sulku_protocol::{Ask, Signal, Tell};
 
 pub use facts::{Asked, Facts};
 pub use filter::{Filter, Removed};
+pub use recording::RecordingKey;
 
 /// What a session is told.
 #[derive(Debug)]
 pub enum Event {
     /// The ledger has kept the oldest [`Effect::Append`] or [`Effect::Record`] that it has not yet answered for this session.
     Kept(Receipt),
-    /// The ledger refused or is gone: nothing more can be kept.
-    AuditFailed,
+    /// The ledger has refused it: nothing of it is kept.
+    Refused(Cause),
+    /// The ledger is gone: it answers nothing more.
+    AuditGone,
     /// The warden built the cell.
     Launched,
     /// The warden did not build the cell.
@@ -62,9 +71,9 @@ pub enum Event {
 /// What a session wants done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Ask the ledger to keep this; answer with [`Event::Kept`] or [`Event::AuditFailed`], in order.
+    /// Ask the ledger to keep this; answer with [`Event::Kept`], [`Event::Refused`] or [`Event::AuditGone`], in order.
     Append(Draft),
-    /// The same, with the recording's chunk.
+    /// The same, with the recording's chunk or its wrapped key.
     Record(Draft, Vec<u8>),
     /// Order the cell. Needs a receipt, and there is no other way to this effect.
     Launch(Receipt),
@@ -108,9 +117,9 @@ pub enum Session {
 }
 
 impl Session {
-    /// Begins a session: asks the ledger to keep its opening entry. `entry` is that entry's event, made by [`Facts::opening`].
-    pub fn begin(facts: Facts, effects: &mut Vec<Effect>) -> Self {
-        Self::Opening(opening::Opening::new(facts, effects))
+    /// Begins a session: asks the ledger to keep its opening entry. The key is for its recording, and is wiped when it is closed.
+    pub fn begin(facts: Facts, key: RecordingKey, effects: &mut Vec<Effect>) -> Self {
+        Self::Opening(opening::Opening::new(facts, key, effects))
     }
 
     /// Takes one step.
@@ -130,6 +139,21 @@ impl Session {
         match self {
             Self::Open(state) => state.output_room(),
             _ => 0,
+        }
+    }
+
+    /// Whether the terminal may be given what was typed. A frozen session takes nothing; what waits is bounded by the client's credit.
+    #[must_use]
+    pub fn takes_input(&self) -> bool {
+        matches!(self, Self::Open(state) if state.takes_input())
+    }
+
+    /// When it wants a [`Event::Tick`] at the latest, since it began.
+    #[must_use]
+    pub fn wakes(&self) -> Option<Duration> {
+        match self {
+            Self::Open(state) => state.wakes(),
+            _ => None,
         }
     }
 

@@ -1,40 +1,38 @@
-//! The holder works. What her terminal shows is filtered, recorded, and shown, in this order.
+//! The holder works. What her terminal shows is filtered, recorded, and shown when its recording is durable, or little ahead of it where
+//! the permit says so.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
+use sulku_audit::wire::Cause;
 use sulku_audit::{CloseReason, Event as Entry};
+use sulku_permit::Durability;
 use sulku_protocol::{Ask, OUTPUT_CREDIT_BYTES, Tell, WelcomeFrame};
 
-use crate::closing::Closing;
+use crate::closing::{Closing, Work};
 use crate::facts::Facts;
 use crate::filter::Filter;
-use crate::recording::Recording;
-use crate::{Effect, Event, Now, Session};
+use crate::freeze::{Freeze, Look};
+use crate::owed::{Owed, Sent};
+use crate::recording::{Recording, RecordingKey};
+use crate::window::Window;
+use crate::{Effect, Event, Now, Session, words};
 
 /// Output is read in quanta of this, so that a flood in one session leaves the others their turn.
 const OUTPUT_QUANTUM_BYTES: usize = 16 * 1024;
-/// Input timing and resizes wait at most this long for output to travel with.
+/// Input and resizes wait at most this long for output to travel with.
 const RECORDING_FLUSH: Duration = Duration::from_secs(1);
-/// So much of a recording may wait for the ledger. Typing beyond it is taken without its moment, resizing ends the session.
+/// Where output is shown ahead of its recording, lines are gathered into chunks for this long: well within the window's age.
+const GATHER: Duration = Duration::from_millis(100);
+/// So many bytes of lines are worth a chunk at once.
+const GATHERED_BYTES: usize = 16 * 1024;
+/// So much of a recording may wait for the ledger. Beyond it typing is not taken, and resizing ends the session.
 const RECORDING_PENDING_BYTES_MAX: usize = 256 * 1024;
-/// A session ends when the ledger has not answered for this long.
-const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
 /// The gateway's and the warden's timers fire at most this far apart.
 const CLOCKS_APART: Duration = Duration::from_secs(1);
 /// After the shell's end, a client that shows nothing for this long does not get the rest.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 /// The same kind of removed sequence gets at most one entry in this time; the entry carries the count.
 const REMOVED_EVERY: Duration = Duration::from_secs(1);
-
-/// An answer that the ledger owes, oldest first.
-#[derive(Debug)]
-enum Owed {
-    /// A chunk; this much text is shown when it is kept.
-    Chunk(String),
-    /// An entry that nothing waits for.
-    Entry,
-}
 
 /// The state of an open session.
 #[derive(Debug)]
@@ -43,11 +41,10 @@ pub struct Open {
     opened: Duration,
     recording: Recording,
     filter: Filter,
-    /// Text that is in the recording's pending chunk and not yet on its way to the ledger.
-    unrecorded: String,
-    owed: VecDeque<Owed>,
-    /// A chunk is on its way to the ledger since then; the next waits, so that much output makes few chunks.
-    chunk_since: Option<Duration>,
+    /// Output that is not durable yet.
+    window: Window,
+    owed: Owed,
+    freeze: Freeze,
     /// Bytes that the client has not yet reported as shown, counting those not yet sent.
     unshown: u32,
     last_input: Duration,
@@ -61,7 +58,7 @@ pub struct Open {
 }
 
 impl Open {
-    pub(crate) fn new(facts: Facts, now: Now, effects: &mut Vec<Effect>) -> Self {
+    pub(crate) fn new(facts: Facts, key: RecordingKey, now: Now, effects: &mut Vec<Effect>) -> Self {
         let permit = facts.permit();
         effects.push(Effect::Send(Tell::Welcome(WelcomeFrame {
             session: facts.id(),
@@ -70,19 +67,24 @@ impl Open {
             person: facts.holder().clone(),
             workspace: permit.workspace.name.to_string(),
             ends: facts.ends(),
-            recording: "all that your terminal shows, and when you type".to_owned(),
+            recording: words::recorded(permit.recording),
             off: ["clipboard", "file transfer", "graphics"].map(str::to_owned).to_vec(),
             credit: OUTPUT_CREDIT_BYTES,
         })));
         let elapsed = now.elapsed;
+        let durability = permit.recording.durability;
+        let (recording, begun, wrapped) = Recording::begin(&facts, key, now.wall, elapsed);
+        let mut owed = Owed::default();
+        owed.send(Sent::Entry, elapsed);
+        effects.push(Effect::Record(facts.draft(begun), wrapped));
         Self {
-            recording: Recording::new(&facts, now.wall, elapsed),
+            recording,
             facts,
             opened: elapsed,
             filter: Filter::default(),
-            unrecorded: String::new(),
-            owed: VecDeque::new(),
-            chunk_since: None,
+            window: Window::new(durability),
+            owed,
+            freeze: Freeze::default(),
             unshown: 0,
             last_input: elapsed,
             last_shown: elapsed,
@@ -98,8 +100,12 @@ impl Open {
     pub(crate) fn output_room(&self) -> usize {
         // A byte that is no UTF-8 becomes three that are, so a third of the credit is what may safely be read.
         let credit = OUTPUT_CREDIT_BYTES.saturating_sub(self.unshown) as usize / 3;
-        let room = if credit < 512 || self.output_ended { 0 } else { credit };
+        let room = if credit < 512 || self.output_ended || self.freeze == Freeze::Frozen { 0 } else { credit };
         room.min(OUTPUT_QUANTUM_BYTES)
+    }
+
+    pub(crate) fn takes_input(&self) -> bool {
+        self.freeze == Freeze::Thawed && self.recording.pending_bytes() < RECORDING_PENDING_BYTES_MAX
     }
 
     pub(crate) const fn drains(&self) -> bool {
@@ -110,10 +116,22 @@ impl Open {
         (now.elapsed.saturating_sub(self.last_input).as_secs(), self.bytes_out)
     }
 
+    /// When lines that are gathered become a chunk, if nothing happens before.
+    pub(crate) fn wakes(&self) -> Option<Duration> {
+        let gathers = self.window_is(Durability::Windowed) && !self.owed.has_chunk() && self.recording.pending_output() > 0;
+        self.recording.oldest().filter(|_| gathers).map(|oldest| oldest + GATHER)
+    }
+
     pub(crate) fn step(mut self: Box<Self>, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
         match event {
             Event::Output(bytes) => self.output(&bytes, now, effects),
             Event::Kept(_) => self.kept(now, effects),
+            Event::Refused(cause) => {
+                self.owed.refused();
+                let reason = if cause == Cause::Full { CloseReason::AuditFull } else { CloseReason::AuditFailed };
+                return self.close(reason, now, effects);
+            }
+            Event::AuditGone => return self.close_without_audit(now, effects),
             Event::Asked(Ask::Input(bytes)) => self.input(bytes, now, effects),
             Event::Asked(Ask::Shown(bytes)) => match self.unshown.checked_sub(bytes) {
                 Some(unshown) => (self.unshown, self.last_shown) = (unshown, now.elapsed),
@@ -127,6 +145,8 @@ impl Open {
                 self.recording.resized(columns, rows, now.elapsed);
                 effects.push(Effect::Resize(columns, rows));
             }
+            // As with what is typed: what nobody records does nothing.
+            Event::Asked(Ask::Signal(_)) if self.freeze == Freeze::Frozen => {}
             Event::Asked(Ask::Signal(signal)) => {
                 self.last_input = now.elapsed;
                 effects.push(Effect::Signal(signal));
@@ -136,9 +156,11 @@ impl Open {
             Event::Exited(status) => {
                 self.exited.get_or_insert((status, now.elapsed));
             }
-            Event::OutputEnded => self.output_ended = true,
+            Event::OutputEnded => {
+                self.output_ended = true;
+                self.record(now, effects);
+            }
             Event::EndNow(reason) => return self.close(reason, now, effects),
-            Event::AuditFailed => return self.close(CloseReason::AuditFailed, now, effects),
             Event::WardenLost => return self.close(CloseReason::WardenLost, now, effects),
             // The warden ends cells by its own clock, too, and may be a moment ahead.
             Event::Reaped => {
@@ -150,12 +172,21 @@ impl Open {
                 if let Some(reason) = self.time_is_up(now) {
                     return self.close(reason, now, effects);
                 }
+                match self.freeze.look(self.owed.waited(now.elapsed)) {
+                    Look::Same => {}
+                    Look::Changed(notice) => effects.push(Effect::Send(Tell::Notice(notice))),
+                    Look::Over => return self.close(CloseReason::AuditFailed, now, effects),
+                }
                 self.flush(now, effects);
             }
             Event::Launched | Event::LaunchRefused => {}
         }
-        let all_shown = self.output_ended && self.owed.is_empty() && self.unrecorded.is_empty();
+        let all_shown = self.output_ended && self.owed.is_empty() && self.window.is_empty();
         if self.exited.is_some() && all_shown { self.close(CloseReason::ShellExited, now, effects) } else { Session::Open(self) }
+    }
+
+    fn window_is(&self, durability: Durability) -> bool {
+        self.facts.permit().recording.durability == durability
     }
 
     fn output(&mut self, bytes: &[u8], now: Now, effects: &mut Vec<Effect>) {
@@ -163,56 +194,91 @@ impl Open {
         self.unshown = self.unshown.saturating_add(u32::try_from(text.len()).unwrap_or(u32::MAX));
         if !text.is_empty() {
             self.recording.output(&text, now.elapsed);
-            self.unrecorded.push_str(&text);
+            self.window.push(&text);
+            self.show_ahead(now, effects);
         }
         self.record(now, effects);
     }
 
-    /// Sends the pending chunk to the ledger, unless one is on its way.
+    /// Sends the next chunk to the ledger, unless one is on its way: so much output makes few chunks.
     fn record(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.chunk_since.is_none()
-            && let Some((event, chunk)) = self.recording.take()
+        let oldest = self.recording.oldest().filter(|_| self.recording.pending_output() > 0);
+        let due = oldest.is_some_and(|oldest| {
+            // Somebody waits for it, or it is time.
+            self.window.held() > 0
+                || self.exited.is_some()
+                || self.recording.pending_bytes() >= GATHERED_BYTES
+                || now.elapsed.saturating_sub(oldest) >= GATHER
+        });
+        if due {
+            self.send_chunk(now, effects);
+        }
+    }
+
+    fn send_chunk(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if !self.owed.has_chunk()
+            && let Some(chunk) = self.recording.take()
         {
-            self.owed.push_back(Owed::Chunk(std::mem::take(&mut self.unrecorded)));
-            (self.chunk_since, self.last_recorded) = (Some(now.elapsed), now.elapsed);
-            effects.push(Effect::Record(self.facts.draft(event), chunk));
+            self.owed.send(Sent::Chunk { bytes: chunk.bytes.len() as u64, output: chunk.output }, now.elapsed);
+            self.last_recorded = now.elapsed;
+            effects.push(Effect::Record(self.facts.draft(chunk.event), chunk.bytes));
         }
     }
 
     fn kept(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if let Some(Owed::Chunk(text)) = self.owed.pop_front() {
-            self.chunk_since = None;
-            self.bytes_out += text.len() as u64;
-            show(text, effects);
-            if !self.unrecorded.is_empty() {
-                self.record(now, effects);
-            }
+        if let Some(Sent::Chunk { bytes: _, output }) = self.owed.kept() {
+            let durable = self.window.kept(output);
+            self.show(durable, effects);
+        }
+        if let Look::Changed(notice) = self.freeze.look(self.owed.waited(now.elapsed)) {
+            effects.push(Effect::Send(Tell::Notice(notice)));
+        }
+        self.show_ahead(now, effects);
+        self.record(now, effects);
+    }
+
+    fn show_ahead(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if let Some(text) = self.window.take_ahead(now.elapsed) {
+            self.show(text, effects);
         }
     }
 
+    /// Sends text in frames of a quantum.
+    fn show(&mut self, text: String, effects: &mut Vec<Effect>) {
+        self.bytes_out += text.len() as u64;
+        let mut rest = text.into_bytes();
+        while rest.len() > OUTPUT_QUANTUM_BYTES {
+            let tail = rest.split_off(OUTPUT_QUANTUM_BYTES);
+            effects.push(Effect::Send(Tell::Output(std::mem::replace(&mut rest, tail))));
+        }
+        if !rest.is_empty() {
+            effects.push(Effect::Send(Tell::Output(rest)));
+        }
+    }
+
+    /// What was typed goes to the driver, which holds it while [`Open::takes_input`] says so. The client's credit bounds it.
     fn input(&mut self, bytes: Vec<u8>, now: Now, effects: &mut Vec<Effect>) {
         self.last_input = now.elapsed;
         self.bytes_in += bytes.len() as u64;
-        if self.recording.pending_bytes() < RECORDING_PENDING_BYTES_MAX {
-            self.recording.typed(now.elapsed);
-        }
+        self.recording.typed(&bytes, now.elapsed);
         effects.push(Effect::Type(bytes));
     }
 
     fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.record(now, effects);
         if now.elapsed.saturating_sub(self.last_recorded) >= RECORDING_FLUSH {
-            self.record(now, effects);
+            self.send_chunk(now, effects);
         }
         if now.elapsed.saturating_sub(self.last_removed) >= REMOVED_EVERY {
             self.last_removed = now.elapsed;
-            self.tell_removed(effects);
+            self.tell_removed(now, effects);
         }
     }
 
-    fn tell_removed(&mut self, effects: &mut Vec<Effect>) {
+    fn tell_removed(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for removed in self.filter.take_removed() {
             let event = Entry::SequenceRemoved { kind: removed.kind.to_owned(), count: removed.count, bytes: removed.bytes };
-            self.owed.push_back(Owed::Entry);
+            self.owed.send(Sent::Entry, now.elapsed);
             effects.push(Effect::Append(self.facts.draft(event)));
         }
     }
@@ -220,9 +286,7 @@ impl Open {
     fn time_is_up(&self, now: Now) -> Option<CloseReason> {
         let since = |then: Duration| now.elapsed.saturating_sub(then);
         let limits = &self.facts.permit().session;
-        if self.chunk_since.is_some_and(|sent| since(sent) >= RECEIPT_PATIENCE) {
-            Some(CloseReason::AuditFailed)
-        } else if now.wall >= self.facts.ends() || since(self.opened) >= limits.max_length {
+        if now.wall >= self.facts.ends() || since(self.opened) >= limits.max_length {
             let longest = since(self.opened) + Duration::from_secs(1) >= limits.max_length;
             Some(if longest { CloseReason::LongestSession } else { CloseReason::PermitEnded })
         } else if since(self.last_input) >= limits.idle_disconnect {
@@ -234,40 +298,34 @@ impl Open {
     }
 
     fn close(mut self: Box<Self>, reason: CloseReason, now: Now, effects: &mut Vec<Effect>) -> Session {
-        let exit_status = self.exited.map(|(status, _)| status);
-        let audit_lives = reason != CloseReason::AuditFailed;
-        if audit_lives {
-            self.tell_removed(effects);
+        // A ledger that refuses or does not answer is asked for nothing more than the closing entry.
+        if !matches!(reason, CloseReason::AuditFailed | CloseReason::AuditFull) {
+            self.tell_removed(now, effects);
             if let Some((status, _)) = self.exited {
                 self.recording.exited(status, now.elapsed);
             }
-            if let Some((event, chunk)) = self.recording.take() {
-                self.owed.push_back(Owed::Entry);
-                effects.push(Effect::Record(self.facts.draft(event), chunk));
+            while let Some(chunk) = self.recording.take() {
+                self.owed.send(Sent::Chunk { bytes: chunk.bytes.len() as u64, output: chunk.output }, now.elapsed);
+                effects.push(Effect::Record(self.facts.draft(chunk.event), chunk.bytes));
             }
         }
-        let duration = now.elapsed.saturating_sub(self.opened);
-        let entry = Entry::SessionClosed {
+        let work = self.work(reason, now);
+        Closing::after_work(self.facts, work, self.owed, effects)
+    }
+
+    /// The ledger is gone for good: not even the closing entry can be kept.
+    fn close_without_audit(self: Box<Self>, now: Now, effects: &mut Vec<Effect>) -> Session {
+        let work = self.work(CloseReason::AuditFailed, now);
+        Closing::without_audit(self.facts, work, effects)
+    }
+
+    fn work(&self, reason: CloseReason, now: Now) -> Work {
+        Work {
             reason,
             bytes_out: self.bytes_out,
             bytes_in: self.bytes_in,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            exit_status,
-            chunks: self.recording.chunks(),
-            recorded_bytes: self.recording.bytes(),
-        };
-        Closing::after_work(self.facts, reason, exit_status, entry, self.owed.len(), effects)
-    }
-}
-
-/// Sends text in frames of a quantum, cut between characters.
-fn show(text: String, effects: &mut Vec<Effect>) {
-    let mut rest = text.into_bytes();
-    while rest.len() > OUTPUT_QUANTUM_BYTES {
-        let tail = rest.split_off(OUTPUT_QUANTUM_BYTES);
-        effects.push(Effect::Send(Tell::Output(std::mem::replace(&mut rest, tail))));
-    }
-    if !rest.is_empty() {
-        effects.push(Effect::Send(Tell::Output(rest)));
+            duration: now.elapsed.saturating_sub(self.opened),
+            exit_status: self.exited.map(|(status, _)| status),
+        }
     }
 }

@@ -1,105 +1,179 @@
-//! The recording of a terminal as asciicast v3, cut into chunks that the ledger keeps one by one.
+//! The recording of one session: what happens becomes lines, lines become sealed chunks, each with the entry that names it.
 //!
-//! Output and resizes are recorded as they are, input as the moments of typing only: what was typed may be a password.
+//! Output and resizes are recorded as they are; of input the moments alone, unless the permit has it recorded: what was typed may be a
+//! password. Holds the session's key until it is dropped, and opens nothing.
 
 use std::time::Duration;
 
-use serde_json::json;
-use sha2::{Digest, Sha256};
+use jiff::{SignedDuration, Timestamp};
 use sulku_audit::Event;
+use sulku_permit::TerminalRecording;
+use sulku_recording::{Began, Cast, Sealer, SessionKey};
 
 use crate::facts::Facts;
+
+/// A session's key, and the same key as only the auditors can read it.
+#[derive(Debug)]
+pub struct RecordingKey {
+    /// The key, to seal with.
+    pub key: SessionKey,
+    /// The key, wrapped for the auditors; kept with the recording.
+    pub wrapped: Vec<u8>,
+    /// Their public keys.
+    pub recipients: Vec<String>,
+}
+
+/// A chunk on its way to the ledger.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) event: Event,
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes of output in it.
+    pub(crate) output: usize,
+}
 
 /// One session's recording, as it grows.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    /// Lines that no chunk has taken yet.
-    pending: String,
-    /// When the recording began, and when the last line was written; asciicast v3 times are intervals.
+    cast: Cast,
+    sealer: Sealer,
+    input: TerminalRecording,
+    /// The first bytes of a typed character whose rest has not come.
+    typed: Vec<u8>,
+    /// When the recording began, since the session did.
     began: Duration,
-    last: Duration,
-    /// When the first line that waits was written, and how many wait.
-    waits_since: Duration,
-    lines: u64,
-    chunks: u64,
     offset: u64,
+    /// Output that waits to be sealed.
+    output: usize,
 }
 
 impl Recording {
-    pub(crate) fn new(facts: &Facts, began: jiff::Timestamp, elapsed: Duration) -> Self {
-        let (columns, rows) = facts.asked().size;
-        let header = json!({
-            "version": 3,
-            "term": { "cols": columns, "rows": rows, "type": facts.asked().term },
-            "timestamp": began.as_second(),
-            "title": format!("{} {}", facts.permit_id(), facts.id()),
-        });
-        Self { pending: format!("{header}\n"), began: elapsed, last: elapsed, waits_since: elapsed, lines: 1, chunks: 0, offset: 0 }
+    /// Begins a recording. Also gives the entry that says so, with the wrapped key.
+    pub(crate) fn begin(facts: &Facts, key: RecordingKey, wall: Timestamp, elapsed: Duration) -> (Self, Event, Vec<u8>) {
+        let RecordingKey { key, wrapped, recipients } = key;
+        let terms = facts.permit().recording;
+        let kept = SignedDuration::from_hours(24 * i64::from(terms.retention_days));
+        let event = Event::RecordingBegun {
+            key_sha256: hex(&sulku_recording::sha256(&wrapped)),
+            key_length: wrapped.len() as u64,
+            recipients,
+            durability: terms.durability.name().to_owned(),
+            input: match terms.terminal {
+                TerminalRecording::OutputAndInputTiming => "timing",
+                TerminalRecording::OutputAndInput => "content",
+            }
+            .to_owned(),
+            keep_until: wall.checked_add(kept).unwrap_or(Timestamp::MAX),
+        };
+        let title = format!("{} {}", facts.permit_id(), facts.id());
+        let began = Began { size: facts.asked().size, term: &facts.asked().term, timestamp: wall.as_second(), title: &title };
+        let recording = Self {
+            cast: Cast::begin(began, elapsed),
+            sealer: Sealer::new(key, facts.id()),
+            input: terms.terminal,
+            typed: Vec::new(),
+            began: elapsed,
+            offset: 0,
+            output: 0,
+        };
+        (recording, event, wrapped)
     }
 
     pub(crate) fn output(&mut self, text: &str, elapsed: Duration) {
-        self.line("o", text, elapsed);
+        self.output += text.len();
+        self.cast.push('o', text, elapsed);
     }
 
-    pub(crate) fn typed(&mut self, elapsed: Duration) {
-        self.line("i", "", elapsed);
+    pub(crate) fn typed(&mut self, bytes: &[u8], elapsed: Duration) {
+        match self.input {
+            TerminalRecording::OutputAndInputTiming => self.cast.push('i', "", elapsed),
+            TerminalRecording::OutputAndInput => {
+                self.typed.extend_from_slice(bytes);
+                let text = take_text(&mut self.typed);
+                self.cast.push('i', &text, elapsed);
+            }
+        }
     }
 
     pub(crate) fn resized(&mut self, columns: u16, rows: u16, elapsed: Duration) {
-        self.line("r", &format!("{columns}x{rows}"), elapsed);
+        self.cast.push('r', &format!("{columns}x{rows}"), elapsed);
     }
 
     pub(crate) fn exited(&mut self, status: i32, elapsed: Duration) {
-        self.line("x", &status.to_string(), elapsed);
+        self.cast.push('x', &status.to_string(), elapsed);
     }
 
-    /// Everything that waits, as the next chunk with its entry.
-    pub(crate) fn take(&mut self) -> Option<(Event, Vec<u8>)> {
-        if self.pending.is_empty() {
-            return None;
-        }
-        let chunk = std::mem::take(&mut self.pending).into_bytes();
-        let length = chunk.len() as u64;
+    /// The oldest of what waits, as the next chunk.
+    pub(crate) fn take(&mut self) -> Option<Chunk> {
+        let lines = self.cast.take()?;
+        let sealed = self.sealer.seal(&lines);
+        let since_began = |moment: Duration| u64::try_from(moment.saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX);
+        let (began, ended) = lines.span();
+        let length = sealed.bytes.len() as u64;
         let event = Event::RecordingChunk {
-            chunk: self.chunks,
+            chunk: sealed.number,
             offset: self.offset,
             length,
-            sha256: format!("{:x}", Sha256::digest(&chunk)),
-            began_ms: self.since_begin(self.waits_since),
-            ended_ms: self.since_begin(self.last),
-            lines: std::mem::take(&mut self.lines),
+            sha256: hex(&sealed.sha256),
+            began_ms: since_began(began),
+            ended_ms: since_began(ended),
+            lines: lines.count(),
         };
-        self.chunks += 1;
         self.offset += length;
-        Some((event, chunk))
+        self.output -= lines.output_bytes();
+        Some(Chunk { event, bytes: sealed.bytes, output: lines.output_bytes() })
     }
 
-    pub(crate) const fn chunks(&self) -> u64 {
-        self.chunks
-    }
-
-    /// Bytes that the chunks so far have.
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.offset
-    }
-
-    fn since_begin(&self, elapsed: Duration) -> u64 {
-        u64::try_from(elapsed.saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX)
-    }
-
+    /// Bytes of lines that wait.
     pub(crate) const fn pending_bytes(&self) -> usize {
-        self.pending.len()
+        self.cast.bytes()
     }
 
-    fn line(&mut self, code: &str, data: &str, elapsed: Duration) {
-        let interval = elapsed.saturating_sub(self.last);
-        self.last = elapsed;
-        if self.lines == 0 {
-            self.waits_since = elapsed;
+    /// Bytes of output that wait.
+    pub(crate) const fn pending_output(&self) -> usize {
+        self.output
+    }
+
+    /// When the oldest line that waits was written.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        self.cast.oldest()
+    }
+}
+
+/// The whole characters of what was typed; a character that has only begun stays. What is no UTF-8 becomes U+FFFD.
+fn take_text(bytes: &mut Vec<u8>) -> String {
+    let mut text = String::new();
+    let mut begun = 0;
+    let mut chunks = bytes.utf8_chunks().peekable();
+    while let Some(chunk) = chunks.next() {
+        text.push_str(chunk.valid());
+        let may_go_on = chunks.peek().is_none() && std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
+        if may_go_on {
+            begun = chunk.invalid().len();
+        } else if !chunk.invalid().is_empty() {
+            text.push('\u{fffd}');
         }
-        self.lines += 1;
-        // Six digits after the point, as asciinema writes; whole microseconds survive the way through a float.
-        let line = format!("[{}.{:06}, \"{code}\", {}]\n", interval.as_secs(), interval.subsec_micros(), json!(data));
-        self.pending.push_str(&line);
+    }
+    drop(chunks);
+    bytes.drain(..bytes.len() - begun);
+    text
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::take_text;
+
+    #[test]
+    fn a_character_typed_in_two_pieces_is_one() {
+        let mut bytes = b"a\xc3".to_vec();
+        assert_eq!((take_text(&mut bytes).as_str(), bytes.as_slice()), ("a", &b"\xc3"[..]));
+        bytes.extend_from_slice(b"\xa4\xff\xf0\x9f");
+        assert_eq!((take_text(&mut bytes).as_str(), bytes.as_slice()), ("ä\u{fffd}", &b"\xf0\x9f"[..]));
+        bytes.extend_from_slice(b"x");
+        assert_eq!((take_text(&mut bytes).as_str(), bytes.len()), ("\u{fffd}x", 0));
     }
 }

@@ -21,6 +21,13 @@ fn each_mistake_is_named_with_its_place() {
         ("certificate = \"/etc/sulku/gateway.pem\"", "certificat = \"/etc/sulku/gateway.pem\"", "unknown field `certificat`"),
         ("{ uri = \"spiffe://spe.example.fi/operator/onni\" }", "{ common_name = \"onni\" }", "unknown field `common_name`"),
         ("{ uri = \"spiffe://spe.example.fi/operator/onni\" }", "{ uri = \"mailto:onni\" }", "SPIFFE"),
+        ("age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj", "age1zvkyg", "no auditor's public key"),
+        ("age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj", "AGE-SECRET-KEY-1QQ", "SECRET key"),
+        (
+            "[[auditor]]\nname = \"Health data access body\"\nrecipient = \"age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\"\n",
+            "",
+            "sulku audit identity --out",
+        ),
         ("# sessions = 4096", "sessions = 0", "a limit is zero"),
         ("crl = \"/etc/sulku/authority.crl\"", "", "missing field `crl`"),
     ] {

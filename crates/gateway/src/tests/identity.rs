@@ -69,6 +69,7 @@ impl Authority {
     fn config(&self) -> Config {
         let text = format!(
             "listen = \"127.0.0.1:0\"\ncertificate = \"{0}/gateway.pem\"\nprivate_key = \"{0}/gateway.key\"\npermits = \"{0}\"\nledger_socket = \"l\"\nwarden_socket = \"w\"\n\
+             [[auditor]]\nname = \"test\"\nrecipient = \"age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\"\n\
              [[issuer]]\nname = \"test\"\ncertificate = \"{0}/authority.pem\"\ncrl = \"{0}/authority.crl\"\n",
             self.folder.path().display()
         );

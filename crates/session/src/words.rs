@@ -1,0 +1,59 @@
+//! What the holder reads: what is recorded of her, and why her session is over. Decides nothing.
+
+use sulku_audit::CloseReason;
+use sulku_audit::wire::Cause;
+use sulku_permit::{Durability, Recording, RefusalCode, TerminalRecording};
+
+/// What is recorded, for how long, and who can see it.
+pub(crate) fn recorded(recording: Recording) -> String {
+    let Recording { terminal, durability, retention_days } = recording;
+    let what = match terminal {
+        TerminalRecording::OutputAndInputTiming => "all that your terminal shows, and when you type, not what",
+        TerminalRecording::OutputAndInput => "all that your terminal shows and all that you type, passwords too",
+    };
+    let when = match durability {
+        Durability::Strict => "nothing is shown before it is recorded",
+        Durability::Windowed => "recorded within a quarter of a second",
+    };
+    let kept = match retention_days {
+        days if days.is_multiple_of(366) && days == 366 => "a year".to_owned(),
+        days if days.is_multiple_of(366) => format!("{} years", days / 366),
+        days => format!("{days} days"),
+    };
+    format!("{what}; {when}; auditors alone can see it, and it is kept for {kept} at least")
+}
+
+/// The reason's stable name, as the ledger writes it.
+pub(crate) fn name(reason: CloseReason) -> String {
+    serde_json::to_value(reason).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// What a holder can do whose session the ledger does not let open.
+pub(crate) fn advice(cause: Cause) -> String {
+    match cause {
+        Cause::Full => "the environment's records have no room left, so no session opens; call its operator".to_owned(),
+        Cause::Unwitnessed => {
+            "nobody outside witnesses the environment's records just now, so no session opens; try again in a few minutes".to_owned()
+        }
+        Cause::NotAllowed | Cause::Malformed | Cause::Broken => RefusalCode::AuditUnavailable.advice().to_owned(),
+    }
+}
+
+/// The reason for the holder: what happened, and what she can do.
+pub(crate) const fn closed(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::HolderLeft => "you left; what ran in the session was ended",
+        CloseReason::ShellExited => "the session is over",
+        CloseReason::Idle => "nothing was typed for as long as the permit allows; connect again to go on",
+        CloseReason::LongestSession => "the longest session that the permit allows is over; connect again to go on",
+        CloseReason::PermitEnded => "the permit has ended, or your part in it",
+        CloseReason::Revoked => "your certificate was withdrawn; ask the environment's operator",
+        CloseReason::Operator => "an operator ended the session; ask the environment's operator why",
+        CloseReason::Drain => "the environment is being restarted; connect again in a minute",
+        CloseReason::ProtocolError => "your client said something that the gateway does not understand; update it",
+        CloseReason::AuditFailed => "the environment can't keep its records just now, so nothing may go on; call its operator",
+        CloseReason::AuditFull => "the environment's records have no room left, so nothing more may be shown; call its operator",
+        CloseReason::CellFailed => "your workspace could not be built; call the environment's operator",
+        CloseReason::GatewayLost | CloseReason::WardenLost => "your workspace broke; connect again, and call the operator if it happens twice",
+    }
+}
