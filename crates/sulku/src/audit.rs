@@ -21,10 +21,13 @@ use sulku_permit::SessionId;
 
 use crate::print::{amount, answer};
 
+mod due;
 mod export;
 mod filter;
+mod identity;
 mod list;
 mod play;
+mod recording;
 mod search;
 mod words;
 
@@ -72,7 +75,7 @@ enum AuditCommand {
         /// The session
         session: SessionId,
         #[command(flatten)]
-        pace: play::Pace,
+        play: play::PlayArgs,
         #[command(flatten)]
         place: Place,
     },
@@ -113,6 +116,22 @@ enum AuditCommand {
         /// The log's public keys (FILE.pub), or a trust policy that names witnesses as well
         #[arg(long, env = "SULKU_AUDIT_KEY", value_name = "FILE")]
         key: PathBuf,
+    },
+    /// List the recordings whose retention is over
+    Due(Place),
+    /// Delete a recording whose retention is over, for good; its entries stay, and the log verifies. As root on the ledger's host
+    DeleteRecording {
+        /// The session
+        session: SessionId,
+        /// The running ledger's socket
+        #[arg(long, value_name = "SOCKET", default_value = "/run/sulku/ledger/ledger.sock")]
+        ledger: PathBuf,
+    },
+    /// Make an auditor's identity: FILE, which opens recordings and stays with her; prints the public half, for the gateway
+    Identity {
+        /// Where to write it
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Make a log's key: FILE, which signs, and FILE.pub, which auditors check with
     Keygen {
@@ -173,9 +192,9 @@ pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
             let (mut source, trust) = place.open(&format!("entry {index}"))?;
             show(&mut *source, &trust, index)
         }
-        AuditCommand::Play { session, pace, place } => {
+        AuditCommand::Play { session, play, place } => {
             let (mut source, trust) = place.open(&format!("recording of session {session}"))?;
-            play::run(&mut *source, &trust, session, &pace)
+            play::run(&mut *source, &trust, session, &play)
         }
         AuditCommand::Proof { index, entry, place } => {
             let (mut source, trust) = place.open(&format!("proof of entry {index}"))?;
@@ -202,6 +221,12 @@ pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
             export::run(&mut *source, &note, checkpoint, &subject, &out)
         }
         AuditCommand::CheckExport { args, key } => export::check(&args, &load_trust(&key)?),
+        AuditCommand::Due(place) => {
+            let (mut source, trust) = place.open("recordings whose retention is over")?;
+            due::list(&mut *source, &trust, jiff::Timestamp::now())
+        }
+        AuditCommand::DeleteRecording { session, ledger } => due::delete(&ledger, session),
+        AuditCommand::Identity { out } => identity::create(&out),
         AuditCommand::Keygen { origin, out } => {
             let public = key::create(&origin, &out)?;
             answer(&public.to_string())?;

@@ -106,7 +106,7 @@ fn second_terminal(stage: &Stage) -> Vec<String> {
         format!("  {sulku} sessions end SESSION --profile {}", profile(Person::Onni)),
         "  # audit".to_owned(),
         format!("  {sulku} audit list --denied {audit}"),
-        format!("  {sulku} audit play SESSION {audit}"),
+        format!("  {sulku} audit play SESSION --identity {} {audit}", stage.auditor_identity().display()),
         format!("  {sulku} audit verify {audit}"),
         String::new(),
         "Ctrl-C ends it and leaves nothing behind.".to_owned(),

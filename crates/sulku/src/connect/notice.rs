@@ -2,7 +2,7 @@
 
 use sulku_client::Session;
 use sulku_permit::SessionId;
-use sulku_protocol::{ClosedFrame, WelcomeFrame};
+use sulku_protocol::{ClosedFrame, NoticeFrame, WelcomeFrame};
 
 use super::terminal::Mode;
 use crate::print;
@@ -19,6 +19,15 @@ pub fn opened(session: &Session, mode: Mode) {
     if mode == Mode::Raw {
         eprintln!("leave with exit, or with ~. on a new line");
     }
+}
+
+/// What the gateway says while the session goes on. In raw mode a line's end alone does not go back to the first column.
+pub fn told(notice: &NoticeFrame, mode: Mode) {
+    let end = match mode {
+        Mode::Raw => "\r\n",
+        Mode::Piped => "\n",
+    };
+    eprint!("{end}sulku: {}{end}", notice.text);
 }
 
 /// Why the session is over.

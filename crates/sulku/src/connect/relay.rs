@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::notice;
 use super::signals::Signals;
 use super::terminal::Mode;
 use super::typing::type_in;
@@ -55,7 +56,7 @@ pub async fn relay(keyboard: Keyboard, mut screen: Screen, mode: Mode) -> io::Re
     helpers.spawn(type_in(keyboard.clone(), mode, departing));
     let departed = Cell::new(None);
     let outcome = tokio::select! {
-        outcome = show(&mut screen) => outcome,
+        outcome = show(&mut screen, mode) => outcome,
         () = depart(&keyboard, departures, mode, &departed) => Err(Stopped::Unconfirmed),
     };
     if matches!(outcome, Err(Stopped::Output(_))) {
@@ -67,11 +68,12 @@ pub async fn relay(keyboard: Keyboard, mut screen: Screen, mode: Mode) -> io::Re
 }
 
 /// Shows what the session shows. Reports it only after it was written, so that a slow reader slows the session down.
-async fn show(screen: &mut Screen) -> Result<ClosedFrame, Stopped> {
+async fn show(screen: &mut Screen, mode: Mode) -> Result<ClosedFrame, Stopped> {
     let mut out = tokio::io::stdout();
     loop {
         match screen.next().await.map_err(Stopped::Session)? {
             Event::Closed(closed) => return Ok(closed),
+            Event::Notice(said) => notice::told(&said, mode),
             Event::Output(bytes) => {
                 out.write_all(&bytes).await.map_err(Stopped::Output)?;
                 out.flush().await.map_err(Stopped::Output)?;
@@ -112,8 +114,12 @@ async fn hurried(waiting: impl Future<Output = ()>, departures: &mut mpsc::Recei
 async fn leave_unseen(keyboard: &Keyboard, screen: &mut Screen) {
     let leaving = async {
         if keyboard.leave().await.is_ok() {
-            while let Ok(Event::Output(bytes)) = screen.next().await {
-                screen.shown(bytes.len());
+            loop {
+                match screen.next().await {
+                    Ok(Event::Output(bytes)) => screen.shown(bytes.len()),
+                    Ok(Event::Notice(_)) => {}
+                    Ok(Event::Closed(_)) | Err(_) => break,
+                }
             }
         }
     };

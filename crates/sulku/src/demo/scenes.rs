@@ -274,9 +274,15 @@ impl<'a> Play<'a> {
         self.report.expect("replays what Maija saw", || {
             let is_awk = |entry: &Entry| entry.data("command")[0] == "awk";
             let opened = stage.entry(&["--event", "session.opened", "--person", "maija"], SOON, is_awk)?;
-            let played = stage.run(&[&["audit", "play", opened.field("session"), "--no-wait"], &live[..]].concat())?;
-            let facts =
-                [("it played", played.code() == Some(0)), ("it shows what she saw", !seen.is_empty() && one_line(&played.out).contains(&seen))];
+            let identity = stage.auditor_identity().display().to_string();
+            let play = ["audit", "play", opened.field("session"), "--no-wait"];
+            let played = stage.run(&[&play[..], &["--identity", &identity], &live].concat())?;
+            let locked = stage.run(&[&play[..], &live].concat())?;
+            let facts = [
+                ("it played", played.code() == Some(0)),
+                ("it shows what she saw", !seen.is_empty() && one_line(&played.out).contains(&seen)),
+                ("without the auditor's identity nothing opens it", locked.code() == Some(1) && locked.out.is_empty()),
+            ];
             Ok(Verdict::all(&facts, one_line(&played.out)))
         })?;
         self.report.expect("verifies the whole ledger", || {

@@ -1,0 +1,223 @@
+//! Recordings as an auditor meets them: the real command line on a log that a real ledger kept, whole and tampered with.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use age::secrecy::ExposeSecret as _;
+use age::x25519::Identity;
+use asciicast_rs::{Asciicast, V3};
+use sulku_audit::{CloseReason, Draft, Event};
+use sulku_ledger::client::Client;
+use sulku_ledger::{Ledger, config, key};
+use sulku_permit::SessionId;
+use sulku_recording::{Began, Cast, Sealer, SessionKey, sha256};
+
+const ORIGIN: &str = "test.example/audit";
+/// How many chunks the recording has, one a second.
+const CHUNKS: u64 = 5;
+
+/// A log with one recorded session, in a folder that goes away; the ledger has stopped.
+struct Log {
+    folder: tempfile::TempDir,
+    session: SessionId,
+}
+
+enum Ending {
+    Closed,
+    Died,
+}
+
+impl Log {
+    fn new(ending: Ending) -> Self {
+        assert!(rustix::process::getuid().is_root(), "this test needs root: it writes as the gateway");
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opened");
+        let log = Self { folder, session: SessionId::from_random([3; 10]) };
+        let signing_key = log.path("key");
+        key::create(ORIGIN, &signing_key).expect("a key");
+        let text = format!(
+            "origin = {ORIGIN:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {signing_key:?}\ngateway_uid = 0\nwarden_uid = 0\n",
+            log.path("log"),
+            log.path("socket")
+        );
+        let settings = config::parse("ledger.toml", &text).expect("settings");
+        let ledger = Ledger::start(settings, key::load(&signing_key).expect("a key")).expect("a ledger");
+        let stopper = ledger.stopper();
+        let running = std::thread::spawn(|| ledger.run());
+        log.record(ending);
+        stopper.stop("all is recorded");
+        running.join().expect("no panic").expect("in order");
+        log
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn recording(&self) -> PathBuf {
+        self.path("log").join(format!("recordings/{}.rec", self.session))
+    }
+
+    fn record(&self, ending: Ending) {
+        let mut client = Client::connect(&self.path("socket")).expect("a connection");
+        let mut keep = |event, blob: &[u8]| {
+            let draft = Draft { permit: Some("THL/1/2026".parse().expect("an id")), session: Some(self.session), person: None, event };
+            client.append(draft, blob).map(|_receipt| ()).expect("kept");
+        };
+        let identity = Identity::generate();
+        fs::write(self.path("identity"), format!("# aino\n{}\n", identity.to_string().expose_secret())).expect("written");
+        fs::write(self.path("stranger"), Identity::generate().to_string().expose_secret()).expect("written");
+        let wrapped = age::encrypt(&identity.to_public(), &[7; 32]).expect("wrapped");
+        keep(
+            Event::RecordingBegun {
+                key_sha256: hex(&sha256(&wrapped)),
+                key_length: wrapped.len() as u64,
+                recipients: vec![identity.to_public().to_string()],
+                durability: "windowed".to_owned(),
+                input: "timing".to_owned(),
+                keep_until: "2030-01-01T00:00:00Z".parse().expect("a time"),
+            },
+            &wrapped,
+        );
+        let mut cast = Cast::begin(Began { size: (80, 24), term: "xterm", timestamp: 0, title: "t" }, Duration::ZERO);
+        let mut sealer = Sealer::new(SessionKey::take(&mut [7; 32]), self.session);
+        let mut offset = 0;
+        for second in 1..=CHUNKS {
+            cast.push('o', &format!("shown in second {second}\r\n"), Duration::from_secs(second));
+            let lines = cast.take().expect("lines");
+            let sealed = sealer.seal(&lines);
+            let length = sealed.bytes.len() as u64;
+            let (began, ended) = lines.span();
+            let ms = |moment: Duration| u64::try_from(moment.as_millis()).expect("few");
+            let event = Event::RecordingChunk {
+                chunk: sealed.number,
+                offset,
+                length,
+                sha256: hex(&sealed.sha256),
+                began_ms: ms(began),
+                ended_ms: ms(ended),
+                lines: lines.count(),
+            };
+            keep(event, &sealed.bytes);
+            offset += length;
+        }
+        if let Ending::Closed = ending {
+            let event = Event::SessionClosed {
+                reason: CloseReason::ShellExited,
+                bytes_out: 1,
+                bytes_in: 0,
+                duration_ms: 5000,
+                exit_status: Some(0),
+                chunks: CHUNKS,
+                recorded_bytes: offset,
+            };
+            keep(event, b"");
+        }
+    }
+
+    fn play(&self, identity: &str, more: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sulku"));
+        command.args(["audit", "play", &self.session.to_string()]).arg("--dir").arg(self.path("log")).arg("--key").arg(self.path("key.pub"));
+        command.env_remove("SULKU_AUDIT_IDENTITY");
+        if !identity.is_empty() {
+            command.arg("--identity").arg(self.path(identity));
+        }
+        command.args(more).output().expect("sulku runs")
+    }
+
+    /// Plays a recording that somebody changed: what was shown before it was noticed, and what was said then.
+    fn play_changed(&self, bytes: &[u8]) -> (String, String) {
+        let before = fs::read(self.recording()).expect("there");
+        fs::write(self.recording(), bytes).expect("written");
+        let played = self.play("identity", &["--no-wait"]);
+        fs::write(self.recording(), before).expect("put back");
+        assert_eq!(played.status.code(), Some(1), "{played:?}");
+        (text(&played.stdout), text(&played.stderr))
+    }
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// LG-02
+#[test]
+fn a_recording_plays_for_its_auditor_and_for_nobody_else() {
+    let log = Log::new(Ending::Closed);
+    let played = log.play("identity", &["--no-wait"]);
+    assert!(played.status.success() && played.stderr.is_empty(), "{played:?}");
+    let all: String = (1..=CHUNKS).map(|second| format!("shown in second {second}\r\n")).collect();
+    assert_eq!(text(&played.stdout), all);
+    for (identity, said) in [("", "--identity"), ("stranger", "does not open the recording"), ("key", "is no identity")] {
+        let refused = log.play(identity, &["--no-wait"]);
+        assert!(refused.status.code() == Some(1) && refused.stdout.is_empty(), "{refused:?}");
+        assert!(text(&refused.stderr).contains(said), "{identity}: {refused:?}");
+    }
+    let from = text(&log.play("identity", &["--no-wait", "--from", "3.5"]).stdout);
+    let (drawn, rest) = from.split_at(from.find("shown in second 4").expect("it goes on"));
+    assert!((1..=3).all(|second| drawn.contains(&format!("shown in second {second}"))) && rest.ends_with("second 5\r\n"), "{from:?}");
+    let beyond = log.play("identity", &["--from", "60"]);
+    assert!(text(&beyond.stderr).contains("the recording is 5.0 s long"), "{beyond:?}");
+}
+
+/// LG-02: another reader of asciicast v3 takes what is exported.
+#[test]
+fn an_exported_recording_is_asciicast_for_others() {
+    let log = Log::new(Ending::Closed);
+    let path = log.path("export.cast");
+    let exported = log.play("identity", &["--export", path.to_str().expect("text")]);
+    assert!(exported.status.success() && exported.stdout.is_empty(), "{exported:?}");
+    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    let cast = Asciicast::<V3>::from_path(&path).expect("asciicast");
+    let times: Vec<f64> = cast.absolute_times().map(|(time, _)| time).collect();
+    assert_eq!(times, [1.0, 2.0, 3.0, 4.0, 5.0]);
+    let again = log.play("identity", &["--export", path.to_str().expect("text")]);
+    assert!(text(&again.stderr).contains("name a new file"), "{again:?}");
+}
+
+/// LG-02
+#[test]
+fn a_chunk_that_is_missing_moved_added_or_changed_is_named_and_not_shown() {
+    let log = Log::new(Ending::Closed);
+    let whole = fs::read(log.recording()).expect("there");
+    let chunk = whole.len() / CHUNKS as usize;
+    let flipped = [&whole[..whole.len() - 1], &[whole[whole.len() - 1] ^ 1]].concat();
+    let (shown, said) = log.play_changed(&flipped);
+    assert!(shown.contains("second 4") && !shown.contains("second 5") && said.contains("was changed"), "{shown} {said}");
+    let (shown, said) = log.play_changed(&whole[..whole.len() - chunk]);
+    assert!(!shown.contains("second 5") && said.contains("ends before the entry says"), "{shown} {said}");
+    let (shown, said) = log.play_changed(&[&whole[chunk..], &whole[..chunk]].concat());
+    assert!(shown.is_empty() && said.contains("was changed"), "{shown} {said}");
+    let (_, said) = log.play_changed(&[&whole[..], &whole[..chunk]].concat());
+    assert!(said.contains("goes on beyond byte"), "{said}");
+    fs::remove_file(log.recording()).expect("removed");
+    let played = log.play("identity", &["--no-wait"]);
+    assert!(text(&played.stderr).contains("no entry says that it was deleted"), "{played:?}");
+}
+
+/// LG-02: a crash loses at most the window, and the recording says so.
+#[test]
+fn a_recording_without_an_end_says_so() {
+    let log = Log::new(Ending::Died);
+    let played = log.play("identity", &["--no-wait"]);
+    assert!(played.status.success() && text(&played.stdout).contains("second 5"), "{played:?}");
+    assert!(text(&played.stderr).contains("has no end") && text(&played.stderr).contains("64 KiB and 250 ms"), "{played:?}");
+}
+
+#[test]
+fn only_what_is_past_its_retention_is_due() {
+    let log = Log::new(Ending::Closed);
+    let due = |key: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sulku"));
+        command.args(["audit", "due"]).arg("--dir").arg(log.path("log")).arg("--key").arg(key).output().expect("sulku runs")
+    };
+    let listed = due(&log.path("key.pub"));
+    assert!(listed.status.success() && text(&listed.stderr).contains("0 of 1 recordings may be deleted"), "{listed:?}");
+}
