@@ -12,21 +12,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sulku-plan", &["sulku-permit"]),
     ("sulku-protocol", &["sulku-permit"]),
     ("sulku-audit", &["sulku-permit"]),
-    ("sulku-session", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol"]),
+    ("sulku-recording", &["sulku-permit"]),
+    ("sulku-session", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-recording"]),
     ("sulku-ledger", &["sulku-permit", "sulku-audit"]),
     ("sulku-warden", &["sulku-permit", "sulku-plan", "sulku-audit"]),
-    ("sulku-gateway", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-session"]),
+    ("sulku-gateway", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-recording", "sulku-session"]),
     ("sulku-courier", &["sulku-audit", "sulku-ledger", "sulku-witness"]),
     ("sulku-client", &["sulku-permit", "sulku-protocol"]),
     ("sulku-witness", &["sulku-audit"]),
     ("sulku-stage", &[]),
-    ("sulku", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-ledger", "sulku-client", "sulku-stage", "sulku-witness"]),
+    ("sulku", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-recording", "sulku-ledger", "sulku-client", "sulku-stage"]),
     ("sulkud", &["sulku-audit", "sulku-courier", "sulku-gateway", "sulku-ledger"]),
     ("sulku-tests", &["sulku-permit", "sulku-protocol", "sulku-stage"]),
     ("sulku-fuzz", &["sulku-permit", "sulku-protocol", "sulku-audit", "sulku-plan"]),
 ];
 /// No I/O, no clock, no randomness: what they are given is all they know.
-const PURE: &[&str] = &["permit", "plan", "protocol", "audit", "session"];
+const PURE: &[&str] = &["permit", "plan", "protocol", "audit", "recording", "session"];
 /// Crates that would bring I/O, a clock or randomness.
 const IMPURE: &[&str] =
     &["tokio", "quinn", "rustls", "tokio-rustls", "rustix", "libc", "getrandom", "rand", "signal-hook", "tempfile", "mio", "async-std"];
@@ -151,7 +152,10 @@ fn the_warden_links_no_network_stack_and_no_runtime() {
         "sulku-gateway",
         "sulku-protocol",
         "sulku-session",
+        "sulku-recording",
         "sulku-ledger",
+        "zstd",
+        "age",
     ] {
         assert!(!warden.contains(name), "the warden must not link {name}");
     }

@@ -21,9 +21,68 @@ pub fn what_was_shown_can_be_replayed() -> anyhow::Result<()> {
     let session = stage.connect(Person::Maija, &["--", "printf", "shown to Maija äö\\n"])?;
     let id = session_id(&session.err)?;
     closed(&stage, &id)?;
-    let played = audit(&stage, &["play", &id, "--no-wait"])?;
-    ensure!(played.code() == Some(0) && played.out.contains("shown to Maija äö"), "{played:?}");
+    let identity = stage.auditor_identity().display().to_string();
+    let played = audit(&stage, &["play", &id, "--no-wait", "--identity", &identity])?;
+    ensure!(played.code() == Some(0) && played.out.contains("shown to Maija äö") && played.err.is_empty(), "{played:?}");
+    let export = stage.folder().join("export.cast");
+    let exported = audit(&stage, &["play", &id, "--identity", &identity, "--export", &export.display().to_string()])?;
+    let cast = std::fs::read_to_string(&export)?;
+    ensure!(exported.code() == Some(0) && cast.starts_with("{") && cast.contains("\"o\", \"shown to Maija äö"), "{exported:?} {cast}");
     Ok(())
+}
+
+/// LG-02: whoever has all that the host has, its operator's keys included, opens no recording; an auditor does.
+pub fn nothing_on_the_host_opens_a_recording() -> anyhow::Result<()> {
+    let stage = shared()?;
+    let session = stage.connect(Person::Maija, &["--", "echo", "for-auditors-only"])?;
+    let id = session_id(&session.err)?;
+    closed(&stage, &id)?;
+    let recording = stage.ledger_dir().join(format!("recordings/{id}.rec"));
+    let bytes = std::fs::read(&recording)?;
+    ensure!(!bytes.is_empty() && !bytes.windows(8).any(|bytes| bytes == b"auditors"), "it is not in the clear");
+    let identity = stage.auditor_identity();
+    let mut tried = 0;
+    for file in files_below(stage.folder())?.into_iter().filter(|file| *file != identity && !file.is_symlink()) {
+        // A file that is no identity is refused as one; nothing that lies here may be one that opens it.
+        let play = stage.run(&[
+            "audit",
+            "play",
+            &id,
+            "--no-wait",
+            "--dir",
+            &stage.ledger_dir().display().to_string(),
+            "--key",
+            &stage.ledger_key().display().to_string(),
+            "--identity",
+            &file.display().to_string(),
+        ])?;
+        ensure!(play.code() == Some(1) && !play.out.contains("for-auditors-only"), "{} opens it: {play:?}", file.display());
+        tried += 1;
+    }
+    ensure!(tried >= 10, "the host's files were tried: {tried}");
+    let other = stage.folder().join("another.identity");
+    ensure!(stage.run(&["audit", "identity", "--out", &other.display().to_string()])?.code() == Some(0));
+    for (identity, opens) in [(&other, false), (&identity, true)] {
+        let played = audit(&stage, &["play", &id, "--no-wait", "--identity", &identity.display().to_string()])?;
+        ensure!(played.out.contains("for-auditors-only") == opens, "{played:?}");
+    }
+    Ok(())
+}
+
+/// The configuration, keys, certificates, permits and the whole log; registers and workspaces aside, which are the holders'.
+fn files_below(folder: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for item in std::fs::read_dir(folder)? {
+        let path = item?.path();
+        let leave_out =
+            path.ends_with("datasets") || path.ends_with("workspaces") || path.ends_with("wal") || path.ends_with("run") || path.ends_with("tile");
+        if path.is_dir() && !leave_out {
+            found.extend(files_below(&path)?);
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// LG-10

@@ -1,6 +1,6 @@
 //! A process of the environment dies in the middle of everything.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
@@ -104,6 +104,79 @@ pub fn without_a_ledger_nothing_opens_and_nothing_goes_on() -> anyhow::Result<()
     let left = stage.close();
     ensure!(left.is_empty(), "{left:?}");
     Ok(())
+}
+
+/// A shell that says the seconds as they pass.
+const TICKING: &[&str] = &["--", "sh", "-c", "while :; do echo tick; sleep 0.2; done"];
+
+/// LG-05: nothing goes on unrecorded, the holder is told why, and what waited comes when the ledger is back.
+pub fn a_stalled_ledger_freezes_a_session_which_goes_on_with_it() -> anyhow::Result<()> {
+    let stage = Stage::raise(&Options { rows: 100, ..Options::default() })?;
+    let mut session = stage.connected(Person::Maija, TICKING)?;
+    session.shows("tick", SOON)?;
+    let ledger = Stalled::new(&stage)?;
+    let stalled = Instant::now();
+    poll(Duration::from_secs(8), || session.err().contains("can't record this session just now").then_some(()))
+        .with_context(|| format!("she was not told: {}", session.err()))?;
+    let took = stalled.elapsed();
+    ensure!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&took), "frozen after {took:?}");
+    let shown = session.out().len();
+    session.type_line("echo typed-while-frozen > /dev/null")?;
+    let until = Instant::now() + Duration::from_secs(2);
+    poll(Duration::from_secs(3), || (Instant::now() >= until || session.out().len() > shown).then_some(()));
+    ensure!(session.out().len() == shown, "it shows what nobody records");
+    drop(ledger);
+    poll(SOON, || session.err().contains("recorded again and goes on").then_some(()))
+        .with_context(|| format!("it did not go on: {}", session.err()))?;
+    poll(SOON, || (session.out().len() > shown).then_some(())).context("what waited is shown")?;
+    let id = session_id(&session.err())?;
+    session.signal(Signal::TERM);
+    session.finish(SOON)?;
+    let closed = stage.entry(&["--event", "session.closed", "--session", &id], SOON, |_| true)?;
+    ensure!(closed.data("reason") == "shell-exited" || closed.data("reason") == "holder-left", "{closed:?}");
+    let left = stage.close();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// LG-05: half a minute without a record ends it; the closing entry follows when the ledger is back.
+pub fn a_ledger_that_stays_stalled_ends_the_session() -> anyhow::Result<()> {
+    let stage = Stage::raise(&Options { rows: 100, ..Options::default() })?;
+    let mut session = stage.connected(Person::Maija, TICKING)?;
+    session.shows("tick", SOON)?;
+    let id = session_id(&session.err())?;
+    let ledger = Stalled::new(&stage)?;
+    let stalled = Instant::now();
+    let ended = session.finish(Duration::from_secs(40)).context("it goes on")?;
+    let took = stalled.elapsed();
+    ensure!((Duration::from_secs(28)..Duration::from_secs(35)).contains(&took), "it ended after {took:?}");
+    ensure!(ended.err.contains("audit-failed") && ended.err.contains("call its operator"), "{}", ended.err);
+    poll(SOON, || stage.cell_processes().is_empty().then_some(())).context("its cell runs on")?;
+    drop(ledger);
+    let closed = stage.entry(&["--event", "session.closed", "--session", &id], SOON, |_| true)?;
+    let chunks = stage.entries(&["--event", "recording.chunk", "--session", &id])?.len();
+    ensure!(closed.data("reason") == "audit-failed" && closed.data("chunks") == chunks, "{closed:?}, {chunks} chunks");
+    let left = stage.close();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// A ledger that is stopped in its tracks until this is dropped.
+struct Stalled(rustix::process::Pid);
+
+impl Stalled {
+    fn new(stage: &Stage) -> anyhow::Result<Self> {
+        let pid = stage.pid(Daemon::Ledger).and_then(|pid| rustix::process::Pid::from_raw(pid.try_into().ok()?)).context("the ledger runs")?;
+        rustix::process::kill_process(pid, Signal::STOP)?;
+        Ok(Self(pid))
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        // A ledger that is gone needs no waking.
+        let _gone = rustix::process::kill_process(self.0, Signal::CONT);
+    }
 }
 
 /// NW-06: a host that lacks one control holds no cell, and each refusal says which.

@@ -45,13 +45,14 @@ fn main() -> ExitCode {
             a_session_ends_when_its_connection_breaks, a_permits_end_ends_the_open_session, a_draining_gateway_closes_its_sessions,
         }
         losses::{
-            a_killed_warden_leaves_no_cell, a_killed_gateway_leaves_cells_without_egress_and_soon_none, without_a_ledger_nothing_opens_and_nothing_goes_on,
+            a_killed_warden_leaves_no_cell, a_killed_gateway_leaves_cells_without_egress_and_soon_none, without_a_ledger_nothing_opens_and_nothing_goes_on, a_stalled_ledger_freezes_a_session_which_goes_on_with_it,
+            a_ledger_that_stays_stalled_ends_the_session,
             a_host_without_a_control_refuses_every_session,
         }
         hostile::{a_hostile_frame_closes_its_own_connection_alone, a_peer_that_says_nothing_is_hung_up_on}
         flow::{ctrl_c_is_heard_in_a_flood, a_slow_reader_slows_itself_alone, what_would_write_the_clipboard_is_removed_and_audited}
         audit::{
-            what_was_shown_can_be_replayed, every_reading_is_an_entry, a_flipped_bit_is_found_and_named, a_proof_stands_alone, a_ledger_survives_its_own_restart,
+            what_was_shown_can_be_replayed, nothing_on_the_host_opens_a_recording, every_reading_is_an_entry, a_flipped_bit_is_found_and_named, a_proof_stands_alone, a_ledger_survives_its_own_restart,
         }
         input::{
             an_unknown_key_in_a_daemons_settings_is_an_error_with_its_place, a_mistake_in_a_permit_is_named_before_it_is_in_force,

@@ -299,6 +299,12 @@ impl Stage {
         self.root.join("config/ledger.key.pub")
     }
 
+    /// The auditor's identity, which alone opens recordings.
+    #[must_use]
+    pub fn auditor_identity(&self) -> PathBuf {
+        self.root.join("auditor.identity")
+    }
+
     /// The socket that the warden takes orders on.
     #[must_use]
     pub fn warden_socket(&self) -> PathBuf {

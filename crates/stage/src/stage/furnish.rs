@@ -37,7 +37,8 @@ impl Stage {
         chown(&key, Some(self.instance.ledger_uid()), Some(self.instance.ledger_uid())).map_err(StageError::file("giving away", key))?;
         self.write("config/ledger.toml", &self.ledger_config())?;
         self.write("config/warden.toml", &self.warden_config(options))?;
-        self.write("config/gateway.toml", &self.gateway_config(options))?;
+        let recipient = self.made_by_sulku(&["audit", "identity", "--out", &self.auditor_identity().display().to_string()])?;
+        self.write("config/gateway.toml", &self.gateway_config(options, recipient.trim()))?;
         for person in Person::ALL {
             let (certificate, key) = self.authority.files_of(person.name());
             let profile = format!(
@@ -90,12 +91,12 @@ impl Stage {
         )
     }
 
-    fn gateway_config(&self, options: &Options) -> String {
+    fn gateway_config(&self, options: &Options, recipient: &str) -> String {
         let (certificate, key) = self.authority.files_of("gateway");
         format!(
             "listen = \"127.0.0.1:{}\"\ncertificate = {certificate:?}\nprivate_key = {key:?}\npermits = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
              run_as = {{ uid = {uid}, gid = {uid} }}\n\n[[issuer]]\nname = \"demo\"\ncertificate = {:?}\ncrl = {:?}\n\n\
-             [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n\n[limits]\n{}\n",
+             [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n\n[[auditor]]\nname = \"Aino\"\nrecipient = {recipient:?}\n\n[limits]\n{}\n",
             self.port,
             self.root.join("permits"),
             self.ledger_socket(),
