@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sulku_permit::{PermitId, SessionId};
 
 use crate::entry::Entry;
@@ -14,20 +15,23 @@ use crate::event::{Draft, Event};
 use crate::merkle::Hash;
 use crate::wire::BLOB_BYTES_MAX;
 
-/// Where the log stands, permit by permit and session by session.
-#[derive(Debug, Clone, Default)]
+/// Where the log stands, permit by permit and session by session. Its serialised form is the ledger's own (`snapshot`), and no proof.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Counters {
     permits: HashMap<PermitId, PermitCount>,
     sessions: HashMap<SessionId, SessionCount>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct PermitCount {
     entries: u64,
     last: Timestamp,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SessionCount {
     entries: u64,
     chunks: u64,

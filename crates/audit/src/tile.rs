@@ -191,6 +191,21 @@ impl TiledTree {
         self.size
     }
 
+    /// The unfinished tile of each level, lowest first: with the size, all that the tree needs to grow on.
+    #[must_use]
+    pub fn unfinished(&self) -> &[Vec<Hash>] {
+        &self.unfinished
+    }
+
+    /// The tree that had this size and these unfinished tiles; `None` if no tree has. Its root says whether it is the one that is meant.
+    #[must_use]
+    pub fn resume(size: u64, unfinished: Vec<Vec<Hash>>) -> Option<Self> {
+        let hashes_at = |level: usize| size.checked_shr(TILE_HEIGHT * u32::try_from(level).unwrap_or(u32::MAX)).unwrap_or(0) % TILE_WIDTH;
+        let fits = unfinished.iter().enumerate().all(|(level, hashes)| hashes.len() as u64 == hashes_at(level));
+        let is_whole = size.checked_shr(TILE_HEIGHT * u32::try_from(unfinished.len()).unwrap_or(u32::MAX)).unwrap_or(0) == 0;
+        (fits && is_whole).then(|| Self { size, unfinished, full: Vec::new() })
+    }
+
     /// Adds an entry by its leaf hash.
     pub fn push(&mut self, leaf: Hash) {
         self.size += 1;

@@ -13,11 +13,12 @@
 //! The CRC finds a torn frame quickly; the hash commits to every byte, by hashes that are needed anyway. The epoch is a random number
 //! that a segment gets when it is taken into use, so that bytes from its earlier use, or from within somebody's recording, are no frame.
 
-use sulku_audit::Hash;
+use jiff::Timestamp;
 use sulku_audit::counters::Chunk;
 use sulku_audit::merkle::{leaf_hash, sha256};
 use sulku_audit::tile::{EntryTooLong, push_entry, split_entry};
 use sulku_audit::wire::BLOB_BYTES_MAX;
+use sulku_audit::{Draft, Hash};
 
 use crate::disk::{Aligned, BLOCK_BYTES};
 
@@ -114,6 +115,8 @@ pub(crate) struct Contents {
     pub(crate) hashes: Vec<Hash>,
     /// The chunks of recordings that the entries name.
     pub(crate) chunks: Vec<(Chunk, Vec<u8>)>,
+    /// What the entries are about and when they were made, once they are durable: for the counters of snapshots.
+    pub(crate) counted: Vec<(Draft, Timestamp)>,
 }
 
 impl Contents {

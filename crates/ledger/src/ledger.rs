@@ -150,7 +150,7 @@ impl Ledger {
         let signer = Arc::new(signer);
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let lock = lock(&settings.directory, &*disk)?;
-        let Recovered { wal, counters, publisher, destroyed, dropped_bytes, rotated_to, last } =
+        let Recovered { wal, counters, mut publisher, destroyed, dropped_bytes, rotated_to, last } =
             recover(&settings.directory, &disk, SEGMENT_BYTES, Arc::clone(&signer))?;
         let keys = Arc::new(Keys::open(settings.directory.join("keys")).map_err(RecoverError::from)?);
         for key in &destroyed {
@@ -192,7 +192,8 @@ impl Ledger {
         };
         let started = Event::LedgerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), entries, dropped_bytes };
         writer.append_own(started).map_err(StartError::FirstEntry)?;
-        if let Some(rotated) = rotation.filter(|_| rotated_to != Some(new_keys)) {
+        if let Some(rotated) = rotation.filter(|_| rotated_to.as_ref() != Some(&new_keys)) {
+            publisher.rotate(new_keys);
             writer.append_own(rotated).map_err(StartError::FirstEntry)?;
         }
         let desk = Desk::new(writer);

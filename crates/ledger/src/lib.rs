@@ -34,6 +34,7 @@ mod segment;
 mod server;
 #[cfg(test)]
 mod simulation;
+mod snapshot;
 mod stage;
 pub mod verification;
 mod wal;

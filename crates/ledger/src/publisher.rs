@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sulku_audit::counters::Chunk;
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
-use sulku_audit::{Checkpoint, Hash, LogSigner};
+use sulku_audit::{Checkpoint, Counters, Hash, LogSigner};
 use sulku_permit::SessionId;
 
 use crate::disk::Disk;
@@ -19,6 +19,7 @@ use crate::files::{FileError, at, replace, write_immutable};
 use crate::frame::Contents;
 use crate::recordings::{RecordingError, Recordings};
 use crate::segment::Segments;
+use crate::snapshot::Taken;
 
 /// The last checkpoint that was signed, published or not.
 pub(crate) const SIGNED_HEAD: &str = "signed-head";
@@ -26,6 +27,11 @@ pub(crate) const SIGNED_HEAD: &str = "signed-head";
 const UNWRITTEN_BYTES_MAX: usize = 16 << 20;
 /// The same in frames, well below what the writer may have under way.
 const UNWRITTEN_FRAMES_MAX: usize = 16 << 10;
+
+/// A snapshot is taken after so many entries: reading that many takes a start less than a second.
+const SNAPSHOT_EVERY_ENTRIES: u64 = 64 << 10;
+/// And after so many for each permit and session that it holds, so that taking it costs each entry little.
+const ENTRIES_FOR_EACH_COUNTER: u64 = 4;
 
 /// The log that could not be published.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +84,14 @@ pub(crate) struct Publisher {
     /// The frames that these are of.
     unwritten: Written,
     recordings: Recordings,
+    /// Where the published log stands; what the writer has is ahead of it.
+    counters: Counters,
+    rotated_to: Option<Vec<String>>,
+    /// The size of the last snapshot.
+    snapshot: u64,
+    pub(crate) snapshot_every: u64,
+    /// A snapshot that no signed head covers yet.
+    taken: Option<Taken>,
 }
 
 impl Publisher {
@@ -102,7 +116,28 @@ impl Publisher {
             files: Vec::new(),
             unwritten: Written::default(),
             recordings,
+            counters: Counters::default(),
+            rotated_to: None,
+            snapshot: 0,
+            snapshot_every: SNAPSHOT_EVERY_ENTRIES,
+            taken: None,
         })
+    }
+
+    /// Begins with this tree, which a snapshot holds.
+    pub(crate) fn resume(&mut self, tree: TiledTree) {
+        self.snapshot = tree.size();
+        self.tree = tree;
+    }
+
+    /// The log's keys were replaced by these.
+    pub(crate) fn rotate(&mut self, keys: Vec<String>) {
+        self.rotated_to = Some(keys);
+    }
+
+    /// Counts on from here: what is pushed from now on is new.
+    pub(crate) fn count_from(&mut self, counters: Counters, rotated_to: Option<Vec<String>>) {
+        (self.counters, self.rotated_to) = (counters, rotated_to);
     }
 
     /// Has the checkpoint that was signed last published when there is room.
@@ -158,13 +193,26 @@ impl Publisher {
         self.unwritten.frames += 1;
         self.unwritten.bytes += contents.bytes();
         let mut entries = contents.entries.as_slice();
-        for hash in &contents.hashes {
+        for (hash, (draft, time)) in contents.hashes.iter().zip(&contents.counted) {
             let (entry, rest) = tile::split_entry(entries).ok_or(PublishError::Contents)?;
             self.push(entry, *hash)?;
+            self.counters.count(draft, *time).map_err(|_| PublishError::Contents)?;
             entries = rest;
+            if self.tree.size().is_multiple_of(TILE_WIDTH) && self.is_snapshot_due() {
+                self.taken = Taken::new(&self.signer, &self.tree, &self.counters, self.rotated_to.as_ref());
+                self.snapshot = self.tree.size();
+            }
+        }
+        if !entries.is_empty() {
+            return Err(PublishError::Contents);
         }
         self.chunks.extend(contents.chunks);
         Ok(())
+    }
+
+    fn is_snapshot_due(&self) -> bool {
+        let new = self.tree.size() - self.snapshot;
+        new >= self.snapshot_every && new / ENTRIES_FOR_EACH_COUNTER >= self.counters.permits() + self.counters.sessions()
     }
 
     /// Whether so much waits to be written that it should not wait for the next checkpoint.
@@ -213,6 +261,12 @@ impl Publisher {
         replace(disk, &self.directory.join(sulku_audit::source::CHECKPOINT), note)?;
         self.unpublished = None;
         self.tidy(before)?;
+        if let Some(taken) = self.taken.take_if(|taken| taken.size <= size)
+            && let Err(error) = taken.write(self.segments.disk(), &self.directory)
+        {
+            self.taken = Some(taken);
+            return Err(error.into());
+        }
         Ok(size)
     }
 

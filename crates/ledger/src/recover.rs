@@ -1,7 +1,7 @@
 //! Start: what is on the disk becomes the log again, or the ledger does not start.
 //!
-//! Every entry is read, from the bundles and then from the write-ahead log; the tree over them must have the root that the signed
-//! head has at its size, and the counters must have no gap. An unfinished last write is dropped and counted. Repairs nothing else:
+//! Every entry since the last snapshot is read, from the bundles and then from the write-ahead log, or every entry where there is no snapshot;
+//! the tree over them must have the root that the signed head has at its size, and the counters must have no gap. An unfinished last write is dropped and counted. Repairs nothing else:
 //! what a crash can't have done, somebody did, and a person has to look.
 
 use std::collections::BTreeSet;
@@ -26,6 +26,7 @@ use crate::disk::Disk;
 use crate::files::{FILE_MODE, FileError, at, create_folder, replace};
 use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
 use crate::segment::Segments;
+use crate::snapshot::{self, Snapshot};
 use crate::wal::{self, Wal, WalError};
 use crate::witnessed::COSIGNED;
 
@@ -80,6 +81,12 @@ pub enum RecoverError {
     /// The entries are not those that were signed.
     #[error("the first {0} entries do not have the root that was signed: an entry was changed; compare with a copy (sulku audit verify)")]
     Root(u64),
+    /// The snapshot is not this log's.
+    #[error(
+        "{0} is damaged, contradicts the log or was written by somebody else; restore it from a copy, or find out who did it, remove the file and \
+         start again: the whole log is then read"
+    )]
+    Snapshot(PathBuf),
     /// A part of the log is damaged.
     #[error("{0}; this is not what a crash leaves: restore the file from a copy of this folder")]
     Damaged(String),
@@ -146,9 +153,17 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
         publisher: Publisher::new(directory.to_owned(), Arc::clone(&signer), Arc::clone(&segments), Arc::clone(disk), signed)?,
         destroyed: Vec::new(),
         rotated_to: None,
+        from: 0,
         last: None,
         head: head.as_ref().map(|(_, head)| head.clone()),
     };
+    if let Some(Snapshot { tree, counters, rotated_to }) = snapshot::read(&**disk, directory, &signer, signed)? {
+        if head.as_ref().is_some_and(|(_, head)| head.size == tree.size() && head.root != tree.root()) {
+            return Err(snapshot::refused(snapshot::path(directory)));
+        }
+        (log.from, log.counters, log.rotated_to) = (tree.size(), counters, rotated_to);
+        log.publisher.resume(tree);
+    }
     let in_bundles = match segments.list()?.first() {
         Some((first, _)) => *first,
         None if signed > 0 => return Err(RecoverError::Smaller { found: signed / TILE_WIDTH * TILE_WIDTH, signed }),
@@ -157,7 +172,7 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
     if in_bundles > signed / TILE_WIDTH * TILE_WIDTH {
         return Err(RecoverError::Damaged(format!("the write-ahead log begins at entry {in_bundles}; what was before it is missing")));
     }
-    for number in 0..in_bundles.div_ceil(TILE_WIDTH) {
+    for number in log.from / TILE_WIDTH..in_bundles.div_ceil(TILE_WIDTH) {
         log.bundle(directory, &**disk, number, in_bundles)?;
     }
     let found = Wal::recover(Arc::clone(&segments), |index, found| log.found(index, found)).map_err(|error| match error {
@@ -165,6 +180,7 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
         corrupt @ WalError::Corrupt { .. } => RecoverError::Damaged(corrupt.to_string()),
         WalError::Entry(error) => error,
     })?;
+    log.publisher.count_from(log.counters.clone(), log.rotated_to.clone());
     if log.publisher.size() < signed {
         return Err(RecoverError::Smaller { found: log.publisher.size(), signed });
     }
@@ -227,6 +243,8 @@ fn read_head(disk: &dyn Disk, path: &Path, signer: &LogSigner) -> Result<Option<
 
 /// The log as it is read again.
 struct Replay {
+    /// What was before this is in the snapshot.
+    from: u64,
     counters: Counters,
     publisher: Publisher,
     head: Option<Checkpoint>,
@@ -239,6 +257,13 @@ struct Replay {
 impl Replay {
     /// An entry of the write-ahead log, and the chunk that it names, which its recording may not have got before a crash.
     fn found(&mut self, index: u64, found: wal::Found<'_, '_>) -> Result<(), RecoverError> {
+        if index < self.from {
+            // Its chunk was synced before the head that covers the snapshot.
+            if let Event::RecordingChunk { .. } = self.parse(index, found.entry)?.event {
+                found.chunks.next();
+            }
+            return Ok(());
+        }
         let Some(chunk) = self.entry(index, found.entry, found.hash)? else { return Ok(()) };
         match found.chunks.next() {
             Some((bytes, sha256)) if sha256 == chunk.sha256 && bytes.len() as u64 == chunk.length => {
@@ -263,12 +288,19 @@ impl Replay {
         Ok(())
     }
 
-    fn entry(&mut self, index: u64, bytes: &[u8], hash: Hash) -> Result<Option<Chunk>, RecoverError> {
-        let damaged = |cause: String| RecoverError::Damaged(format!("entry {index}: {cause}"));
-        let entry = Entry::parse(bytes).map_err(|error: EntryError| damaged(error.to_string()))?;
+    /// An entry, whose commands and clocks are noted.
+    fn parse(&mut self, index: u64, bytes: &[u8]) -> Result<Entry, RecoverError> {
+        let entry = Entry::parse(bytes).map_err(|error: EntryError| RecoverError::Damaged(format!("entry {index}: {error}")))?;
         if let Event::KeyDestroyed { key, .. } = &entry.event {
             self.destroyed.extend(KeyId::parse(key));
         }
+        self.last = Some((Reading { time: entry.stamp.time, mono_ns: entry.stamp.mono_ns }, entry.stamp.boot.clone()));
+        Ok(entry)
+    }
+
+    fn entry(&mut self, index: u64, bytes: &[u8], hash: Hash) -> Result<Option<Chunk>, RecoverError> {
+        let damaged = |cause: String| RecoverError::Damaged(format!("entry {index}: {cause}"));
+        let entry = self.parse(index, bytes)?;
         if let Event::LedgerKeyRotated { new, .. } = &entry.event {
             self.rotated_to = Some(new.clone());
         }
@@ -277,7 +309,6 @@ impl Replay {
             PublishError::File(error) => error.into(),
             error => damaged(error.to_string()),
         })?;
-        self.last = Some((Reading { time: entry.stamp.time, mono_ns: entry.stamp.mono_ns }, entry.stamp.boot));
         match &self.head {
             Some(head) if head.size == index + 1 && head.root != self.publisher.root() => Err(RecoverError::Root(head.size)),
             _ => Ok(chunk),

@@ -57,7 +57,10 @@ impl World {
     fn begin(&self, disk: &SimulatedDisk) -> Result<Recovered, RecoverError> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         create_folder(&*shared, Path::new(LOG))?;
-        recover(Path::new(LOG), &shared, SEGMENT_BYTES, Arc::clone(&self.signer))
+        let mut found = recover(Path::new(LOG), &shared, SEGMENT_BYTES, Arc::clone(&self.signer))?;
+        // So often that a short run takes one.
+        found.publisher.snapshot_every = TILE_WIDTH;
+        Ok(found)
     }
 
     /// Starts a ledger and has it write until something goes wrong, or to the end.
@@ -89,7 +92,7 @@ impl World {
 
     /// Commits what is staged, and takes note of what that promises.
     fn commit(&mut self, wal: &mut Wal, stage: &mut Stage, publisher: &mut Publisher, session: SessionId) -> Result<(), PublishError> {
-        let staged = stage.take_frame().unwrap();
+        let mut staged = stage.take_frame().unwrap();
         let first = wal.next();
         wal.commit(&staged.frame)?;
         let mut entries = staged.frame.entries.as_slice();
@@ -98,6 +101,7 @@ impl World {
             assert_eq!(self.acknowledged.insert(index, entry.to_vec()), None, "no number is given twice");
             entries = rest;
         }
+        staged.frame.counted = staged.waiting.into_iter().map(|waiting| (waiting.draft, waiting.time)).collect();
         *self.recorded.entry(session).or_default() += staged.frame.chunks.len() as u64;
         publisher.push_contents(staged.frame)
     }
@@ -446,4 +450,59 @@ fn a_start_repeats_itself() {
     let before = paths(&disk);
     assert_eq!(world.check(&disk, "second"), size);
     assert!(paths(&disk) == before, "a second start changes no byte");
+}
+
+/// A log with a snapshot, and the number of its entries.
+fn log_with_snapshot(world: &mut World) -> (SimulatedDisk, u64) {
+    let disk = SimulatedDisk::new(5, Plan::Nothing);
+    world.run(&disk).unwrap();
+    let size = world.check(&disk, "the control");
+    assert!(disk.peek(Path::new("/log/snapshot")).is_some(), "the control: there is a snapshot");
+    (disk, size)
+}
+
+/// The bundles that it covers are not read: they may be away. Without it, all is read.
+#[test]
+fn a_start_reads_the_log_from_the_snapshot_on_or_all_of_it() {
+    let mut world = World::new();
+    let (disk, size) = log_with_snapshot(&mut world);
+    let bundle = Path::new("/log/tile/entries/000");
+    assert!(disk.peek(bundle).is_some());
+    let without_bundle = disk.copy();
+    without_bundle.take_away(bundle);
+    let found = world.begin(&without_bundle).unwrap();
+    assert_eq!(found.wal.next(), size);
+    let without_snapshot = disk.copy();
+    without_snapshot.take_away(Path::new("/log/snapshot"));
+    let rebuilt = world.begin(&without_snapshot).unwrap();
+    assert_eq!(rebuilt.wal.next(), size);
+    let numbers = |counters: &sulku_audit::Counters| {
+        (counters.permits(), counters.sessions(), counters.next(&acted(1)), counters.next(&chunk(SessionId::from_random([1; 10]), 1)))
+    };
+    assert_eq!(numbers(&found.counters), numbers(&rebuilt.counters), "both give the same counters");
+    assert!(found.publisher.root() == rebuilt.publisher.root(), "and the same tree");
+    without_snapshot.take_away(bundle);
+    assert!(world.begin(&without_snapshot).is_err(), "the control: without both the log is not whole");
+}
+
+#[test]
+fn a_snapshot_that_was_changed_or_is_of_another_log_is_refused() {
+    let mut world = World::new();
+    let (disk, _) = log_with_snapshot(&mut world);
+    let path = Path::new("/log/snapshot");
+    let whole = disk.peek(path).unwrap();
+    for at in (0..whole.len()).step_by(7) {
+        let disk = disk.copy();
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        disk.poke(path, &flipped);
+        assert!(matches!(world.begin(&disk), Err(RecoverError::Snapshot(_))), "byte {at}");
+    }
+    // Of another log by the same key, and so signed: its tree is not this one's.
+    let other = SimulatedDisk::new(6, Plan::Nothing);
+    world.runs = 0;
+    (world.acknowledged, world.recorded, world.published) = Default::default();
+    world.run(&other).unwrap();
+    disk.poke(path, &other.peek(path).unwrap());
+    assert!(matches!(world.begin(&disk), Err(RecoverError::Root(_) | RecoverError::Damaged(_) | RecoverError::Snapshot(_))));
 }

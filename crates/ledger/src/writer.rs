@@ -270,7 +270,7 @@ impl Writer {
 
     /// Makes the frame durable, then answers.
     fn commit(&mut self) -> Result<(), Failure> {
-        let Some(staged) = self.stage.take_frame() else { return Ok(()) };
+        let Some(mut staged) = self.stage.take_frame() else { return Ok(()) };
         let first = self.wal.next();
         self.wal.commit(&staged.frame)?;
         for ((index, hash), Waiting { reply, draft, time }) in (first..).zip(&staged.frame.hashes).zip(staged.waiting) {
@@ -280,6 +280,7 @@ impl Writer {
             {
                 self.answered.push(outbox);
             }
+            staged.frame.counted.push((draft, time));
         }
         // Sent now: to hand the frame over may take waiting.
         self.answered.drain(..).for_each(|outbox| outbox.flush());
