@@ -169,10 +169,12 @@ impl Ledger {
         let signals = channel();
         let alarm = Alarm { signals: signals.0.clone(), sounded: Arc::default() };
         let (handover, room) = (Arc::<Handover>::default(), Arc::<Room>::default());
-        match wal.prepare_spare() {
-            Err(error) if error.is_full() && wal.room_bytes() < RESTART_BYTES => return Err(RecoverError::NoReserve(settings.directory).into()),
-            Err(error) if error.is_full() => room.lack(&error),
-            prepared => prepared.map_err(RecoverError::from)?,
+        // Otherwise the publisher makes the next segment, and finds out whether there is room, while the first requests are answered.
+        if wal.room_bytes() < RESTART_BYTES {
+            match wal.prepare_spare() {
+                Err(error) if error.is_full() => return Err(RecoverError::NoReserve(settings.directory).into()),
+                prepared => prepared.map_err(RecoverError::from)?,
+            }
         }
         let now = Reading { time: Timestamp::now(), mono_ns: monotonic_ns() };
         let clock = ClockWatch::new(&now, last.as_ref().map(|(last, _)| last), last.as_ref().is_some_and(|(_, of)| *of == boot));

@@ -161,8 +161,8 @@ impl Segments {
         Ok(Segment { file, path, epoch })
     }
 
-    /// Lets go of the segments whose entries are all before `covered`; never of the last one. The first becomes the next spare, if
-    /// there is none: its room on the disk is the ledger's already.
+    /// Lets go of the segments whose entries are all before `covered`; never of the last one. One is kept to become the next spare: its
+    /// room on the disk is the ledger's already.
     pub(crate) fn let_go(&self, covered: u64) -> Result<(), FileError> {
         for pair in self.list()?.windows(2) {
             let (next_first, path) = (pair[1].0, &pair[0].1);
@@ -170,7 +170,7 @@ impl Segments {
                 break;
             }
             let _guard = self.making_spare.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.has_spare()? || self.disk.exists(&self.aside()).map_err(at(path))? {
+            if self.disk.exists(&self.aside()).map_err(at(path))? {
                 self.remove(path)?;
             } else {
                 // Durable before a byte of it is zeroed: under its old name a damaged segment would look like damage.

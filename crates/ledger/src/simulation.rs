@@ -28,8 +28,8 @@ const LOG: &str = "/log";
 /// Some frames a segment, so that a short run takes several, and lets go of some.
 const SEGMENT_BYTES: usize = 48 << 10;
 /// Enough entries for a full bundle and then some.
-const FRAMES: u64 = 34;
-const ENTRIES_A_FRAME: u64 = 9;
+const FRAMES: u64 = 30;
+const ENTRIES_A_FRAME: u64 = 16;
 const PIECE: &[u8] = b"a piece of what was shown";
 
 /// What outlives a machine: the tests' knowledge of what was promised, and keys.
