@@ -145,7 +145,7 @@ impl Courier {
             let (name, begin) = (syslog.name.clone(), syslog.begin);
             follow.start(&mut figures, name, "syslog", begin, SyslogSink::new(syslog, follow.origin.clone(), tls))?;
         }
-        let site = Arc::new(FiguresSite { figures: figures.clone() });
+        let site = Arc::new(FiguresSite { figures: figures.clone(), trail: trail.clone() });
         match metrics {
             None => {}
             Some(Door::Tcp(listener)) => drop(tasks.spawn(plain_tcp(tokio_tcp(listener)?, site, stop.clone()))),

@@ -31,6 +31,8 @@ const CONNECTIONS_MAX: usize = 64;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// After a failed accept, for want of descriptors mostly.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How long a scrape waits for the ledger's figures.
+const LEDGER_WITHIN: Duration = Duration::from_secs(2);
 /// Whoever is let into the socket's folder may read the figures.
 const SOCKET_MODE: u32 = 0o666;
 
@@ -68,6 +70,7 @@ impl Site for Tiles {
 /// The figures, the courier's own and the ledger's.
 pub(crate) struct FiguresSite {
     pub(crate) figures: Figures,
+    pub(crate) trail: Trail,
 }
 
 impl Site for FiguresSite {
@@ -75,7 +78,14 @@ impl Site for FiguresSite {
         if path != "/metrics" {
             return Answer::words(Status::NotFound, "there is /metrics here");
         }
-        Answer { status: Status::Ok, content_type: CONTENT_TYPE, cache: Cache::Never, body: self.figures.to_text().into_bytes() }
+        let mut text = self.figures.to_text();
+        // Without a ledger the courier's own figures say so; a scrape does not wait for it.
+        match timeout(LEDGER_WITHIN, self.trail.ledger_figures()).await {
+            Ok(Ok(of_ledger)) => text.push_str(&of_ledger),
+            Ok(Err(error)) => tracing::debug!(%error, "the ledger's figures could not be had"),
+            Err(_) => tracing::debug!("the ledger's figures took too long"),
+        }
+        Answer { status: Status::Ok, content_type: CONTENT_TYPE, cache: Cache::Never, body: text.into_bytes() }
     }
 }
 

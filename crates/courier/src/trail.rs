@@ -17,7 +17,7 @@ use sulku_audit::policy::Trust;
 use sulku_audit::source::{ReadError, TileNodes, read_bundle, read_checkpoint};
 use sulku_audit::tile::{TILE_HEIGHT, TILE_WIDTH, Tile, TileKind, perfect_root, split_entry};
 use sulku_audit::{Checkpoint, Hash, Source};
-use sulku_ledger::client::Client;
+use sulku_ledger::client::{self, Client, ClientError};
 use tokio::sync::{oneshot, watch};
 
 use crate::backoff::Backoff;
@@ -84,6 +84,7 @@ type Answer<T> = oneshot::Sender<Result<T, TrailError>>;
 enum Request {
     Bundle { number: u64, head: Arc<Head>, answer: Answer<Arc<Bundle>> },
     File { path: String, answer: Answer<Option<Vec<u8>>> },
+    Figures { answer: Answer<String> },
 }
 
 /// The log, to whoever follows it.
@@ -135,6 +136,11 @@ impl Trail {
     /// A tile's bytes as the ledger gives them: whoever asked checks them.
     pub(crate) async fn file(&self, tile: Tile) -> Result<Option<Vec<u8>>, TrailError> {
         self.ask(|answer| Request::File { path: tile.to_string(), answer }).await
+    }
+
+    /// The ledger's own figures, in Prometheus' text format.
+    pub(crate) async fn ledger_figures(&self) -> Result<String, TrailError> {
+        self.ask(|answer| Request::Figures { answer }).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, TrailError> {
@@ -189,7 +195,7 @@ impl Reader {
     }
 
     /// Answers and looks for new heads until the connection is lost, or nobody asks any more.
-    fn serve<S: Source>(&mut self, log: &mut S, requests: &Receiver<Request>) -> Result<(), Lost> {
+    fn serve(&mut self, log: &mut client::Reader, requests: &Receiver<Request>) -> Result<(), Lost> {
         let mut look_at = Instant::now();
         loop {
             if Instant::now() >= look_at {
@@ -206,6 +212,11 @@ impl Reader {
                 Ok(Request::File { path, answer }) => {
                     let (file, lost) = split(log.read(&path).map_err(|error| ReadError::from(error).into()));
                     let _gone = answer.send(file);
+                    lost?;
+                }
+                Ok(Request::Figures { answer }) => {
+                    let (figures, lost) = answered(log.figures());
+                    let _gone = answer.send(figures);
                     lost?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -355,10 +366,20 @@ fn split<T>(result: Result<T, Failure>) -> (Result<T, TrailError>, Result<(), Lo
     }
 }
 
+/// The same of a request that is not about the log's files.
+fn answered<T>(result: Result<T, ClientError>) -> (Result<T, TrailError>, Result<(), Lost>) {
+    match result {
+        Ok(value) => (Ok(value), Ok(())),
+        Err(error @ ClientError::Refused { .. }) => (Err(TrailError::Ledger(chain(&error))), Ok(())),
+        Err(error) => (Err(TrailError::Ledger(chain(&error))), Err(Lost)),
+    }
+}
+
 fn refuse(request: Request, error: &TrailError) {
     match request {
         Request::Bundle { answer, .. } => drop(answer.send(Err(error.clone()))),
         Request::File { answer, .. } => drop(answer.send(Err(error.clone()))),
+        Request::Figures { answer } => drop(answer.send(Err(error.clone()))),
     }
 }
 

@@ -183,6 +183,27 @@ struct Piece {
     bytes: Vec<u8>,
 }
 
+impl Reader {
+    /// The ledger's figures, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// This user may not have them.
+    pub fn figures(&mut self) -> Result<String, ClientError> {
+        match self.client.call(RequestBody::Metrics, &[])? {
+            (ResponseBody::Figures, text) => String::from_utf8(text).map_err(|_| ClientError::Confused),
+            _ => Err(ClientError::Confused),
+        }
+    }
+
+    /// Hands over a checkpoint that witnesses cosigned.
+    ///
+    /// # Errors
+    /// It is not cosigned as the ledger's settings ask, or this user may not.
+    pub fn cosign(&mut self, note: &str) -> Result<(), ClientError> {
+        self.client.cosign(note)
+    }
+}
+
 impl Source for Reader {
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, SourceError> {
         let failed = |error: ClientError| SourceError { path: path.to_owned(), cause: error.into() };

@@ -22,6 +22,7 @@ use crate::config::Settings;
 use crate::disk::{Disk, RealDisk, WriteMode};
 use crate::handover::Handover;
 use crate::keys::Keys;
+use crate::metrics::Metrics;
 use crate::publishing::Publishing;
 use crate::queue::Desk;
 pub use crate::recover::RecoverError;
@@ -178,6 +179,7 @@ impl Ledger {
         }
         let now = Reading { time: Timestamp::now(), mono_ns: monotonic_ns() };
         let clock = ClockWatch::new(&now, last.as_ref().map(|(last, _)| last), last.as_ref().is_some_and(|(_, of)| *of == boot));
+        let metrics = Metrics::new(entries);
         let mut writer = Writer {
             wal,
             stage: Stage::new(counters, boot),
@@ -185,6 +187,7 @@ impl Ledger {
             signer,
             handover: Arc::clone(&handover),
             room: Arc::clone(&room),
+            metrics: Arc::clone(&metrics),
             alarm: alarm.clone(),
             clock,
             noted: None,
@@ -208,9 +211,9 @@ impl Ledger {
         let listener = UnixListener::bind(&settings.socket).map_err(host(&settings.socket))?;
         fs::set_permissions(&settings.socket, fs::Permissions::from_mode(SOCKET_MODE)).map_err(host(&settings.socket))?;
         let witnessing = Witnessing::new(log_keys, &settings, Arc::clone(&keys), Arc::clone(&desk), alarm.clone()).map_err(StartError::Witness)?;
-        let server = Server::new(settings.clone(), keys, Arc::clone(&desk), Arc::clone(&witnessing));
+        let server = Server::new(settings.clone(), keys, Arc::clone(&desk), Arc::clone(&witnessing), Arc::clone(&room), Arc::clone(&metrics));
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.to_owned()).spawn(body);
-        let publishing = Publishing { publisher, handover, room, desk: Arc::clone(&desk), alarm, asking: Vec::new() };
+        let publishing = Publishing { publisher, handover, room, metrics, desk: Arc::clone(&desk), alarm, asking: Vec::new() };
         let publishing = spawn("publisher", Box::new(move || publishing.run())).map_err(host(&settings.directory))?;
         let writer = Arc::clone(&desk);
         let writing = spawn("writer", Box::new(move || writer.write_until_stopped())).map_err(host(&settings.directory))?;

@@ -22,7 +22,7 @@ mod handover;
 pub mod key;
 mod keys;
 mod ledger;
-pub mod metrics;
+mod metrics;
 pub mod privilege;
 mod publisher;
 mod publishing;

@@ -10,6 +10,7 @@ use sulku_audit::wire::{Cause, ResponseBody};
 
 use crate::handover::{Bound, Handover};
 use crate::ledger::Alarm;
+use crate::metrics::Metrics;
 use crate::publisher::{PublishError, Publisher, Written};
 use crate::queue::Desk;
 use crate::room::Room;
@@ -25,6 +26,7 @@ pub(crate) struct Publishing {
     pub(crate) publisher: Publisher,
     pub(crate) handover: Arc<Handover>,
     pub(crate) room: Arc<Room>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) alarm: Alarm,
     /// Who waits for a checkpoint.
@@ -82,6 +84,7 @@ impl Publishing {
         let published = self.publisher.publish(&mut written);
         self.handover.done(written);
         let size = published?;
+        self.metrics.published(size);
         self.asking.drain(..).for_each(|reply| reply.send(ResponseBody::Published { size }));
         Ok(())
     }

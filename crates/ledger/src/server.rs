@@ -27,7 +27,9 @@ use crate::disk::RealDisk;
 use crate::files::NO_LINK;
 use crate::flight::Flight;
 use crate::keys::{KeyError, Keys};
+use crate::metrics::{Metrics, State, Taken};
 use crate::queue::{Desk, Weighed};
+use crate::room::Room;
 use crate::stage::{Blob, Prepared};
 use crate::witnessing::Witnessing;
 use crate::writer::Command;
@@ -79,6 +81,8 @@ pub(crate) struct Server {
     keys: Arc<Keys>,
     desk: Arc<Desk>,
     witnessing: Arc<Witnessing>,
+    room: Arc<Room>,
+    metrics: Arc<Metrics>,
     connections: Mutex<Connections>,
 }
 
@@ -91,8 +95,15 @@ struct Connections {
 }
 
 impl Server {
-    pub(crate) fn new(settings: Settings, keys: Arc<Keys>, desk: Arc<Desk>, witnessing: Arc<Witnessing>) -> Arc<Self> {
-        Arc::new(Self { settings, keys, desk, witnessing, connections: Mutex::default() })
+    pub(crate) fn new(
+        settings: Settings,
+        keys: Arc<Keys>,
+        desk: Arc<Desk>,
+        witnessing: Arc<Witnessing>,
+        room: Arc<Room>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self { settings, keys, desk, witnessing, room, metrics, connections: Mutex::default() })
     }
 
     fn connections(&self) -> MutexGuard<'_, Connections> {
@@ -148,6 +159,11 @@ impl Server {
         if batch.is_empty() { Ok(()) } else { self.desk.submit(batch).map_err(|_| ConnectionError::Stopping) }
     }
 
+    fn state(&self) -> State {
+        let (cosigned, effect) = self.witnessing.age_and_effect();
+        State { is_full: self.room.is_full(), cosigned, effect: effect as u8 }
+    }
+
     fn serve(self: &Arc<Self>, mut stream: UnixStream) -> io::Result<()> {
         let uid = socket_peercred(&stream)?.uid.as_raw();
         let peer = Peer::new(uid, &self.settings);
@@ -198,6 +214,7 @@ struct Addressee {
     id: u64,
     weight: usize,
     purpose: Purpose,
+    taken: Taken,
 }
 
 enum Purpose {
@@ -237,7 +254,7 @@ impl Reply {
 
     /// Answers with others: what this gives is to be flushed when they are all added.
     pub(crate) fn add(self, mut body: ResponseBody, blob: &[u8]) -> Option<Arc<Outbox>> {
-        let Addressee { outbox, id, weight, purpose } = self.0?;
+        let Addressee { outbox, id, weight, purpose, taken } = self.0?;
         let outbox = outbox.outbox();
         if matches!(body, ResponseBody::Kept(_)) {
             match purpose {
@@ -258,6 +275,11 @@ impl Reply {
                     }
                 }
             }
+        }
+        match &body {
+            ResponseBody::Kept(_) => taken.kept(),
+            ResponseBody::Refused { .. } => taken.refused(),
+            _ => {}
         }
         let refusal = |reason: String| wire::encode(&Response { id, body: ResponseBody::Refused { cause: Cause::Malformed, reason } }, &[]);
         let frame = wire::encode(&Response { id, body }, blob).or_else(|error| refusal(error.to_string()));
@@ -320,7 +342,7 @@ fn handle(
     let weight = weight(&request, length);
     let Request { id, body } = request;
     outbox.flight().board(weight).map_err(|_| ConnectionError::Gone)?;
-    let reply = |purpose| Reply(Some(Addressee { outbox: Expected::new(outbox), id, weight, purpose }));
+    let reply = |purpose| Reply(Some(Addressee { outbox: Expected::new(outbox), id, weight, purpose, taken: server.metrics.taken(length) }));
     let refuse = |cause, reason: String| {
         tracing::warn!(uid = peer.uid, reason, "a request was refused");
         reply(Purpose::Plain).refuse(cause, reason);
@@ -379,7 +401,14 @@ fn handle(
             return Ok(Some((Command::DeleteRecording { session, uid: peer.uid, reply }, weight)));
         }
         RequestBody::BreakGlass { .. } | RequestBody::DestroyKey { .. } | RequestBody::DeleteRecording { .. } => return not_root(),
-        RequestBody::Cosign { .. } | RequestBody::Metrics => return refuse(Cause::NotAllowed, "this ledger does not know that yet".to_owned()),
+        RequestBody::Metrics if peer.auditor || peer.courier => {
+            let figures = server.metrics.to_text(server.state());
+            reply(Purpose::Plain).send_with(ResponseBody::Figures, figures.as_bytes());
+            return Ok(None);
+        }
+        RequestBody::Cosign { .. } | RequestBody::Metrics => {
+            return refuse(Cause::NotAllowed, format!("user {} may not ask this; the courier may", peer.uid));
+        }
         RequestBody::Publish => return Ok(Some((Command::Publish(reply(Purpose::Plain)), weight))),
     };
     match Prepared::new(&server.keys, draft, blob) {

@@ -66,6 +66,12 @@ impl Witnessing {
         })
     }
 
+    /// How long ago the last cosigned checkpoint came, where one is asked for; and what follows.
+    pub(crate) fn age_and_effect(&self) -> (Option<Duration>, Effect) {
+        let state = self.state();
+        (state.age(self.started.elapsed()), state.effect())
+    }
+
     /// The courier brings a cosigned checkpoint.
     pub(crate) fn cosigned(&self, note: &str) -> ResponseBody {
         let refused = |cause, reason| ResponseBody::Refused { cause, reason };

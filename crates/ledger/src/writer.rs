@@ -22,6 +22,7 @@ use crate::frame::{FRAME_BYTES_MAX, FULL_BYTES};
 use crate::handover::Handover;
 use crate::keys::Keys;
 use crate::ledger::Alarm;
+use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::room::{ENTRY_ROOM_BYTES, FLOOR_BYTES, LAST_BYTES, Room, Share};
 use crate::server::Reply;
@@ -78,6 +79,7 @@ pub(crate) struct Writer {
     pub(crate) signer: Arc<LogSigner>,
     pub(crate) handover: Arc<Handover>,
     pub(crate) room: Arc<Room>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) alarm: Alarm,
     pub(crate) clock: ClockWatch,
     /// The shortage of which the log has an entry.
@@ -273,6 +275,7 @@ impl Writer {
         let Some(mut staged) = self.stage.take_frame() else { return Ok(()) };
         let first = self.wal.next();
         self.wal.commit(&staged.frame)?;
+        self.metrics.committed(staged.frame.hashes.len(), self.wal.next());
         for ((index, hash), Waiting { reply, draft, time }) in (first..).zip(&staged.frame.hashes).zip(staged.waiting) {
             let answer = ResponseBody::Kept(Receipt::issue(self.signer.receipts(), index, hash, &draft, time));
             if let Some(outbox) = reply.add(answer, &[])

@@ -149,6 +149,14 @@ fn the_figures_are_read_by_a_strict_parser_and_tell_the_truth() {
         assert_eq!(figures.of(nothing, "lines"), 0.0, "{nothing}");
     }
     assert_eq!(figures.single("sulku_courier_log_fault"), 0.0);
+    // The ledger's own, through the courier.
+    assert!(figures.single("sulku_ledger_entries") >= size as f64);
+    assert!(figures.single("sulku_ledger_append_seconds_count") >= 600.0 && figures.single("sulku_ledger_append_seconds_sum") > 0.0);
+    assert!(figures.single("sulku_ledger_batch_entries_sum") >= size as f64);
+    assert_eq!((figures.single("sulku_ledger_full"), figures.single("sulku_ledger_witness_effect")), (0.0, 0.0));
+    // This scrape's own request.
+    assert_eq!(figures.single("sulku_ledger_unacknowledged_requests"), 0.0);
+    assert!(figures.single("sulku_ledger_checkpoint_age_seconds") < 60.0 && figures.single("sulku_ledger_cosignature_age_seconds").is_nan());
 }
 
 #[test]
