@@ -42,7 +42,8 @@ struct SessionCount {
 }
 
 /// Whether a recording was deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Deletion {
     /// It is kept.
     #[default]
