@@ -9,13 +9,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use sulku_audit::PublicKey;
 pub use sulku_ledger::config::RunAs;
+use sulku_witness::https::Url;
 use toml::Spanned;
 
 /// The largest configuration that is looked at.
 const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 /// Sinks of one courier: each has a task and a bundle in memory.
 const SINKS_MAX: usize = 16;
+/// Witnesses of one log: a quorum of some is what a policy asks for.
+const WITNESSES_MAX: usize = 16;
 /// The longest name of a sink.
 const NAME_BYTES_MAX: usize = 48;
 /// What every receiver of RFC 5425 takes; less does not hold an entry's number and hash for certain.
@@ -44,6 +48,21 @@ pub struct Settings {
     pub metrics: Option<MetricsPlace>,
     /// The endpoint for mirrors and witnesses.
     pub serve: Option<ServeSettings>,
+    /// Who cosigns the log.
+    pub witnesses: Vec<WitnessSettings>,
+}
+
+/// A witness.
+#[derive(Debug, Clone)]
+pub struct WitnessSettings {
+    /// Its name, in the courier's log and figures.
+    pub name: String,
+    /// Where it is.
+    pub url: Url,
+    /// The authority of its certificate, PEM; `None` for one on this host's loopback.
+    pub authority: Option<PathBuf>,
+    /// Its keys.
+    pub keys: Vec<PublicKey>,
 }
 
 /// Where a sink without a cursor begins.
@@ -182,6 +201,8 @@ struct Document {
     syslog: Vec<SyslogDocument>,
     metrics: Option<Spanned<MetricsDocument>>,
     serve: Option<Spanned<ServeDocument>>,
+    #[serde(default)]
+    witness: Vec<WitnessDocument>,
 }
 
 #[derive(Deserialize)]
@@ -209,6 +230,15 @@ struct SyslogDocument {
     facility: Option<Spanned<u8>>,
     hostname: Option<String>,
     enterprise_number: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WitnessDocument {
+    name: Spanned<String>,
+    url: Spanned<String>,
+    authority: Option<Spanned<PathBuf>>,
+    keys: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -272,7 +302,7 @@ pub fn parse(file: &str, text: &str, hostname: &str) -> Result<Settings, ConfigE
 }
 
 fn settings(document: Document, hostname: &str) -> Result<Settings, Wrong> {
-    let Document { ledger_socket, ledger_key, state, run_as, file, syslog, metrics, serve } = document;
+    let Document { ledger_socket, ledger_key, state, run_as, file, syslog, metrics, serve, witness } = document;
     if let Some(run_as) = run_as.as_ref().filter(|run_as| run_as.as_ref().uid == 0) {
         return Err(Wrong(run_as.span(), "the courier can't run as root".to_owned(), "give it a user of its own"));
     }
@@ -286,6 +316,9 @@ fn settings(document: Document, hostname: &str) -> Result<Settings, Wrong> {
             return Err(Wrong(name.span(), format!("there are more than {SINKS_MAX} sinks"), "run a second courier for the rest"));
         }
     }
+    if let Some(surplus) = witness.get(WITNESSES_MAX) {
+        return Err(Wrong(surplus.name.span(), format!("there are more than {WITNESSES_MAX} witnesses"), "leave some out"));
+    }
     Ok(Settings {
         ledger_socket: absolute(ledger_socket)?,
         ledger_key: absolute(ledger_key)?,
@@ -295,6 +328,7 @@ fn settings(document: Document, hostname: &str) -> Result<Settings, Wrong> {
         syslogs: syslog.into_iter().map(|sink| syslog_settings(sink, hostname)).collect::<Result<_, _>>()?,
         metrics: metrics.map(metrics_place).transpose()?,
         serve: serve.map(serve_settings).transpose()?,
+        witnesses: witness.into_iter().map(witness_settings).collect::<Result<_, _>>()?,
     })
 }
 
@@ -406,6 +440,29 @@ fn metrics_place(document: Spanned<MetricsDocument>) -> Result<MetricsPlace, Wro
         MetricsDocument { listen: None, socket: Some(socket) } => Ok(MetricsPlace::Socket(absolute(socket)?)),
         _ => Err(Wrong(span, "[metrics] needs one place".to_owned(), "give listen or socket")),
     }
+}
+
+fn witness_settings(document: WitnessDocument) -> Result<WitnessSettings, Wrong> {
+    let WitnessDocument { name, url, authority, keys } = document;
+    check_name(&name)?;
+    let Some(address) = Url::parse(url.as_ref()) else {
+        let what = format!("{:?} is no witness's address", url.as_ref());
+        return Err(Wrong(url.span(), what, "write it as \"https://witness.example.fi\"; http:// is for 127.0.0.1 and [::1] alone"));
+    };
+    if url.as_ref().starts_with("https:") != authority.is_some() {
+        let what = "https:// goes with the authority of the witness's certificate, and http:// with none".to_owned();
+        return Err(Wrong(url.span(), what, "give authority = \"FILE\" with https:// alone"));
+    }
+    let key = |text: &Spanned<String>| {
+        text.as_ref()
+            .parse()
+            .map_err(|error: sulku_audit::key::KeyError| Wrong(text.span(), error.to_string(), "write a line of the witness's .pub file"))
+    };
+    let found = keys.as_ref().iter().map(key).collect::<Result<Vec<PublicKey>, Wrong>>()?;
+    if found.is_empty() {
+        return Err(Wrong(keys.span(), "a witness has a key".to_owned(), "write the lines of its .pub file"));
+    }
+    Ok(WitnessSettings { name: name.into_inner(), url: address, authority: authority.map(absolute).transpose()?, keys: found })
 }
 
 fn serve_settings(document: Spanned<ServeDocument>) -> Result<ServeSettings, Wrong> {

@@ -1,7 +1,7 @@
 //! The courier's own walls: a user of its own, no new privileges, and Landlock around what it needs.
 //!
 //! It reads what names are looked up with and its certificates, writes in its folder and those of its file sinks, and connects by TCP
-//! to the ports of its receivers alone. UDP, which Landlock does not know, is left: names are looked up with it.
+//! to the ports of its receivers and witnesses alone. UDP, which Landlock does not know, is left: names are looked up with it.
 
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,9 @@ pub(crate) fn confine(settings: &Settings) -> Result<(), ConfineError> {
         ruleset = ruleset.add_rule(beneath(folder, AccessFs::RemoveFile.into())?)?;
     }
     let ports = settings.syslogs.iter().filter_map(|sink| sink.address.rsplit_once(':')?.1.parse().ok());
+    // An address is written with its port always.
+    let of_witness = |address: &str| address.split_once("://")?.1.split('/').next()?.rsplit_once(':')?.1.parse().ok();
+    let ports = ports.chain(settings.witnesses.iter().filter_map(|witness| of_witness(&witness.url.to_string())));
     for port in ports.chain([DNS_PORT]) {
         ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }

@@ -7,21 +7,24 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
 use sulku_ledger::{key, privilege};
+use sulku_witness::Client;
+use sulku_witness::https::{Https, HttpsError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Begin, LoadError, MetricsPlace, ServeSettings, Settings};
+use crate::config::{self, Begin, LoadError, MetricsPlace, ServeSettings, Settings, WitnessSettings};
 use crate::confine::{ConfineError, confine};
 use crate::cursor::{Cursor, CursorError};
 use crate::file::FileSink;
-use crate::metrics::{Figures, SinkFigures};
+use crate::metrics::{Figures, SinkFigures, WitnessFigures};
 use crate::runner::Following;
 use crate::serve::{FiguresSite, Tiles, listen_at, over_tls, plain_tcp, plain_unix};
 use crate::sink::Sink;
 use crate::syslog::SyslogSink;
 use crate::tls::{self, TlsError};
 use crate::trail::{Place, Trail, prepare_state};
+use crate::witness::{Asked, have_cosigned};
 
 /// Why the courier does not run.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,9 @@ pub enum RunError {
     /// A certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The authority of a witness's certificate.
+    #[error(transparent)]
+    Witness(#[from] HttpsError),
     /// It would keep privileges.
     #[error(transparent)]
     Privilege(#[from] privilege::PrivilegeError),
@@ -67,6 +73,7 @@ pub struct Courier {
     receivers: Vec<Arc<ClientConfig>>,
     metrics: Option<Door>,
     serve: Option<(Door, Arc<ServerConfig>)>,
+    witnesses: Vec<Asked>,
 }
 
 /// Reads the configuration and runs until SIGTERM or SIGINT.
@@ -116,8 +123,9 @@ impl Courier {
         };
         let door = |serve: &ServeSettings| Ok::<_, RunError>((tcp_door(serve.listen)?, tls::for_mirrors(serve)?));
         let serve = settings.serve.as_ref().map(door).transpose()?;
+        let witnesses = settings.witnesses.iter().map(witness).collect::<Result<_, _>>()?;
         let place = Place { socket: settings.ledger_socket.clone(), key, state: settings.state.clone() };
-        Ok(Self { settings, place, receivers, metrics, serve })
+        Ok(Self { settings, place, receivers, metrics, serve, witnesses })
     }
 
     /// Whether the courier's folder can be written by the user that it is now.
@@ -131,7 +139,7 @@ impl Courier {
     /// A cursor is of another log, or the host lacks something.
     pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
         self.check_state()?;
-        let Self { settings, place, receivers, metrics, serve } = self;
+        let Self { settings, place, receivers, metrics, serve, witnesses } = self;
         let (origin, state) = (place.key.origin().to_owned(), settings.state);
         let mut figures = Figures::default();
         let trail = Trail::start(place, Arc::clone(&figures.trail)).map_err(host(state.display().to_string()))?;
@@ -144,6 +152,10 @@ impl Courier {
         for (syslog, tls) in settings.syslogs.into_iter().zip(receivers) {
             let (name, begin) = (syslog.name.clone(), syslog.begin);
             follow.start(&mut figures, name, "syslog", begin, SyslogSink::new(syslog, follow.origin.clone(), tls))?;
+        }
+        if !witnesses.is_empty() {
+            figures.witnesses = witnesses.iter().map(|witness| Arc::clone(&witness.figures)).collect();
+            tasks.spawn(have_cosigned(witnesses, trail.clone(), stop.clone()));
         }
         let site = Arc::new(FiguresSite { figures: figures.clone(), trail: trail.clone() });
         match metrics {
@@ -183,6 +195,15 @@ impl Follow {
         self.tasks.spawn(following.run(self.stop.clone()));
         Ok(())
     }
+}
+
+fn witness(settings: &WitnessSettings) -> Result<Asked, RunError> {
+    let WitnessSettings { name, url, authority, keys } = settings;
+    let https = match authority {
+        Some(authority) => Https::new(url.clone(), authority)?,
+        None => Https::loopback(url.clone()).ok_or_else(|| host(url.to_string())(std::io::Error::other("not an address of this host's own")))?,
+    };
+    Ok(Asked { name: name.clone(), client: Client::new(https, keys.clone(), 0), figures: WitnessFigures::new(name) })
 }
 
 fn tcp_door(address: std::net::SocketAddr) -> Result<Door, RunError> {

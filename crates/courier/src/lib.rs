@@ -1,7 +1,7 @@
 //! The courier: carries the published audit out of the host, and nothing into it but cosignatures.
 //!
 //! Reads the log through the ledger's socket as an announced reader, checks what it read against the log's key and against what it
-//! saw before, and feeds sinks (a file, syslog over TLS), mirrors (tiles over HTTPS) and Prometheus. Each sink has a task, a durable
+//! saw before, and feeds sinks (a file, syslog over TLS), mirrors (tiles over HTTPS) and Prometheus; has witnesses cosign it. Each sink has a task, a durable
 //! cursor and bounded buffers of its own, and pulls: one that stalls slows neither another nor the ledger, which does not know
 //! that there are sinks.
 //!
@@ -23,6 +23,7 @@ mod sink;
 mod syslog;
 mod tls;
 mod trail;
+mod witness;
 
 pub use config::Settings;
 pub use daemon::{Courier, RunError, run};

@@ -92,18 +92,41 @@ impl SinkFigures {
     }
 }
 
+/// What the task of one witness counts.
+#[derive(Debug)]
+pub(crate) struct WitnessFigures {
+    name: String,
+    cosigned: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl WitnessFigures {
+    pub(crate) fn new(name: &str) -> Arc<Self> {
+        Arc::new(Self { name: name.to_owned(), cosigned: AtomicU64::default(), errors: AtomicU64::default() })
+    }
+
+    pub(crate) fn cosigned(&self, size: u64) {
+        self.cosigned.store(size, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// All figures of a courier.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
     pub(crate) trail: Arc<TrailFigures>,
     pub(crate) sinks: Vec<Arc<SinkFigures>>,
+    pub(crate) witnesses: Vec<Arc<WitnessFigures>>,
 }
 
 impl Figures {
     /// In Prometheus' text format.
     pub(crate) fn to_text(&self) -> String {
         use Kind::{Counter, Gauge};
-        let Self { trail, sinks } = self;
+        let Self { trail, sinks, witnesses } = self;
         let mut text = Exposition::default();
         let is = |flag: &AtomicBool| u8::from(flag.load(Ordering::Relaxed));
         text.single("sulku_courier_ledger_connected", Gauge, "1 while the ledger lets the courier read.", is(&trail.connected));
@@ -132,6 +155,16 @@ impl Figures {
         of_each("sulku_courier_sink_resent_total", Counter, "Those that were handed over before.", &|sink| count(&sink.resent));
         of_each("sulku_courier_sink_errors_total", Counter, "Deliveries that failed and are tried again.", &|sink| count(&sink.errors));
         of_each("sulku_courier_sink_gaps_total", Counter, "Entries that were passed over; there is no way to.", &|sink| count(&sink.gaps));
+        let mut of_each = |name: &str, kind, help, value: &dyn Fn(&WitnessFigures) -> f64| {
+            text.family(name, kind, help);
+            for witness in witnesses {
+                text.sample(name, &[("witness", &witness.name)], value(witness));
+            }
+        };
+        let help = "Entries in the last checkpoint that the witness cosigned for this courier.";
+        of_each("sulku_courier_witness_cosigned_entries", Gauge, help, &|witness| count(&witness.cosigned));
+        let help = "Times that the witness did not cosign or did not answer.";
+        of_each("sulku_courier_witness_errors_total", Counter, help, &|witness| count(&witness.errors));
         text.into_text()
     }
 }

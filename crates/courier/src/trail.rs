@@ -85,6 +85,7 @@ enum Request {
     Bundle { number: u64, head: Arc<Head>, answer: Answer<Arc<Bundle>> },
     File { path: String, answer: Answer<Option<Vec<u8>>> },
     Figures { answer: Answer<String> },
+    Cosigned { note: String, answer: Answer<()> },
 }
 
 /// The log, to whoever follows it.
@@ -141,6 +142,11 @@ impl Trail {
     /// The ledger's own figures, in Prometheus' text format.
     pub(crate) async fn ledger_figures(&self) -> Result<String, TrailError> {
         self.ask(|answer| Request::Figures { answer }).await
+    }
+
+    /// Hands a cosigned checkpoint to the ledger.
+    pub(crate) async fn cosigned(&self, note: String) -> Result<(), TrailError> {
+        self.ask(|answer| Request::Cosigned { note, answer }).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, TrailError> {
@@ -217,6 +223,11 @@ impl Reader {
                 Ok(Request::Figures { answer }) => {
                     let (figures, lost) = answered(log.figures());
                     let _gone = answer.send(figures);
+                    lost?;
+                }
+                Ok(Request::Cosigned { note, answer }) => {
+                    let (taken, lost) = answered(log.cosign(&note));
+                    let _gone = answer.send(taken);
                     lost?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -380,6 +391,7 @@ fn refuse(request: Request, error: &TrailError) {
         Request::Bundle { answer, .. } => drop(answer.send(Err(error.clone()))),
         Request::File { answer, .. } => drop(answer.send(Err(error.clone()))),
         Request::Figures { answer } => drop(answer.send(Err(error.clone()))),
+        Request::Cosigned { answer, .. } => drop(answer.send(Err(error.clone()))),
     }
 }
 

@@ -27,6 +27,7 @@ fn the_sample_is_a_configuration_also_with_all_that_it_shows() {
     let syslog = &settings.syslogs[0];
     assert_eq!((syslog.message_bytes_max, syslog.facility, syslog.client.is_some()), (8192, 13, true));
     assert!(settings.serve.unwrap().clients.is_some());
+    assert_eq!(settings.witnesses[0].url.to_string(), "https://witness.example.fi:443");
 }
 
 #[test]
@@ -51,6 +52,15 @@ fn a_mistake_is_told_with_its_place_and_what_to_do() {
         ("[metrics]\nlisten = \"0.0.0.0:9464\"\n", "courier.toml:5:10: 0.0.0.0:9464 is not this host's own"),
         ("[metrics]\n", "courier.toml:4:1: [metrics] needs one place; give listen or socket"),
         ("run_as = { uid = 0, gid = 0 }\n", "courier.toml:4:10: the courier can't run as root"),
+        (
+            "[[witness]]\nname = \"a\"\nurl = \"http://witness.example\"\nkeys = []\n",
+            "courier.toml:6:7: \"http://witness.example\" is no witness's address",
+        ),
+        (
+            "[[witness]]\nname = \"a\"\nurl = \"https://witness.example\"\nkeys = []\n",
+            "courier.toml:6:7: https:// goes with the authority of the witness's certificate",
+        ),
+        ("[[witness]]\nname = \"a\"\nurl = \"https://witness.example\"\nauthority = \"/c\"\nkeys = [\"x\"]\n", "courier.toml:8:9: "),
         (
             "[serve]\nlisten = \"127.0.0.1:1\"\ncertificate = \"/c\"\nprivate_key = \"/k\"\n",
             "courier.toml:4:1: nobody could fetch: there is no authority of the clients' certificates",

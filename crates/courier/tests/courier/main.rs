@@ -12,3 +12,4 @@ mod mirrors;
 mod receivers;
 mod rsyslog;
 mod support;
+mod witnesses;

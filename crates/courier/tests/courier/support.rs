@@ -9,6 +9,7 @@ use serde_json::Value;
 use sulku_audit::{Draft, Event, Trust};
 use sulku_courier::{Courier, Settings, config};
 use sulku_ledger::client::Client;
+use sulku_ledger::config::WitnessSettings;
 use sulku_ledger::{Broken, Ledger, Stopper, key};
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,15 @@ impl Home {
 
     /// The same, with its log in another folder.
     pub fn ledger_in(&self, folder: &str) -> RunningLedger {
+        self.start(folder, None)
+    }
+
+    /// A ledger that asks for cosignatures.
+    pub fn witnessed_ledger(&self, witness: WitnessSettings) -> RunningLedger {
+        self.start("log", Some(witness))
+    }
+
+    fn start(&self, folder: &str, witness: Option<WitnessSettings>) -> RunningLedger {
         let uid = rustix::process::getuid().as_raw();
         let settings = sulku_ledger::Settings {
             origin: ORIGIN.to_owned(),
@@ -59,7 +69,7 @@ impl Home {
             socket: self.path("socket"),
             signing_key: self.path("key"),
             previous_signing_key: None,
-            witness: None,
+            witness,
             run_as: None,
             gateway_uid: uid,
             warden_uid: uid,
