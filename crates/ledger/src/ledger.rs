@@ -113,6 +113,12 @@ impl Alarm {
         let _ended_already = self.signals.send(Signal::Broken(reason));
     }
 
+    /// An alarm that nobody hears.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Self {
+        Self { signals: channel().0, sounded: Arc::default() }
+    }
+
     /// Ends the ledger in order; what else asks for it meanwhile changes nothing.
     pub(crate) fn stop(&self, reason: &str) {
         let _ended_already = self.signals.send(Signal::Stop(reason.to_owned()));

@@ -41,6 +41,8 @@ mod wal;
 mod witnessed;
 mod witnessing;
 mod writer;
+#[cfg(test)]
+mod writer_tests;
 
 pub use config::Settings;
 pub use ledger::{Broken, Ledger, StartError, Stopper};

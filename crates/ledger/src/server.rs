@@ -236,6 +236,12 @@ impl Reply {
         Self(None)
     }
 
+    /// For the other end of a connection, which numbered the request so.
+    #[cfg(test)]
+    pub(crate) fn to(outbox: &Arc<Outbox>, id: u64) -> Self {
+        Self(Some(Addressee { outbox: Expected::new(outbox), id, weight: 0, purpose: Purpose::Plain, taken: Metrics::new(0).taken(0) }))
+    }
+
     /// Answers. To a peer that is gone there is nothing to say.
     pub(crate) fn send(self, body: ResponseBody) {
         self.send_with(body, &[]);

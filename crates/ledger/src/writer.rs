@@ -274,7 +274,11 @@ impl Writer {
     fn commit(&mut self) -> Result<(), Failure> {
         let Some(mut staged) = self.stage.take_frame() else { return Ok(()) };
         let first = self.wal.next();
-        self.wal.commit(&staged.frame)?;
+        if let Err(error) = self.wal.commit(&staged.frame) {
+            // Whoever waits for these entries hears with the rest that they are not kept.
+            self.publish_next.extend(staged.waiting.into_iter().map(|waiting| waiting.reply));
+            return Err(error.into());
+        }
         self.metrics.committed(staged.frame.hashes.len(), self.wal.next());
         for ((index, hash), Waiting { reply, draft, time }) in (first..).zip(&staged.frame.hashes).zip(staged.waiting) {
             let answer = ResponseBody::Kept(Receipt::issue(self.signer.receipts(), index, hash, &draft, time));

@@ -103,9 +103,14 @@ impl SimulatedDisk {
         self.state().crashed
     }
 
+    /// From now on this goes wrong.
+    pub(crate) fn plan(&self, plan: Plan) {
+        self.state().plan = plan;
+    }
+
     /// There is room again.
     pub(crate) fn make_room(&self) {
-        self.state().plan = Plan::Nothing;
+        self.plan(Plan::Nothing);
     }
 
     /// What the platters hold after the machine stopped, with another plan for what follows.
