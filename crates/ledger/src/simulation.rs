@@ -132,7 +132,7 @@ impl World {
         // What was written and not acknowledged may be there too, and is the log's from now on.
         self.acknowledged.extend((0..).zip(entries));
         for (session, pieces) in &self.recorded {
-            let recording = disk.peek(&Path::new(LOG).join(format!("recordings/{session}.cast"))).unwrap_or_default();
+            let recording = disk.peek(&Path::new(LOG).join(format!("recordings/{session}.rec"))).unwrap_or_default();
             assert!(recording.len() as u64 >= pieces * PIECE.len() as u64, "{what}: a recording lost bytes");
             assert!(recording.starts_with(&PIECE.repeat(usize::try_from(*pieces).unwrap())), "{what}: a recording changed");
         }
