@@ -250,7 +250,12 @@ impl Entry {
         if bytes.len() > ENTRY_BYTES_HARD_MAX {
             return Err(EntryError::TooLong(bytes.len()));
         }
-        let shape: Decoded<'_> = match serde_json::from_slice(bytes) {
+        // Of a text that is known to be UTF-8 no string need be looked at again.
+        let shape = match std::str::from_utf8(bytes) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(bytes),
+        };
+        let shape: Decoded<'_> = match shape {
             Ok(shape) => shape,
             Err(error) => return Err(newer_version(bytes).map_or(EntryError::Malformed(error), EntryError::Version)),
         };
