@@ -5,11 +5,13 @@ SHELL := /bin/bash
 
 # Debian packages, each with a program of it: what is missing is found by looking for the program.
 DEMO_NEEDS := nftables=nft iproute2=ip python3=python3 mawk=awk util-linux=unshare
-TEST_NEEDS := $(DEMO_NEEDS) openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd rsyslog-gnutls=rsyslog:gtls
+TEST_NEEDS := $(DEMO_NEEDS) openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd rsyslog-gnutls=rsyslog:gtls \
+	golang-go=go golang-golang-x-mod-dev=go:golang.org/x/mod/sumdb
 # Namespaces, nftables and a warden need root; a person who is not root is asked by sudo.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PEERS := target/peers
+PEERS_TLOG := target/peers-tlog
 
 .PHONY: help demo test check build peers needs-demo needs-test
 
@@ -22,7 +24,7 @@ demo: needs-demo
 	cargo build --locked --workspace --bins
 	$(SUDO) $(TARGET)/debug/sulku demo
 
-test: needs-test check build $(PEERS)/installed
+test: needs-test check build $(PEERS)/installed $(PEERS_TLOG)/installed
 	cargo test --locked --workspace --exclude sulku-warden --exclude sulku-tests
 	cargo test --locked -p sulku-tests --test architecture
 	$(AS_ROOT) cargo test --locked -p sulku-warden
@@ -45,10 +47,24 @@ needs-test:
 	@deploy/needs $(TEST_NEEDS)
 
 # From PyPI. The system's own python3: others may lack TLS.
-peers: $(PEERS)/installed
+peers: $(PEERS)/installed $(PEERS_TLOG)/installed
 
 $(PEERS)/installed: tests/peers/requirements.txt
 	@echo 'installing from PyPI into $(PEERS)'
 	/usr/bin/python3 -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# These two need Python 3.12 or later, of which any with a working TLS will do. Where there is none, the tests that use them say so.
+$(PEERS_TLOG)/installed: tests/peers/tlog-requirements.txt
+	@mkdir -p $(PEERS_TLOG)
+	@python=; for one in $${HOME}/.pyenv/versions/3.1[2-9]*/bin/python3 /usr/bin/python3.1[2-9] /usr/bin/python3; do \
+		"$$one" -c 'import sys, ssl, ensurepip; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && python=$$one && break; \
+	done; \
+	if [[ -n $$python ]]; then \
+		echo 'installing from PyPI into $(PEERS_TLOG)'; \
+		"$$python" -m venv $(PEERS_TLOG) && $(PEERS_TLOG)/bin/pip install --quiet --disable-pip-version-check -r $<; \
+	else \
+		echo 'no Python 3.12 or later is present, which aics-tlog and aics-witness need' | tee $(PEERS_TLOG)/absent; \
+	fi
 	touch $@

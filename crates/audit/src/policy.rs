@@ -132,6 +132,12 @@ impl Trust {
         }
     }
 
+    /// Whether a checkpoint needs cosignatures.
+    #[must_use]
+    pub const fn asks_witnesses(&self) -> bool {
+        self.quorum.is_some()
+    }
+
     /// The logs' keys.
     #[must_use]
     pub fn log_keys(&self) -> &[PublicKey] {

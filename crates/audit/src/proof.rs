@@ -18,7 +18,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::entry::{Entry, EntryError};
 use crate::merkle::{Hash, Included, MerkleError, inclusion_proof, leaf_hash, verify_inclusion};
 use crate::policy::Trust;
-use crate::source::{ReadError, Source, TileNodes, read_bundle, read_checkpoint};
+use crate::source::{ReadError, Source, TileNodes, read_bundle, read_checkpoint_over};
 use crate::tile::{TILE_WIDTH, Tile, TileKind, split_entry};
 
 const HEADER: &str = "c2sp.org/tlog-proof@v1\n";
@@ -67,7 +67,7 @@ impl EntryProof {
     /// # Errors
     /// There is no such entry, or the log is damaged where it had to be read.
     pub fn make<S: Source + ?Sized>(source: &mut S, trust: &Trust, index: u64) -> Result<(Self, Vec<u8>), ProofError> {
-        let (note, checkpoint) = read_checkpoint(source, trust)?;
+        let (note, checkpoint) = read_checkpoint_over(source, trust, index)?;
         let size = checkpoint.size;
         let bundle = Tile::in_tree(TileKind::Entries, index / TILE_WIDTH, size).filter(|_| index < size);
         let bundle = read_bundle(source, bundle.ok_or(ProofError::NoSuchEntry { index, size })?)?;

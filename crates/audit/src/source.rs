@@ -11,6 +11,8 @@ use crate::tile::{self, TILE_HEIGHT, Tile, TileKind};
 
 /// The checkpoint's path.
 pub const CHECKPOINT: &str = "checkpoint";
+/// The path of the last checkpoint that witnesses have cosigned, with their lines. May be behind the other, or not be there.
+pub const COSIGNED: &str = "cosigned";
 /// Tiles that are kept at hand while a proof is made: a proof touches at most two of each level.
 const TILES_KEPT_MAX: usize = 32;
 
@@ -57,14 +59,33 @@ pub enum ReadError {
     Checkpoint(#[from] CheckpointError),
 }
 
-/// The log's checkpoint, opened with its key: the note as it is, and what it says.
+/// The log's checkpoint, with the signatures that are asked for: the note as it is, and what it says. Where witnesses are asked for,
+/// it is the last one that they have cosigned.
 ///
 /// # Errors
-/// There is none that this key has signed.
+/// There is none that carries them.
 pub fn read_checkpoint<S: Source + ?Sized>(source: &mut S, trust: &Trust) -> Result<(Vec<u8>, Checkpoint), ReadError> {
-    let note = source.read(CHECKPOINT)?.ok_or_else(|| ReadError::Missing(CHECKPOINT.to_owned()))?;
+    let cosigned = if trust.asks_witnesses() { source.read(COSIGNED)? } else { None };
+    let note = match cosigned {
+        Some(note) => note,
+        None => source.read(CHECKPOINT)?.ok_or_else(|| ReadError::Missing(CHECKPOINT.to_owned()))?,
+    };
     let checkpoint = Checkpoint::open(&note, trust)?;
     Ok((note, checkpoint))
+}
+
+/// The checkpoint that a proof of an entry should carry: one with cosignatures if it covers the entry, the last one otherwise.
+///
+/// # Errors
+/// There is none that carries the signatures that are asked for.
+pub fn read_checkpoint_over<S: Source + ?Sized>(source: &mut S, trust: &Trust, index: u64) -> Result<(Vec<u8>, Checkpoint), ReadError> {
+    if let Some(note) = source.read(COSIGNED)?
+        && let Ok(checkpoint) = Checkpoint::open(&note, trust)
+        && index < checkpoint.size
+    {
+        return Ok((note, checkpoint));
+    }
+    read_checkpoint(source, trust)
 }
 
 /// A tile's hashes.

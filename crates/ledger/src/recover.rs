@@ -28,7 +28,6 @@ use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
 use crate::segment::Segments;
 use crate::snapshot::{self, Snapshot};
 use crate::wal::{self, Wal, WalError};
-use crate::witnessed::COSIGNED;
 
 /// A log that the ledger does not go on with.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +132,7 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
     let checkpoint_path = directory.join(sulku_audit::source::CHECKPOINT);
     let head = read_head(&**disk, &head_path, &signer)?;
     let published = read_head(&**disk, &checkpoint_path, &signer)?;
-    let cosigned = read_head(&**disk, &directory.join(COSIGNED), &signer)?.map(|(_, cosigned)| cosigned);
+    let cosigned = read_head(&**disk, &directory.join(sulku_audit::source::COSIGNED), &signer)?.map(|(_, cosigned)| cosigned);
     let signed = head.as_ref().map_or(0, |(_, head)| head.size);
     match (&published, &head) {
         (Some((_, published)), _) if published.size > signed => return Err(RecoverError::HeadLost { published: published.size, signed }),

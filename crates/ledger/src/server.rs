@@ -14,7 +14,7 @@ use std::thread;
 
 use rustix::net::sockopt::socket_peercred;
 use sulku_audit::personal::{KeyId, Scope};
-use sulku_audit::source::CHECKPOINT;
+use sulku_audit::source::{CHECKPOINT, COSIGNED};
 use sulku_audit::tile::Tile;
 use sulku_audit::wire::{self, BLOB_BYTES_MAX, Cause, Request, RequestBody, Response, ResponseBody};
 use sulku_audit::{Draft, Event, Writer};
@@ -434,8 +434,8 @@ fn readable(directory: &Path, path: &str, peer: Peer) -> Option<PathBuf> {
         Some(format!("recordings/{}.{ending}", session.parse::<SessionId>().ok()?))
     };
     let key = || path.strip_prefix("keys/").and_then(KeyId::parse);
-    if path == CHECKPOINT {
-        Some(directory.join(CHECKPOINT))
+    if let Some(note) = [CHECKPOINT, COSIGNED].into_iter().find(|note| *note == path) {
+        Some(directory.join(note))
     } else if let Ok(tile) = path.parse::<Tile>() {
         Some(directory.join(tile.to_string()))
     } else if !peer.auditor {

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use sulku_audit::checkpoint::CheckpointError;
 use sulku_audit::policy::TrustError;
+use sulku_audit::source::COSIGNED;
 use sulku_audit::{Checkpoint, Event, LogKeys, Trust};
 
 use crate::config::WitnessSettings;
 use crate::disk::RealDisk;
 use crate::files::{FileError, replace};
 
-/// The last checkpoint with its cosignatures, beside `checkpoint`.
-pub(crate) const COSIGNED: &str = "cosigned";
 /// How far a witness's clock may be ahead of this host's.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 

@@ -25,6 +25,7 @@ mod due;
 mod export;
 mod filter;
 mod identity;
+mod keys;
 mod list;
 mod play;
 mod recording;
@@ -116,6 +117,14 @@ enum AuditCommand {
         /// The log's public keys (FILE.pub), or a trust policy that names witnesses as well
         #[arg(long, env = "SULKU_AUDIT_KEY", value_name = "FILE")]
         key: PathBuf,
+    },
+    /// Say which keys sign a log, following the old key's word about the new one; check the log with them
+    Keys {
+        #[command(flatten)]
+        place: Place,
+        /// Write the public keys that it leads to, for --key from then on
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// List the recordings whose retention is over
     Due(Place),
@@ -227,6 +236,11 @@ pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
         }
         AuditCommand::DeleteRecording { session, ledger } => due::delete(&ledger, session),
         AuditCommand::Identity { out } => identity::create(&out),
+        AuditCommand::Keys { place, out } => {
+            let held = key::load_public(&place.key).context("give the log's public keys that you hold, the FILE.pub")?;
+            let (mut source, _) = place.open("keys: every entry")?;
+            keys::run(&mut *source, held, out.as_deref())
+        }
         AuditCommand::Keygen { origin, out } => {
             let public = key::create(&origin, &out)?;
             answer(&public.to_string())?;

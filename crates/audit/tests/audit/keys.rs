@@ -11,7 +11,7 @@ use sulku_audit::log_key::LogKeyError;
 use sulku_audit::note::Note;
 use sulku_audit::policy::TrustError;
 use sulku_audit::rotation::{self, Rotation, RotationError};
-use sulku_audit::{Checkpoint, Hash, LogKeys, LogSigner, PublicKey, SecretKey, Trust};
+use sulku_audit::{Checkpoint, EntryProof, Hash, LogKeys, LogSigner, PublicKey, SecretKey, Trust};
 
 use crate::support::{ORIGIN, SIGNED_AT, key, log_signer};
 
@@ -333,4 +333,24 @@ proptest! {
             prop_assert!(public.find(&Note::parse(note.as_bytes()).unwrap(), &checkpoint()).is_err());
         }
     }
+}
+
+/// A proof carries the cosigned checkpoint where there is one, so that it convinces who asks for witnesses, offline.
+#[test]
+fn a_proof_carries_the_cosignatures_that_there_are() {
+    let entries = crate::support::entries_of((0..30).map(crate::support::acted));
+    let mut log = crate::support::log_of(&entries);
+    let witness = witness("w.example", Algorithm::MlDsa44);
+    let strict = Trust::with_witnesses(log_signer().own_keys(), &[witness.public().clone()], 1).unwrap();
+    assert!(EntryProof::make(&mut log, &strict, 7).is_err(), "nobody has cosigned");
+    let earlier = crate::support::log_of(&entries[..20]).0["checkpoint"].clone();
+    let checkpoint = Checkpoint::open(&earlier, &key()).unwrap();
+    let tiles = crate::support::log_of(&entries[..20]).0;
+    log.0.extend(tiles.into_iter().filter(|(path, _)| path.contains(".p/")));
+    log.0.insert("cosigned".to_owned(), [earlier, witness.sign(&checkpoint, SIGNED_AT).into_bytes()].concat());
+    let (proof, bytes) = EntryProof::make(&mut log, &strict, 7).unwrap();
+    assert_eq!(EntryProof::parse(&proof.to_text()).unwrap().verify(&bytes, &strict).unwrap().checkpoint().size, 20);
+    assert_eq!(EntryProof::make(&mut log, &key(), 7).unwrap().0.verify(&bytes, &key()).unwrap().checkpoint().size, 20, "whoever asks");
+    assert_eq!(EntryProof::make(&mut log, &key(), 25).unwrap().0.to_text().lines().filter(|line| line.starts_with('\u{2014}')).count(), 2);
+    assert!(EntryProof::make(&mut log, &strict, 25).is_err(), "not cosigned yet");
 }
