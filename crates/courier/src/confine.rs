@@ -10,7 +10,7 @@ use landlock::{
     RulesetError, RulesetStatus, Scope,
 };
 
-use crate::config::{MetricsPlace, Settings};
+use crate::config::Settings;
 
 /// What the C library reads to find a host by its name.
 const NAME_LOOK_UP: &[&str] = &[
@@ -59,12 +59,6 @@ pub(crate) fn confine(settings: &Settings) -> Result<(), ConfineError> {
     }
     for folder in std::iter::once(settings.state.as_path()).chain(settings.files.iter().filter_map(|sink| sink.path.parent())) {
         ruleset = ruleset.add_rule(beneath(folder, writing)?)?;
-    }
-    if let Some(MetricsPlace::Socket(socket)) = &settings.metrics
-        && let Some(folder) = socket.parent()
-    {
-        // The socket is made before; its folder is for taking it away at the end.
-        ruleset = ruleset.add_rule(beneath(folder, AccessFs::RemoveFile.into())?)?;
     }
     let ports = settings.syslogs.iter().filter_map(|sink| sink.address.rsplit_once(':')?.1.parse().ok());
     // An address is written with its port always.

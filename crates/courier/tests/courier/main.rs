@@ -9,6 +9,7 @@ mod config;
 mod figures;
 mod files;
 mod mirrors;
+mod process;
 mod receivers;
 mod rsyslog;
 mod support;

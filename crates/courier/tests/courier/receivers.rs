@@ -10,7 +10,7 @@ use crate::figures::{Figures, scrape};
 use crate::rsyslog::Rsyslog;
 use crate::support::{Home, acted, events, free_port, number, until};
 
-fn syslog(port: u16, authority: &Authority) -> String {
+pub fn syslog(port: u16, authority: &Authority) -> String {
     let (certificate, key) = authority.files_of("client");
     format!(
         "[[syslog]]\nname = \"siem\"\naddress = \"127.0.0.1:{port}\"\nserver_name = \"localhost\"\nauthority = {:?}\ncertificate = {certificate:?}\n\
@@ -41,7 +41,7 @@ fn missing(receiver: &Rsyslog, size: u64) -> Vec<u64> {
     (0..size).filter(|number| !come.contains_key(number)).collect()
 }
 
-fn await_all(receiver: &Rsyslog, size: u64) {
+pub fn await_all(receiver: &Rsyslog, size: u64) {
     until(&format!("all of {size} entries"), || missing(receiver, size).is_empty().then_some(()));
 }
 

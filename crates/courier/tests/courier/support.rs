@@ -53,15 +53,20 @@ impl Home {
 
     /// The same, with its log in another folder.
     pub fn ledger_in(&self, folder: &str) -> RunningLedger {
-        self.start(folder, None)
+        self.start(folder, None, rustix::process::getuid().as_raw())
     }
 
     /// A ledger that asks for cosignatures.
     pub fn witnessed_ledger(&self, witness: WitnessSettings) -> RunningLedger {
-        self.start("log", Some(witness))
+        self.start("log", Some(witness), rustix::process::getuid().as_raw())
     }
 
-    fn start(&self, folder: &str, witness: Option<WitnessSettings>) -> RunningLedger {
+    /// A ledger whose courier is another user.
+    pub fn ledger_with_courier(&self, uid: u32) -> RunningLedger {
+        self.start("log", None, uid)
+    }
+
+    fn start(&self, folder: &str, witness: Option<WitnessSettings>, courier: u32) -> RunningLedger {
         let uid = rustix::process::getuid().as_raw();
         let settings = sulku_ledger::Settings {
             origin: ORIGIN.to_owned(),
@@ -74,7 +79,7 @@ impl Home {
             gateway_uid: uid,
             warden_uid: uid,
             auditors: BTreeMap::new(),
-            courier_uid: Some(uid),
+            courier_uid: Some(courier),
         };
         let ledger = Ledger::start(settings.clone(), key::load(&settings.signing_key).unwrap()).unwrap();
         RunningLedger { stopper: ledger.stopper(), thread: Some(std::thread::spawn(|| ledger.run())), socket: settings.socket }
@@ -82,13 +87,12 @@ impl Home {
 
     /// The settings in these words, beside those that every courier of a test has.
     pub fn settings(&self, words: &str) -> Settings {
-        let text = format!(
-            "ledger_socket = {:?}\nledger_key = {:?}\nstate = {:?}\n{words}",
-            self.path("socket"),
-            self.path("key.pub"),
-            self.path("courier")
-        );
-        config::parse("courier.toml", &text, "test-host").unwrap()
+        config::parse("courier.toml", &self.text(words), "test-host").unwrap()
+    }
+
+    /// The configuration's text with these words in it.
+    pub fn text(&self, words: &str) -> String {
+        format!("ledger_socket = {:?}\nledger_key = {:?}\nstate = {:?}\n{words}", self.path("socket"), self.path("key.pub"), self.path("courier"))
     }
 
     pub fn courier(&self, words: &str) -> RunningCourier {
