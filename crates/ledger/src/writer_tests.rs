@@ -114,7 +114,7 @@ fn after_a_failed_write_nothing_is_acknowledged_and_nothing_is_written() {
     }
 }
 
-/// LG-08
+/// LG-06
 #[test]
 fn a_jump_of_the_wall_clock_is_an_entry_before_what_follows_and_numbers_go_on() {
     for behind in [SignedDuration::from_hours(1), SignedDuration::from_hours(-24 * 365), SignedDuration::ZERO] {

@@ -155,7 +155,7 @@ fn a_recordings_wrapped_key_is_kept_with_it() {
     assert_eq!(std::fs::read(&path).unwrap(), b"wrapped", "the write-ahead log still had it");
 }
 
-/// LG-08: deletion destroys key and recording, is an entry first, and leaves a log that verifies.
+/// LG-03: deletion destroys key and recording, is an entry first, and leaves a log that verifies.
 #[test]
 fn a_recording_is_deleted_once_its_retention_is_over_and_not_before() {
     let home = Home::new();
