@@ -9,7 +9,6 @@ mod config;
 mod figures;
 mod files;
 mod mirrors;
-mod process;
 mod receivers;
 mod rsyslog;
 mod support;

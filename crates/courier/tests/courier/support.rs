@@ -62,6 +62,7 @@ impl Home {
     }
 
     /// A ledger whose courier is another user.
+    #[allow(dead_code, reason = "of use to the test of the process, which has this module too")]
     pub fn ledger_with_courier(&self, uid: u32) -> RunningLedger {
         self.start("log", None, uid)
     }

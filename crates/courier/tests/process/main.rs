@@ -1,6 +1,22 @@
 //! The courier as a process: a user of its own, behind Landlock, and still able to do its work.
 //!
 //! Needs root, to become somebody else. Without root this test fails and says so.
+//!
+//! This program is both: with a configuration as its argument it is the courier, which needs a process with one thread to begin with.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(dead_code, unused_imports, reason = "these modules are the other tests' too, which use all of them")]
+
+#[path = "../courier/authority.rs"]
+mod authority;
+#[path = "../courier/figures.rs"]
+mod figures;
+#[path = "../courier/receivers.rs"]
+mod receivers;
+#[path = "../courier/rsyslog.rs"]
+mod rsyslog;
+#[path = "../courier/support.rs"]
+mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
@@ -22,7 +38,18 @@ impl Drop for Process {
     }
 }
 
-#[test]
+#[expect(clippy::print_stdout, reason = "this is what a harness would print")]
+fn main() {
+    match std::env::args().nth(1) {
+        Some(config) if config.ends_with(".toml") => sulku_courier::run(config.as_ref()).unwrap(),
+        Some(listing) if listing == "--list" => println!("a_confined_courier_without_root_carries_everything: test"),
+        _ => {
+            a_confined_courier_without_root_carries_everything();
+            println!("test a_confined_courier_without_root_carries_everything ... ok");
+        }
+    }
+}
+
 fn a_confined_courier_without_root_carries_everything() {
     assert!(rustix::process::getuid().is_root(), "this test needs root");
     let home = Home::new();
@@ -47,8 +74,7 @@ fn a_confined_courier_without_root_carries_everything() {
     );
     let config = home.path("courier.toml");
     std::fs::write(&config, home.text(&words)).unwrap();
-    let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("courier");
-    let child = Command::new(program).arg(&config).stdin(Stdio::null()).spawn().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap()).arg(&config).stdin(Stdio::null()).spawn().unwrap();
     let mut process = Process(child);
 
     until("every line", || {
