@@ -1,6 +1,6 @@
 //! The courier's two doors: the log's tiles for mirrors and witnesses (C2SP tlog-tiles), and the figures for Prometheus.
 //!
-//! Gives out the checkpoint that was checked, tiles and entry bundles below it, and nothing else: no recording, no key. Who comes
+//! Gives out the checkpoint that was checked, the last that witnesses cosigned, tiles and entry bundles below it, and nothing else: no recording, no key. Who comes
 //! in by the first door shows a certificate, unless the operator says otherwise; the second is for this host alone.
 
 use std::future::Future;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use sulku_audit::source::CHECKPOINT;
+use sulku_audit::source::{CHECKPOINT, COSIGNED};
 use sulku_audit::tile::Tile;
 use sulku_ledger::exposition::CONTENT_TYPE;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -48,19 +48,29 @@ impl Site for Tiles {
         if path == CHECKPOINT {
             return Answer { status: Status::Ok, content_type: "text/plain; charset=utf-8", cache: Cache::Never, body: head.note.clone() };
         }
+        if path == COSIGNED {
+            return Self::answer(self.0.last_cosigned().await, "text/plain; charset=utf-8", Cache::Never, "no witness is asked for");
+        }
         let Ok(tile) = path.parse::<Tile>() else {
-            return Answer::words(Status::NotFound, "there are checkpoint and tile/… here");
+            return Answer::words(Status::NotFound, "there are checkpoint, cosigned and tile/… here");
         };
         let covered = Tile::in_tree(tile.kind, tile.number, head.checkpoint.size).is_some_and(|whole| whole.width >= tile.width);
         if !covered {
             return Answer::words(Status::NotFound, "the checkpoint does not cover this tile");
         }
-        match self.0.file(tile).await {
-            Ok(Some(body)) => Answer { status: Status::Ok, content_type: "application/octet-stream", cache: Cache::ForEver, body },
-            Ok(None) => Answer::words(Status::NotFound, "a partial tile goes when its full one is there; or none was ever published of this width"),
+        let gone = "a partial tile goes when its full one is there; or none was ever published of this width";
+        Self::answer(self.0.file(tile).await, "application/octet-stream", Cache::ForEver, gone)
+    }
+}
+
+impl Tiles {
+    fn answer(read: Result<Option<Vec<u8>>, TrailError>, content_type: &'static str, cache: Cache, absent: &'static str) -> Answer {
+        match read {
+            Ok(Some(body)) => Answer { status: Status::Ok, content_type, cache, body },
+            Ok(None) => Answer::words(Status::NotFound, absent),
             Err(TrailError::Busy | TrailError::Stopping) => Answer::words(Status::Unavailable, "try again"),
             Err(error) => {
-                tracing::warn!(%error, "a tile could not be read");
+                tracing::warn!(%error, "a file of the log could not be read");
                 Answer::words(Status::Unavailable, "the log can't be read now")
             }
         }

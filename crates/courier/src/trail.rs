@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sulku_audit::merkle::{self, Nodes, leaf_hash, verify_consistency, verify_inclusion};
 use sulku_audit::policy::Trust;
-use sulku_audit::source::{ReadError, TileNodes, read_bundle, read_checkpoint};
+use sulku_audit::source::{COSIGNED, ReadError, TileNodes, read_bundle, read_checkpoint};
 use sulku_audit::tile::{TILE_HEIGHT, TILE_WIDTH, Tile, TileKind, perfect_root, split_entry};
 use sulku_audit::{Checkpoint, Hash, Source};
 use sulku_ledger::client::{self, Client, ClientError};
@@ -137,6 +137,11 @@ impl Trail {
     /// A tile's bytes as the ledger gives them: whoever asked checks them.
     pub(crate) async fn file(&self, tile: Tile) -> Result<Option<Vec<u8>>, TrailError> {
         self.ask(|answer| Request::File { path: tile.to_string(), answer }).await
+    }
+
+    /// The last checkpoint with its cosignatures, as the ledger keeps it; `None` where none is asked for.
+    pub(crate) async fn last_cosigned(&self) -> Result<Option<Vec<u8>>, TrailError> {
+        self.ask(|answer| Request::File { path: COSIGNED.to_owned(), answer }).await
     }
 
     /// The ledger's own figures, in Prometheus' text format.

@@ -63,6 +63,9 @@ enum AuditCommand {
         /// One JSON object a line, with the whole entry and, where its key is here, what is sealed in it
         #[arg(long)]
         json: bool,
+        /// One OCSF 1.8.0 event a line, for other systems; nothing that is sealed
+        #[arg(long, conflicts_with = "json")]
+        ocsf: bool,
     },
     /// Show one entry, proven
     Show {
@@ -192,10 +195,15 @@ fn load_trust(path: &Path) -> anyhow::Result<Trust> {
 pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         AuditCommand::Verify { place, threads, no_recordings } => verify(&place, threads, no_recordings),
-        AuditCommand::List { place, filter, page, json } => {
+        AuditCommand::List { place, filter, page, json, ocsf } => {
             let (mut source, trust) = place.open(&format!("list{filter}{page}"))?;
             let (_, checkpoint) = read_checkpoint(&mut *source, &trust)?;
-            list::run(&mut *source, checkpoint, &filter, &page, if json { list::Form::Json } else { list::Form::Table })
+            let form = match (json, ocsf) {
+                (true, _) => list::Form::Json,
+                (false, true) => list::Form::Ocsf,
+                (false, false) => list::Form::Table,
+            };
+            list::run(&mut *source, checkpoint, &filter, &page, form)
         }
         AuditCommand::Show { index, place } => {
             let (mut source, trust) = place.open(&format!("entry {index}"))?;

@@ -210,3 +210,15 @@ fn an_export_of_a_permit_is_checked_without_the_log_and_a_row_that_is_missing_is
     made.ok(&format!("export --session 000000000000000c --out {}", of_session.display()));
     assert!(told(&check_export(&made, &of_session)).0.starts_with("100 entries of session 000000000000000c"));
 }
+
+#[test]
+fn other_systems_get_every_entry_as_an_event_that_leads_back_to_it_and_nothing_private() {
+    let made = Made::new();
+    let text = made.ok("list --permit MADE/0/2026 --ocsf").0;
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let listed = made.listed("--permit MADE/0/2026");
+    assert!(events.iter().map(|event| event["metadata"]["sequence"].as_u64().unwrap()).eq(listed));
+    assert!(events.iter().all(|event| event["metadata"]["version"] == "1.8.0"));
+    assert!(!text.contains("holder-0") && !text.contains("192.0.2"), "what is sealed stays sealed");
+    assert!(made.refused("list --ocsf --json").contains("cannot be used with"));
+}

@@ -12,13 +12,13 @@ use crate::authority::Authority;
 use crate::support::{Home, free_port, until};
 
 /// A log behind HTTPS, fetched with one connection a file.
-struct Web {
+pub struct Web {
     port: u16,
     tls: Arc<rustls::ClientConfig>,
 }
 
 impl Web {
-    fn new(port: u16, authority: &Authority, identity: Option<&Authority>) -> Self {
+    pub fn new(port: u16, authority: &Authority, identity: Option<&Authority>) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority.certificate()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -38,7 +38,7 @@ impl Web {
     }
 
     /// Status and body.
-    fn get(&self, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
+    pub fn get(&self, path: &str) -> std::io::Result<(u16, Vec<u8>)> {
         let name = ServerName::try_from("localhost").unwrap();
         let connection = rustls::ClientConnection::new(Arc::clone(&self.tls), name).unwrap();
         let mut stream = rustls::StreamOwned::new(connection, TcpStream::connect(("127.0.0.1", self.port))?);
@@ -78,7 +78,7 @@ impl Source for Web {
     }
 }
 
-fn serve(port: u16, authority: &Authority, clients: &str) -> String {
+pub fn serve(port: u16, authority: &Authority, clients: &str) -> String {
     let (certificate, key) = authority.files_of("localhost");
     format!("[serve]\nlisten = \"127.0.0.1:{port}\"\ncertificate = {certificate:?}\nprivate_key = {key:?}\n{clients}\n")
 }
@@ -97,7 +97,9 @@ fn a_log_fetched_through_the_courier_verifies_whole() {
     let verified = verify::verify(&mut web, &home.key, Recordings::Skip, |_, _, _| {}).unwrap();
     assert!(verified.entries() >= size, "{}", verified.entries());
 
-    for elsewhere in ["", "metrics", "recordings/040g2081040g2081.rec", "keys/1", "signed-head", "tile/../signed-head", "tile/0/000/../000", "lock"] {
+    for elsewhere in
+        ["", "metrics", "cosigned", "recordings/040g2081040g2081.rec", "keys/1", "signed-head", "tile/../signed-head", "tile/0/000/../000", "lock"]
+    {
         assert_eq!(web.get(elsewhere).unwrap().0, 404, "{elsewhere}");
     }
     assert_eq!(web.get("tile/0/x001/000").unwrap().0, 404, "beyond the checkpoint");

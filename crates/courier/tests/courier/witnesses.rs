@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authority::Authority;
 use crate::figures::scrape;
+use crate::mirrors;
 use crate::support::{Home, free_port, until};
 
 fn keys() -> Vec<SecretKey> {
@@ -92,7 +93,8 @@ fn a_witness_has_the_log_cosigned_and_without_it_no_session_opens() {
         "[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n[[witness]]\nname = \"authority\"\nurl = \"https://localhost:{port}\"\nauthority = {:?}\nkeys = {public:?}\n",
         authority.certificate()
     );
-    let _courier = home.courier(&words);
+    let door = free_port();
+    let _courier = home.courier(&(words + &mirrors::serve(door, &authority, "client_certificates = \"not-asked\"")));
     let size = ledger.grow(300);
     let cosigned = home.path("log/cosigned");
     until("a cosigned checkpoint over all", || {
@@ -101,6 +103,9 @@ fn a_witness_has_the_log_cosigned_and_without_it_no_session_opens() {
     });
     let text = std::fs::read_to_string(&cosigned).unwrap();
     assert_eq!(text.matches("— authority.example/witness ").count(), 2, "both of its keys: {text}");
+    let web = mirrors::Web::new(door, &authority, None);
+    let fetched = until("the cosigned checkpoint at the door for mirrors", || web.get("cosigned").ok().filter(|(status, _)| *status == 200)).1;
+    assert!(String::from_utf8(fetched).unwrap().contains("— authority.example/witness "));
 
     // Nothing new comes, and the cosignatures stay fresh.
     let beyond = std::time::Instant::now() + Duration::from_secs(10);

@@ -28,7 +28,7 @@ const PAGE_ENTRIES: u64 = 100;
 /// Which of them.
 #[derive(Args, Default)]
 pub(super) struct Page {
-    /// The last so many [default: 100 as a table, all with --json]
+    /// The last so many [default: 100 as a table, all with --json and --ocsf]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=PAGE_ENTRIES_MAX), conflicts_with_all = ["from", "all"])]
     last: Option<u64>,
     /// The last before this entry, which is how to go on backwards
@@ -52,6 +52,8 @@ pub(super) enum Form {
     Table,
     /// For programs.
     Json,
+    /// For other systems: OCSF 1.8.0 events, which show nothing private.
+    Ocsf,
 }
 
 /// A page, with what was not told filled in.
@@ -76,9 +78,9 @@ impl Page {
     fn extent(&self, form: Form) -> Extent {
         match (self.from, form) {
             (Some(first), Form::Table) => Extent::From { first, count: self.count.unwrap_or(PAGE_ENTRIES) },
-            (Some(first), Form::Json) => Extent::From { first, count: self.count.unwrap_or(u64::MAX) },
+            (Some(first), Form::Json | Form::Ocsf) => Extent::From { first, count: self.count.unwrap_or(u64::MAX) },
             (None, _) if self.all => Extent::From { first: 0, count: u64::MAX },
-            (None, Form::Json) if self.last.is_none() && self.before.is_none() => Extent::From { first: 0, count: u64::MAX },
+            (None, Form::Json | Form::Ocsf) if self.last.is_none() && self.before.is_none() => Extent::From { first: 0, count: u64::MAX },
             (None, _) => Extent::Last { count: self.last.unwrap_or(PAGE_ENTRIES), before: self.before.unwrap_or(u64::MAX) },
         }
     }
@@ -92,10 +94,10 @@ struct Found {
 }
 
 pub(super) fn run(source: &mut dyn Source, checkpoint: Checkpoint, filter: &Filter, page: &Page, form: Form) -> anyhow::Result<ExitCode> {
-    let size = checkpoint.size;
+    let (size, origin) = (checkpoint.size, checkpoint.origin.clone());
     let mut pages = Pages::new(source, checkpoint)?;
     let (mut sieve, mut keyring) = (Sieve::new(filter), Keyring::default());
-    let mut printer = Printer::new(form, filter);
+    let mut printer = Printer::new(form, origin, filter);
     let times = within_times(&mut pages, filter)?;
     let (hint, reached) = match page.extent(form) {
         Extent::Last { count, before } => {
@@ -176,6 +178,7 @@ fn walk(
 /// Prints entries in their order.
 struct Printer {
     form: Form,
+    origin: String,
     rows: Vec<Vec<String>>,
     out: io::BufWriter<io::StdoutLock<'static>>,
     counter: Option<Counter>,
@@ -189,10 +192,10 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(form: Form, filter: &Filter) -> Self {
+    fn new(form: Form, origin: String, filter: &Filter) -> Self {
         let header = ["TIME (UTC)", "ENTRY", "EVENT", "PERSON", "PERMIT", "SESSION", "WHAT"];
         let (rows, out) = (vec![header.map(str::to_owned).to_vec()], io::BufWriter::new(io::stdout().lock()));
-        Self { form, rows, out, counter: filter.counter(), last: None, first: None, listed: 0, destroyed: 0, keyless: 0 }
+        Self { form, origin, rows, out, counter: filter.counter(), last: None, first: None, listed: 0, destroyed: 0, keyless: 0 }
     }
 
     fn take(&mut self, source: &mut dyn Source, keyring: &mut Keyring, found: Found) -> anyhow::Result<ControlFlow<()>> {
@@ -206,7 +209,7 @@ impl Printer {
             Sight::Open(_) | Sight::Damaged => {}
         }
         match self.form {
-            Form::Json => match writeln!(self.out, "{}", json(index, &bytes, &sight)?) {
+            Form::Json | Form::Ocsf => match writeln!(self.out, "{}", self.line(index, &bytes, &sight)?) {
                 // Whoever has read enough closes the pipe.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ControlFlow::Break(())),
                 outcome => outcome?,
@@ -220,6 +223,13 @@ impl Printer {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn line(&self, index: u64, bytes: &[u8], sight: &Sight) -> anyhow::Result<String> {
+        match self.form {
+            Form::Ocsf => Ok(words::safe_json(&sulku_audit::ocsf::export(&self.origin, index, bytes).event.to_string())),
+            Form::Table | Form::Json => json(index, bytes, sight),
+        }
     }
 
     /// What a filter selects whole is numbered without a gap, or something was kept back.

@@ -265,24 +265,13 @@ mod tests {
         cast.take().expect("lines").text().to_owned()
     }
 
-    const COMMON: &[&str] = &[
-        "plain",
-        "äö€",
-        "\r\n",
-        "\x1b[31m",
-        "\x1b[1;44m",
-        "\x1b[0m",
-        "\x1b[2J",
-        "\x1b[H",
-        "\x1b[3;5H",
+    const COMMON: &[&str] =
+        &["plain", "äö€", "\r\n", "\x1b[31m", "\x1b[1;44m", "\x1b[0m", "\x1b[2J", "\x1b[H", "\x1b[3;5H", "\x1b[?25l", "\x1b[?25h"];
+    /// What not every terminal knows, or not alike: some are of two minds where a full line's cursor is.
+    const RARE: &[&str] = &[
         "\x1b[K",
         "\x1b[A",
-        "\x1b[?25l",
-        "\x1b[?25h",
         "\x08",
-    ];
-    /// What not every terminal knows, or not alike.
-    const RARE: &[&str] = &[
         "\x1b[2L",
         "\x1b[P",
         "\x1b[?1049h",
