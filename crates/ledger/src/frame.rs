@@ -116,7 +116,7 @@ pub(crate) struct Contents {
     /// The chunks of recordings that the entries name.
     pub(crate) chunks: Vec<(Chunk, Vec<u8>)>,
     /// What the entries are about and when they were made, once they are durable: for the counters of snapshots.
-    pub(crate) counted: Vec<(Draft, Timestamp)>,
+    pub(crate) counted: Vec<(Box<Draft>, Timestamp)>,
 }
 
 impl Contents {

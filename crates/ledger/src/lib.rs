@@ -27,6 +27,7 @@ pub mod privilege;
 mod publisher;
 mod publishing;
 mod queue;
+mod random;
 mod recordings;
 mod recover;
 mod room;

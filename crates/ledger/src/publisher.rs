@@ -196,7 +196,7 @@ impl Publisher {
         for (hash, (draft, time)) in contents.hashes.iter().zip(&contents.counted) {
             let (entry, rest) = tile::split_entry(entries).ok_or(PublishError::Contents)?;
             self.push(entry, *hash)?;
-            self.counters.count(draft, *time).map_err(|_| PublishError::Contents)?;
+            self.counters.count(&**draft, *time).map_err(|_| PublishError::Contents)?;
             entries = rest;
             if self.tree.size().is_multiple_of(TILE_WIDTH) && self.is_snapshot_due() {
                 self.taken = Taken::new(&self.signer, &self.tree, &self.counters, self.rotated_to.as_ref());

@@ -13,6 +13,7 @@ use sulku_audit::{Counters, Draft, Event, Hash};
 use crate::files::FileError;
 use crate::frame::Contents;
 use crate::keys::{KeyError, Keys};
+use crate::random::random;
 use crate::server::Reply;
 
 /// What makes the log unable to go on.
@@ -72,12 +73,13 @@ impl From<KeyError> for Rejection {
 /// The bytes that came with a request, and their hash.
 pub(crate) struct Blob {
     bytes: Vec<u8>,
-    sha256: Hash,
+    /// `None` when there are no bytes.
+    sha256: Option<Hash>,
 }
 
 impl Blob {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { sha256: sha256(&[&bytes]), bytes }
+        Self { sha256: (!bytes.is_empty()).then(|| sha256(&[&bytes])), bytes }
     }
 
     pub(crate) fn none() -> Self {
@@ -88,7 +90,8 @@ impl Blob {
 /// A draft with everything done that needs no number: what is private in it is sealed. The thread that read it does this, so that the
 /// writer need not.
 pub(crate) struct Prepared {
-    draft: Draft,
+    /// Boxed, since it is passed on several times and seldom looked at.
+    draft: Box<Draft>,
     body: Body,
     scope: Scope,
     blob: Blob,
@@ -96,7 +99,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn new(keys: &Keys, draft: Draft, blob: Blob) -> Result<Self, Rejection> {
-        Self::at(keys, draft, blob, Timestamp::now())
+        Self::at(keys, Box::new(draft), blob, Timestamp::now())
     }
 
     /// What it is about.
@@ -104,11 +107,10 @@ impl Prepared {
         &self.draft.event
     }
 
-    fn at(keys: &Keys, draft: Draft, blob: Blob, time: Timestamp) -> Result<Self, Rejection> {
+    fn at(keys: &Keys, draft: Box<Draft>, blob: Blob, time: Timestamp) -> Result<Self, Rejection> {
         let scope = Scope::of(draft.permit.as_ref(), time);
         let key = keys.key(&scope, &draft)?;
-        let mut nonce = [0; sulku_audit::personal::NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
+        let nonce = random().map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
         let body = Body::new(&draft, &key, &nonce).map_err(|error: EntryError| Rejection::malformed(&error))?;
         Ok(Self { draft, body, scope, blob })
     }
@@ -122,7 +124,7 @@ impl Prepared {
 /// Somebody who waits for an entry to be durable.
 pub(crate) struct Waiting {
     pub(crate) reply: Reply,
-    pub(crate) draft: Draft,
+    pub(crate) draft: Box<Draft>,
     pub(crate) time: Timestamp,
 }
 
@@ -161,24 +163,23 @@ impl Stage {
         }
     }
 
-    fn stage(&mut self, keys: &Keys, prepared: Prepared) -> Result<(Draft, Timestamp), Rejection> {
+    fn stage(&mut self, keys: &Keys, prepared: Prepared) -> Result<(Box<Draft>, Timestamp), Rejection> {
         let time = Timestamp::now();
         let Prepared { draft, body, scope: _, blob } = prepared.in_year_of(keys, time)?;
-        let chunk = self.counters.chunk(&draft).map_err(|error| Rejection::malformed(&error))?;
+        let chunk = self.counters.chunk(&*draft).map_err(|error| Rejection::malformed(&error))?;
         match &chunk {
-            Some(chunk) if blob.bytes.len() as u64 != chunk.length || blob.sha256 != chunk.sha256 => {
+            Some(chunk) if blob.bytes.len() as u64 != chunk.length || blob.sha256 != Some(chunk.sha256) => {
                 let found = blob.bytes.len();
                 return Err(Rejection::malformed(&format!("the bytes that came are {found}, or have another SHA-256 than the entry says")));
             }
             None if !blob.bytes.is_empty() => return Err(Rejection::malformed(&"only an entry about a recording comes with bytes")),
             _ => {}
         }
-        let (permit_seq, session_seq) = self.counters.next(&draft);
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
+        let (permit_seq, session_seq) = self.counters.next(&*draft);
+        let salt = random().map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
         let stamp = Stamp { time, mono_ns: monotonic_ns(), boot: self.boot.clone(), permit_seq, session_seq, salt };
         let bytes = body.encode(&stamp).map_err(|error| Rejection::malformed(&error))?;
-        self.counters.count(&draft, time).map_err(|error| Rejection::malformed(&error))?;
+        self.counters.count(&*draft, time).map_err(|error| Rejection::malformed(&error))?;
         let chunk = chunk.map(|chunk| (chunk, blob.bytes));
         self.frame.push(&bytes, leaf_hash(&bytes), chunk).map_err(|error| Rejection::malformed(&error))?;
         Ok((draft, time))

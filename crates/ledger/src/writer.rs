@@ -37,7 +37,6 @@ const KEPT_AT_LEAST: SignedDuration = SignedDuration::from_hours(366 * 24);
 const LOW_BYTES: usize = 2 * FRAME_BYTES_MAX + FLOOR_BYTES;
 
 /// What the writer is asked for.
-#[expect(clippy::large_enum_variant, reason = "nearly every command is an append, and the queue of them is bounded")]
 pub(crate) enum Command {
     /// Keep this.
     Append { prepared: Prepared, reply: Reply },

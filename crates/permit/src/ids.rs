@@ -92,14 +92,14 @@ const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// 80 bits, written as 16 characters of Crockford's base 32 in lower case.
 fn write_bits(bytes: &[u8; 10], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for half in bytes.chunks_exact(5) {
+    let mut text = [0; 16];
+    for (half, digits) in bytes.chunks_exact(5).zip(text.chunks_exact_mut(8)) {
         let bits = half.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-        for digit in (0..8).rev() {
-            let index = (bits >> (digit * 5) & 31) as usize;
-            write!(f, "{}", char::from(CROCKFORD[index]))?;
+        for (place, digit) in digits.iter_mut().rev().enumerate() {
+            *digit = CROCKFORD[(bits >> (place * 5) & 31) as usize];
         }
     }
-    Ok(())
+    f.write_str(std::str::from_utf8(&text).expect("the digits are ASCII"))
 }
 
 fn parse_bits(text: &str, what: &'static str) -> Result<[u8; 10], IdError> {
