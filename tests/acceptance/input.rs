@@ -12,6 +12,7 @@ fn start(stage: &Stage, daemon: Daemon, config: &Path) -> anyhow::Result<Finishe
         Daemon::Ledger => ("sulkud", "ledger"),
         Daemon::Gateway => ("sulkud", "gateway"),
         Daemon::Warden => ("sulku-warden", "run"),
+        Daemon::Courier => ("sulkud", "courier"),
     };
     let mut command = Command::new(stage.programs().join(program));
     command.args([role, "--config"]).arg(config);

@@ -1,4 +1,4 @@
-//! The three daemons as processes: started, seen to be ready, ended by their id.
+//! The daemons as processes: started, seen to be ready, ended by their id.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -23,10 +23,12 @@ pub enum Daemon {
     Warden,
     /// Faces the network.
     Gateway,
+    /// Carries the audit out, where a stage has one.
+    Courier,
 }
 
 impl Daemon {
-    /// In the order of their start.
+    /// Those of every stage, in the order of their start.
     pub const ALL: &[Self] = &[Self::Ledger, Self::Warden, Self::Gateway];
 
     /// Its name.
@@ -36,6 +38,7 @@ impl Daemon {
             Self::Ledger => "ledger",
             Self::Warden => "warden",
             Self::Gateway => "gateway",
+            Self::Courier => "courier",
         }
     }
 
@@ -45,6 +48,7 @@ impl Daemon {
             Self::Ledger => ("sulkud", "ledger"),
             Self::Warden => ("sulku-warden", "run"),
             Self::Gateway => ("sulkud", "gateway"),
+            Self::Courier => ("sulkud", "courier"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// User ids of an instance: ledger, gateway, then the cells.
+/// User ids of an instance: ledger, gateway, courier, then the cells.
 const UIDS_EACH: u32 = 4_096;
 /// User ids before those of the cells.
 const UIDS_OF_DAEMONS: u32 = 16;
@@ -36,6 +36,10 @@ impl Instance {
 
     pub(crate) fn gateway_uid(&self) -> u32 {
         self.uids.start + 1
+    }
+
+    pub(crate) fn courier_uid(&self) -> u32 {
+        self.uids.start + 2
     }
 
     pub(crate) fn cell_uids(&self) -> Range<u32> {

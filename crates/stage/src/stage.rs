@@ -52,6 +52,9 @@ pub struct Options {
     pub gateway_lost_grace_s: u32,
     /// What the warden is not to find on this host.
     pub hidden_from_warden: Option<PathBuf>,
+    /// What a courier carries the audit to, in the words of its configuration, where `{root}` is the stage's folder; without it there is
+    /// no courier.
+    pub courier: Option<String>,
     /// Rows of each register.
     pub rows: u32,
     /// Who may interrupt.
@@ -66,6 +69,7 @@ impl Default for Options {
             limits: String::new(),
             gateway_lost_grace_s: 30,
             hidden_from_warden: None,
+            courier: None,
             rows: register::REGISTER_ROWS,
             interrupt: Interrupt::never(),
         }
@@ -122,7 +126,7 @@ impl Stage {
         stage.furnish(options)?;
         let host = |name: &str, address| Host::raise(&stage.instance.namespace(name), address);
         stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR)?, forbidden: host("other", FORBIDDEN)? });
-        for daemon in Daemon::ALL {
+        for daemon in Daemon::ALL.iter().chain(options.courier.is_some().then_some(&Daemon::Courier)) {
             stage.start(*daemon)?;
         }
         Ok(stage)
@@ -142,6 +146,7 @@ impl Stage {
             Daemon::Ledger => listens_at(&self.ledger_socket()),
             Daemon::Warden => listens_at(&self.warden_socket()),
             Daemon::Gateway => listens_on(self.port),
+            Daemon::Courier => listens_at(&self.figures_socket()),
         });
         ready.map_err(|error| error.with_logs(self.processes.values().map(|other| (other.daemon().name(), other.log_end()))))?;
         self.processes.insert(daemon, process);
@@ -291,6 +296,18 @@ impl Stage {
     #[must_use]
     pub fn ledger_socket(&self) -> PathBuf {
         self.root.join("run/ledger.sock")
+    }
+
+    /// The courier's folder, which it may write.
+    #[must_use]
+    pub fn courier_dir(&self) -> PathBuf {
+        self.root.join("courier")
+    }
+
+    /// Where the courier gives its figures.
+    #[must_use]
+    pub fn figures_socket(&self) -> PathBuf {
+        self.courier_dir().join("figures.sock")
     }
 
     /// The key that the ledger's checkpoints are verified with.

@@ -16,7 +16,7 @@ use crate::register;
 impl Stage {
     /// Writes every file: registers, permits, keys, configurations, profiles.
     pub(super) fn furnish(&self, options: &Options) -> Result<(), StageError> {
-        for folder in ["permits", "datasets", "workspaces", "config", "profiles", "log", "run", "ledger"] {
+        for folder in ["permits", "datasets", "workspaces", "config", "profiles", "log", "run", "ledger", "courier"] {
             let path = self.root.join(folder);
             fs::create_dir(&path).map_err(StageError::file("making a folder", &path))?;
             open_for_all(&path)?;
@@ -25,6 +25,8 @@ impl Stage {
             let path = self.root.join(folder);
             chown(&path, Some(self.instance.ledger_uid()), Some(self.instance.ledger_uid())).map_err(StageError::file("giving away", path))?;
         }
+        let (courier, uid) = (self.courier_dir(), self.instance.courier_uid());
+        chown(&courier, Some(uid), Some(uid)).map_err(StageError::file("giving away", courier))?;
         register::write(&self.root.join("datasets/care-register"), 1, options.rows)?;
         register::write(&self.root.join("datasets/asthma-register"), 2, options.rows)?;
         let ends = options.asthma_ends_after.map(|after| Timestamp::now() + after);
@@ -39,6 +41,9 @@ impl Stage {
         self.write("config/warden.toml", &self.warden_config(options))?;
         let recipient = self.made_by_sulku(&["audit", "identity", "--out", &self.auditor_identity().display().to_string()])?;
         self.write("config/gateway.toml", &self.gateway_config(options, recipient.trim()))?;
+        if let Some(sinks) = &options.courier {
+            self.write("config/courier.toml", &self.courier_config(sinks))?;
+        }
         for person in Person::ALL {
             let (certificate, key) = self.authority.files_of(person.name());
             let profile = format!(
@@ -54,12 +59,13 @@ impl Stage {
     fn ledger_config(&self) -> String {
         format!(
             "origin = {:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {:?}\nrun_as = {{ uid = {uid}, gid = {uid} }}\n\
-             gateway_uid = {}\nwarden_uid = 0\n",
+             gateway_uid = {}\nwarden_uid = 0\ncourier_uid = {}\n",
             self.instance.origin(),
             self.ledger_dir(),
             self.ledger_socket(),
             self.root.join("config/ledger.key"),
             self.instance.gateway_uid(),
+            self.instance.courier_uid(),
             uid = self.instance.ledger_uid(),
         )
     }
@@ -106,6 +112,18 @@ impl Stage {
             Person::Onni.uri(),
             options.limits,
             uid = self.instance.gateway_uid(),
+        )
+    }
+
+    fn courier_config(&self, sinks: &str) -> String {
+        format!(
+            "ledger_socket = {:?}\nledger_key = {:?}\nstate = {:?}\nrun_as = {{ uid = {uid}, gid = {uid} }}\n[metrics]\nsocket = {:?}\n{}",
+            self.ledger_socket(),
+            self.ledger_key(),
+            self.courier_dir(),
+            self.figures_socket(),
+            sinks.replace("{root}", &self.root.display().to_string()),
+            uid = self.instance.courier_uid(),
         )
     }
 
