@@ -32,8 +32,10 @@ test: needs-test check build $(PEERS)/installed $(PEERS_TLOG)/installed
 	$(AS_ROOT) cargo test --locked -p sulku-warden
 	$(AS_ROOT) cargo test --locked -p sulku-tests --test acceptance
 
+# A variable, since a comma would part the arguments below.
+KEPT_ENV := CI,SULKU_KILLS,SULKU_SEEDS
 # Root's tests are built as the person and run as root, so that no file in target/ becomes root's.
-AS_ROOT := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=CI,SULKU_KILLS,SULKU_SEEDS' CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=CI,SULKU_KILLS,SULKU_SEEDS',)
+AS_ROOT := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=$(KEPT_ENV)' CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=$(KEPT_ENV)',)
 
 # What kills and crashes the ledger, ten times as long.
 soak: needs-test

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sulku_audit::PublicKey;
-pub use sulku_ledger::config::RunAs;
+pub use sulku_ledger::config::{ConfigError, RunAs};
 use sulku_witness::https::Url;
 use toml::Spanned;
 
@@ -158,22 +158,6 @@ pub struct ServeSettings {
     pub clients: Option<PathBuf>,
 }
 
-/// Something wrong with the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {what}; {help}")]
-pub struct ConfigError {
-    /// The file, as it was named.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, from 1 in characters.
-    pub column: usize,
-    /// What is wrong.
-    pub what: String,
-    /// What to do.
-    pub help: &'static str,
-}
-
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -288,12 +272,7 @@ pub fn load(file: &Path) -> Result<Settings, LoadError> {
 /// # Errors
 /// The first thing wrong with it.
 pub fn parse(file: &str, text: &str, hostname: &str) -> Result<Settings, ConfigError> {
-    let error = |at: usize, what: String, help| {
-        let before = text.get(..at).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
-        ConfigError { file: file.to_owned(), line, column, what, help }
-    };
+    let error = |at: usize, what: String, help| ConfigError::at(file, text, at, what, help);
     let document: Document = toml::from_str(text).map_err(|found| {
         let what = found.message().lines().next().unwrap_or("not TOML").to_owned();
         error(found.span().map_or(0, |span| span.start), what, "config/courier.toml shows every key")

@@ -82,6 +82,17 @@ pub struct ConfigError {
     pub help: &'static str,
 }
 
+impl ConfigError {
+    /// What is wrong at that byte of the file's text.
+    #[must_use]
+    pub fn at(file: &str, text: &str, at: usize, what: String, help: &'static str) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+        Self { file: file.to_owned(), line, column, what, help }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -121,12 +132,7 @@ struct AuditorTable {
 /// # Errors
 /// The first thing wrong with it.
 pub fn parse(file: &str, text: &str) -> Result<Settings, ConfigError> {
-    let error = |span: Option<Range<usize>>, what: String, help| {
-        let before = text.get(..span.map_or(0, |span| span.start)).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
-        ConfigError { file: file.to_owned(), line, column, what, help }
-    };
+    let error = |span: Option<Range<usize>>, what: String, help| ConfigError::at(file, text, span.map_or(0, |span| span.start), what, help);
     let document: Document = toml::from_str(text).map_err(|found| {
         let what = found.message().lines().next().unwrap_or("not TOML").to_owned();
         error(found.span(), what, "config/ledger.toml shows every key")
