@@ -42,7 +42,14 @@ pub(crate) enum KeyError {
 #[derive(Debug)]
 pub(crate) struct Keys {
     folder: PathBuf,
-    used: Mutex<HashMap<Scope, KeyFile>>,
+    used: Mutex<HashMap<Scope, Used>>,
+}
+
+/// A key in use, and whether its file lacks persons that it names.
+#[derive(Debug)]
+struct Used {
+    file: KeyFile,
+    unwritten: Names,
 }
 
 impl Keys {
@@ -51,7 +58,8 @@ impl Keys {
         Ok(Self { folder, used: Mutex::default() })
     }
 
-    /// The scope's key, which knows every person whom the draft names.
+    /// The scope's key, which knows every person whom the draft names. Names that a full disk has no room for are written as soon as it
+    /// has: what an operator does then must be kept, and needs the key alone.
     pub(crate) fn key(&self, scope: &Scope, draft: &Draft) -> Result<PersonalKey, KeyError> {
         let listed = match &draft.event {
             Event::PermitLoaded { holders, .. } => holders.known().map(Vec::as_slice).unwrap_or_default(),
@@ -60,12 +68,19 @@ impl Keys {
         let mut used = self.used();
         if !used.contains_key(scope) {
             let file = self.load(scope)?;
-            used.insert(scope.clone(), file);
+            used.insert(scope.clone(), Used { file, unwritten: Names::Known });
         }
-        let file = used.get_mut(scope).expect("it was put there above");
+        let Used { file, unwritten } = used.get_mut(scope).expect("it was put there above");
         let room = PERSONS_MAX.saturating_sub(file.persons().len());
-        if room > 0 && file.add(draft.person.iter().chain(listed).take(room)) == Names::New {
-            replace(&RealDisk, &self.path(&scope.key_id()), file.to_text().as_bytes())?;
+        if file.add(draft.person.iter().chain(listed).take(room)) == Names::New {
+            *unwritten = Names::New;
+        }
+        if *unwritten == Names::New {
+            match replace(&RealDisk, &self.path(&scope.key_id()), file.to_text().as_bytes()) {
+                Ok(()) => *unwritten = Names::Known,
+                Err(error) if error.is_full() => tracing::warn!(%error, "names wait for room on the disk"),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(file.key().clone())
     }
@@ -73,7 +88,14 @@ impl Keys {
     /// A permit that names the person, if there is one.
     pub(crate) fn permit_of(&self, person: &HolderId) -> Result<Option<PermitId>, KeyError> {
         // Held, so that no file changes while it is read.
-        let _used = self.used();
+        let used = self.used();
+        let in_use = used.iter().find_map(|(scope, used)| match scope {
+            Scope::Permit(permit) if used.file.persons().contains(person) => Some(permit.clone()),
+            Scope::Permit(_) | Scope::Year(_) => None,
+        });
+        if in_use.is_some() {
+            return Ok(in_use);
+        }
         for item in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
             let path = item.map_err(at(&self.folder))?.path();
             let Some(id) = path.file_name().and_then(|name| name.to_str()).and_then(KeyId::parse) else { continue };
@@ -104,7 +126,7 @@ impl Keys {
         RealDisk.sync_folder(&self.folder).map_err(at(&self.folder))
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<Scope, KeyFile>> {
+    fn used(&self) -> MutexGuard<'_, HashMap<Scope, Used>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,9 +1,11 @@
 //! A disk that is full: what opens is refused, what closes is kept from the reserve, and nothing is lost that was acknowledged.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use sulku_audit::personal::Scope;
 use sulku_audit::wire::Cause;
 use sulku_audit::{Draft, Event, Receipt};
 use sulku_ledger::client::{Client, ClientError};
@@ -101,6 +103,35 @@ fn a_full_disk_opens_nothing_closes_everything_and_loses_nothing() {
     let in_order = ["ledger.full", "session.closed", "operator.acted", "operator.broke-glass", "ledger.has-room", "ledger.stopped"];
     assert!(in_order.is_sorted_by_key(|name| at(name)), "{names:?}");
     assert_eq!(names.iter().filter(|name| **name == "session.opened").count(), 2, "the refused one has left no trace");
+}
+
+/// Somebody whom no entry has named yet acts while there is no room for a byte; the entry is kept, and the name as soon as there is.
+#[test]
+fn an_operator_who_is_new_to_the_log_acts_on_a_full_disk() {
+    let (home, disk) = home_on_small_disk(140);
+    let ledger = home.start();
+    let mut client = ledger.client();
+    fill(&mut client);
+    let filler = home.log().with_file_name("filler");
+    let mut file = std::fs::File::create(filler).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    let draft = Draft { person: Some("onni".parse().unwrap()), permit: None, ..acted(1) };
+    assert_eq!(cause(client.append(draft.clone(), &[])), None, "the entry is kept");
+    let key = home.log().join(Scope::of(None, jiff::Timestamp::now()).key_id().path());
+    assert!(!std::fs::read_to_string(&key).unwrap().contains("onni"), "the control: there was no room for the name");
+    disk.resize(400);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !std::fs::read_to_string(&key).unwrap().contains("person onni\n") {
+        assert!(Instant::now() < deadline, "the name is written when there is room");
+        assert_eq!(cause(client.append(acted_nobody(), &[])), None);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ledger.stop().unwrap();
+}
+
+/// Something about no permit and no person.
+fn acted_nobody() -> Draft {
+    Draft { permit: None, ..acted(2) }
 }
 
 /// LG-07. Down to the floor, over a restart, and no further.
