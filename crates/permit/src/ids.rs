@@ -88,6 +88,12 @@ text_id!(
     "1 to 48 of a-z 0-9 -, a letter or digit first"
 );
 
+text_id!(
+    /// The name by which permits refer to a file that several of them use: an image, a dataset, a network, a calendar, an authority.
+    SharedName, "a name", max 64, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c),
+    "1 to 64 of a-z 0-9 . -, a letter or digit first"
+);
+
 const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// 80 bits, written as 16 characters of Crockford's base 32 in lower case.
