@@ -14,6 +14,9 @@ pub const SINGLE: &str = "TEST/single/2026";
 /// Seconds that Tiina may be idle with one permit, and that her longest session lasts with another.
 pub const LIMIT_S: u64 = 3;
 
+/// Where the tests connect from.
+const SESSION: &str = "[session]\nfrom_networks = [\"127.0.0.0/8\"]\n";
+
 static SHARED: Mutex<Option<Arc<Stage>>> = Mutex::new(None);
 
 /// The shared environment, raised when it is first asked for.
@@ -28,9 +31,9 @@ pub fn shared() -> anyhow::Result<Arc<Stage>> {
     let own = |id, workspace, tables: &str| PermitFile::bare(id, workspace, Person::Tiina, tables);
     let options = Options {
         permits: vec![
-            own(IDLE, "idle", &format!("[session]\nidle_disconnect = \"{LIMIT_S} s\"")),
-            own(LONGEST, "longest", &format!("[session]\nmax_length = \"{LIMIT_S} s\"")),
-            own(SINGLE, "single", "[session]\nmax_per_person = 1"),
+            own(IDLE, "idle", &format!("{SESSION}idle_disconnect = \"{LIMIT_S} s\"")),
+            own(LONGEST, "longest", &format!("{SESSION}max_length = \"{LIMIT_S} s\"")),
+            own(SINGLE, "single", &format!("{SESSION}max_per_person = 1")),
         ],
         ..Options::default()
     };

@@ -80,7 +80,7 @@ impl Profile {
         File::open(path).and_then(|file| file.take(PROFILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)).map_err(read)?;
         let mut reader = Reader::new(&path.display().to_string(), &text);
         let profile = reader.document().and_then(|document| reader.profile(document, path.parent().unwrap_or(Path::new(""))));
-        reader.problems.sort_by_key(|problem| (problem.at.line, problem.column));
+        reader.problems.sort_by_key(|problem| (problem.at.line, problem.at.column));
         profile.filter(|_| reader.problems.is_empty()).ok_or(ProfileError::Problems(reader.problems))
     }
 
@@ -171,11 +171,7 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&mut self, span: &Range<usize>, what: impl Into<String>, help: impl Into<String>) {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let bounded = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let line = bounded(before.matches('\n').count() + 1);
-        let column = bounded(before.rsplit('\n').next().unwrap_or(before).chars().count() + 1);
-        self.problems.push(Problem { at: Place { file: Arc::clone(&self.file), line }, column, what: what.into(), help: help.into() });
+        self.problems.push(Problem::new(Place::in_text(&self.file, self.text, span), what, help));
     }
 
     fn document(&mut self) -> Option<Document> {

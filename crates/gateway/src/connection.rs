@@ -91,7 +91,8 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     let HelloFrame { version: _, client, purpose } = hello;
     let outcome = match purpose {
         Purpose::Connect { permit, command, term, columns, rows } => {
-            let request = Request { credential: identity.credential(), permit: permit.as_ref(), from, now };
+            let rung = shared.warden.rung.parse().ok();
+            let request = Request { credential: identity.credential(), permit: permit.as_ref(), from, now, opened: None, rung };
             let asked = Asked { from, transport, client, command, term, size: (columns, rows) };
             let origin = Origin { from, transport, chain: identity.chain().to_vec() };
             enter(&shared, &request, asked, origin)

@@ -70,5 +70,5 @@ fn credential(certificate: &X509Certificate<'_>, issuers: &[Issuer]) -> Result<C
         }
     }
     let expires = Timestamp::from_second(certificate.validity().not_after.timestamp()).map_err(|_| IdentityError::Malformed)?;
-    Ok(Credential { identities, expires })
+    Ok(Credential { identities, expires, assurance: None })
 }

@@ -102,6 +102,6 @@ fn read(path: &Path) -> std::io::Result<Result<(Permit, String), Vec<Problem>>> 
 
 fn not_text(file: &str, before: &[u8]) -> Problem {
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let at = Place { file: file.into(), line: u32::try_from(line).unwrap_or(u32::MAX) };
-    Problem { at, column: 1, what: "this line is no UTF-8 text".to_owned(), help: "save the file as UTF-8".to_owned() }
+    let at = Place::line_of(file, u32::try_from(line).unwrap_or(u32::MAX));
+    Problem::new(at, "this line is no UTF-8 text", "save the file as UTF-8")
 }

@@ -1,18 +1,17 @@
 //! May this person open a session now? The answer is a value that the next step needs, or a reason.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::ids::{HolderId, PermitId};
-use crate::model::{Credential, Holder, Permit, Place};
+use crate::model::{Credential, Holder, Permit, Place, Role, Rung, Status};
+use crate::refusal::{Refusal, RefusalCode};
 use crate::set::PermitSet;
 
 /// What a person asks for, and the facts that the answer depends on.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// What her verified certificate shows.
     pub credential: &'a Credential,
@@ -22,15 +21,34 @@ pub struct Request<'a> {
     pub from: IpAddr,
     /// The time.
     pub now: Timestamp,
+    /// When the session opened, if it is open already; else it would open now.
+    pub opened: Option<Timestamp>,
+    /// The isolation that its cell would have; `None` where no host is in question.
+    pub rung: Option<Rung>,
 }
 
-/// A session may open. Made by [`admit`] alone, used up by the plan.
+/// A session may open, or stay open. Made by [`admit`] alone, used up by the plan.
 #[derive(Debug)]
 #[must_use = "an admission that is not turned into a session is a refusal that nobody recorded"]
 pub struct Admission {
     permit: Arc<Permit>,
     holder: HolderId,
-    ends: Timestamp,
+    ends: (Timestamp, EndCause),
+}
+
+/// What sets a session's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndCause {
+    /// The permit's own end.
+    PermitEnd,
+    /// The end of the person's part in it.
+    HolderEnd,
+    /// The end of her certificate.
+    CertificateEnd,
+    /// The hours that the permit allows.
+    Hours,
+    /// The longest session that the permit allows.
+    LongestSession,
 }
 
 impl Admission {
@@ -46,109 +64,16 @@ impl Admission {
         self.permit.holder(&self.holder).expect("admit took the id from this permit's list")
     }
 
-    /// When the session ends at the latest: the earliest end among permit, person, certificate and longest session.
+    /// When the session ends at the latest: the earliest end among permit, person, certificate, hours and longest session.
     #[must_use]
     pub fn ends(&self) -> Timestamp {
-        self.ends
+        self.ends.0
     }
-}
 
-/// Why a session may not open: a code for the peer, a reason for the operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub struct Refusal {
-    /// What the peer is told.
-    pub code: RefusalCode,
-    /// The permits that a holder of several may choose from; only with [`RefusalCode::ChooseAPermit`].
-    pub choices: Vec<PermitId>,
-    /// The person, if the certificate stands for one.
-    pub holder: Option<HolderId>,
-    /// The permit in question, if one is.
-    pub permit: Option<PermitId>,
-    /// What the operator and the ledger are told.
-    pub reason: String,
-    /// The line that decided, if one did.
-    pub at: Option<Place>,
-}
-
-impl Refusal {
-    /// A refusal that no permit's line decided.
-    pub fn new(code: RefusalCode, reason: impl Into<String>) -> Self {
-        Self { code, choices: Vec::new(), holder: None, permit: None, reason: reason.into(), at: None }
-    }
-}
-
-macro_rules! refusal_codes {
-    ($($(#[$doc:meta])* $name:ident $code:literal $advice:literal)*) => {
-        /// Every reason for which a session is refused. The names are stable: they stand in entries, tests and messages.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum RefusalCode {
-            $($(#[$doc])* #[serde(rename = $code)] $name,)*
-        }
-
-        impl RefusalCode {
-            /// All codes.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The stable name.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $code,)* }
-            }
-
-            /// What the refused person should do, without anything of the inside.
-            #[must_use]
-            pub const fn advice(self) -> &'static str {
-                match self { $(Self::$name => $advice,)* }
-            }
-        }
-    };
-}
-
-refusal_codes! {
-    /// No certificate came.
-    CertificateMissing "certificate-missing" "present the certificate that you were given (sulku connect --profile FILE)"
-    /// The certificate's time has passed or not yet come.
-    CertificateExpired "certificate-expired" "renew your certificate with the body that issued it"
-    /// A CRL lists the certificate.
-    CertificateRevoked "certificate-revoked" "your certificate was withdrawn; ask the environment's operator for a new one"
-    /// No configured authority issued the certificate.
-    CertificateUnknownIssuer "certificate-unknown-issuer" "use the certificate that this environment's authority gave you"
-    /// The certificate is malformed, or not one for a client.
-    CertificateInvalid "certificate-invalid" "use the client certificate that you were given, unchanged"
-    /// No permit lists the person.
-    NotAHolder "not-a-holder" "no permit here lists you; ask the permit's contact person"
-    /// The certificate's identities stand for more than one person.
-    AmbiguousIdentity "ambiguous-identity" "your certificate stands for more than one person; ask the environment's operator"
-    /// She holds several permits and named none.
-    ChooseAPermit "choose-a-permit" "name the permit: sulku connect PERMIT"
-    /// The permit's period has not begun.
-    PermitNotYetValid "permit-not-yet-valid" "the permit's period has not begun"
-    /// The permit's period has ended.
-    PermitExpired "permit-expired" "the permit has ended; apply for an extension with its issuer"
-    /// The person's own period has ended.
-    HolderExpired "holder-expired" "your own time on this permit has ended; ask the permit's contact person"
-    /// The permit does not allow the network she connects from.
-    SourceNotAllowed "source-not-allowed" "connect from a network that the permit allows"
-    /// She has as many sessions open as the permit allows.
-    TooManySessions "too-many-sessions" "close a session that you have open, then try again"
-    /// The gateway is shutting down.
-    Draining "draining" "the environment is being restarted; try again in a minute"
-    /// The audit cannot record, so nothing may happen.
-    AuditUnavailable "audit-unavailable" "the environment can't keep its records just now; try again later or call its operator"
-    /// The host can't build a cell.
-    CellUnavailable "cell-unavailable" "the environment can't build your workspace just now; call its operator"
-    /// The certificate is no operator's.
-    NotAnOperator "not-an-operator" "this needs an operator's certificate"
-    /// No such session is open.
-    NoSuchSession "no-such-session" "no such session is open; see them with: sulku sessions list"
-    /// The peer broke the protocol.
-    ProtocolError "protocol-error" "update your client, or use the one that this environment offers"
-}
-
-impl fmt::Display for RefusalCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    /// Which of them that is.
+    #[must_use]
+    pub fn ends_because(&self) -> EndCause {
+        self.ends.1
     }
 }
 
@@ -159,44 +84,53 @@ impl fmt::Display for RefusalCode {
 /// # Errors
 /// The reason, which is a normal outcome.
 pub fn admit(permits: &PermitSet, request: &Request<'_>) -> Result<Admission, Refusal> {
-    let person = person_of(permits, request.credential)?;
-    let about = |refusal: Refusal| Refusal { holder: Some(person.clone()), ..refusal };
-    let hers: Vec<_> = permits.iter().filter(|permit| permit.holder(&person).is_some_and(|holder| shows(request.credential, holder))).collect();
-    let permit = match request.permit {
-        Some(id) => *hers.iter().find(|permit| permit.id == *id).ok_or_else(|| {
-            let reason = if permits.get(id).is_some() { format!("{person} is not listed in {id}") } else { format!("there is no permit {id}") };
-            about(Refusal { permit: Some(id.clone()), ..Refusal::new(RefusalCode::NotAHolder, reason) })
-        })?,
-        None => one_of(&hers, request.now).map_err(about)?,
-    };
-    within(permit, &person, request)
-}
-
-/// The one person that the certificate stands for, over all permits.
-fn person_of(permits: &PermitSet, credential: &Credential) -> Result<HolderId, Refusal> {
-    let mut person: Option<&Holder> = None;
-    for holder in permits.iter().flat_map(|permit| &permit.holders).filter(|holder| shows(credential, holder)) {
-        match person {
-            Some(first) if first.id != holder.id => {
-                let reason = format!("the certificate stands for {} ({}) and for {} ({})", first.id, first.at, holder.id, holder.at);
-                return Err(Refusal::new(RefusalCode::AmbiguousIdentity, reason));
-            }
-            _ => person = Some(holder),
-        }
+    if let Some(halt) = permits.halt() {
+        return Err(Refusal { at: Some(halt.at.clone()), ..Refusal::new(RefusalCode::Halted, format!("halted: {}", halt.reason)) });
     }
-    person.map(|holder| holder.id.clone()).ok_or_else(|| {
-        let shown: Vec<_> = credential.identities.iter().map(ToString::to_string).collect();
-        Refusal::new(RefusalCode::NotAHolder, format!("no permit lists {}", shown.join(" or ")))
-    })
+    let hers = permits.of(request.credential)?;
+    let permit = choose(permits, &hers, request)?;
+    let holder = permit.holder(hers.person).expect("the permit was chosen among those that list her");
+    let case = Case { permit, holder, request };
+    match case.steps().find(|step| !step.holds) {
+        None => Ok(Admission { permit: Arc::clone(permit), holder: holder.id.clone(), ends: case.ends() }),
+        Some(step) => Err(Refusal {
+            holder: Some(holder.id.clone()),
+            permit: Some(permit.id.clone()),
+            at: Some(step.at.clone()),
+            ..Refusal::new(step.code, case.words(step.code))
+        }),
+    }
 }
 
-fn shows(credential: &Credential, holder: &Holder) -> bool {
-    credential.identities.contains(&holder.identity)
+/// The permit she names, or the only one in force that lists her.
+fn choose<'a>(permits: &'a PermitSet, hers: &Hers<'a>, request: &Request<'_>) -> Result<&'a Arc<Permit>, Refusal> {
+    let about = |refusal: Refusal| Refusal { holder: Some(hers.person.clone()), ..refusal };
+    match request.permit {
+        Some(id) => hers.permits.iter().copied().find(|permit| permit.id == *id).ok_or_else(|| {
+            let reason = match permits.get(id) {
+                Some(_) => format!("{} is not listed in {id}", hers.person),
+                None => format!("there is no permit {id}"),
+            };
+            about(Refusal { permit: Some(id.clone()), ..Refusal::new(RefusalCode::NotAHolder, reason) })
+        }),
+        None => one_of(&hers.permits, request.now).map_err(about),
+    }
+}
+
+/// The one person that a certificate stands for, and the permits that list her under it.
+#[derive(Debug)]
+pub(crate) struct Hers<'a> {
+    pub(crate) person: &'a HolderId,
+    pub(crate) permits: Vec<&'a Arc<Permit>>,
 }
 
 /// A holder who names no permit means the only one that is in force; of several she must choose.
 fn one_of<'a>(hers: &[&'a Arc<Permit>], now: Timestamp) -> Result<&'a Arc<Permit>, Refusal> {
-    let mut in_force = hers.iter().filter(|permit| permit.validity.from <= now && now < permit.validity.until);
+    let live = |permit: &&&Arc<Permit>| {
+        let validity = &permit.validity;
+        validity.from <= now && now < validity.until && !matches!(permit.status, Status::Revoked | Status::Expired)
+    };
+    let mut in_force = hers.iter().filter(live);
     match (in_force.next(), in_force.next(), hers) {
         (Some(only), None, _) | (None, None, [only]) => Ok(only),
         _ => {
@@ -206,29 +140,102 @@ fn one_of<'a>(hers: &[&'a Arc<Permit>], now: Timestamp) -> Result<&'a Arc<Permit
     }
 }
 
-fn within(permit: &Arc<Permit>, person: &HolderId, request: &Request<'_>) -> Result<Admission, Refusal> {
-    let holder = permit.holder(person).expect("the permit was chosen among those that list her");
-    let refuse = |code, reason: String, at: &Place| {
-        Err(Refusal { holder: Some(person.clone()), permit: Some(permit.id.clone()), at: Some(at.clone()), ..Refusal::new(code, reason) })
-    };
-    let Request { credential, permit: _, from, now } = *request;
-    if now < permit.validity.from {
-        return refuse(RefusalCode::PermitNotYetValid, format!("the permit begins {}", permit.validity.from), &permit.validity.from_at);
+/// One person's wish under one permit.
+pub(crate) struct Case<'a> {
+    pub(crate) permit: &'a Permit,
+    pub(crate) holder: &'a Holder,
+    pub(crate) request: &'a Request<'a>,
+}
+
+/// One thing that must hold, and the line that asks for it.
+pub(crate) struct Step<'a> {
+    pub(crate) code: RefusalCode,
+    pub(crate) holds: bool,
+    pub(crate) at: &'a Place,
+}
+
+impl<'a> Case<'a> {
+    /// Everything that must hold, in the order in which a refusal is told.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Step<'a>> + use<'a> {
+        let Self { permit, holder, request } = *self;
+        let Request { credential, now, from, rung, .. } = *request;
+        let step = |code, holds, at: &'a Place| Step { code, holds, at };
+        let validity = &permit.validity;
+        let from = from.to_canonical();
+        let suspended_at = permit.suspended.as_ref().map_or(&permit.at, |suspension| &suspension.at);
+        let (revoked_at, revoked) = holder.revoked.as_ref().map_or((&holder.at, false), |(since, at)| (at, now >= *since));
+        let assured = permit.minimum_assurance.as_ref().is_none_or(|(least, _)| credential.assurance.is_some_and(|given| given >= *least));
+        let (least_rung, rung_at) = &permit.minimum_rung;
+        let hours = permit.session.hours.as_ref();
+        [
+            step(RefusalCode::PermitRevoked, permit.status != Status::Revoked, &permit.status_at),
+            step(RefusalCode::PermitSuspended, permit.suspended.is_none(), suspended_at),
+            step(RefusalCode::PermitNotYetValid, now >= validity.from, &validity.from_at),
+            step(RefusalCode::PermitExpired, now < validity.until && permit.status != Status::Expired, expired_at(permit)),
+            step(RefusalCode::HolderRevoked, !revoked, revoked_at),
+            step(RefusalCode::HolderNotYetValid, holder.from.is_none_or(|from| now >= from), &holder.at),
+            step(RefusalCode::HolderExpired, holder.until.is_none_or(|until| now < until), &holder.at),
+            step(RefusalCode::RoleOpensNoSession, holder.roles.contains(&Role::Analyst), &holder.roles_at),
+            step(RefusalCode::CertificateExpired, now < credential.expires, &holder.at),
+            step(RefusalCode::AssuranceTooLow, assured, permit.minimum_assurance.as_ref().map_or(&permit.at, |(_, at)| at)),
+            step(RefusalCode::OutsideHours, hours.is_none_or(|hours| hours.are_open(now)), hours.map_or(&permit.at, |hours| &hours.at)),
+            step(
+                RefusalCode::SourceNotAllowed,
+                permit.session.from_networks.iter().any(|network| network.contains(&from)),
+                &permit.session.from_networks_at,
+            ),
+            step(RefusalCode::IsolationTooWeak, rung.is_none_or(|rung| rung >= *least_rung), rung_at.as_ref().unwrap_or(&permit.at)),
+        ]
+        .into_iter()
     }
-    if now >= permit.validity.until {
-        return refuse(RefusalCode::PermitExpired, format!("the permit ended {}", permit.validity.until), &permit.validity.until_at);
+
+    /// What is said of a step that does not hold.
+    pub(crate) fn words(&self, code: RefusalCode) -> String {
+        let Self { permit, holder, request } = *self;
+        let person = &holder.id;
+        match code {
+            RefusalCode::PermitRevoked => "the permit's status is REVOKED".to_owned(),
+            RefusalCode::PermitSuspended => format!("suspended: {}", permit.suspended.as_ref().map_or("", |suspension| &suspension.reason)),
+            RefusalCode::PermitNotYetValid => format!("the permit begins {}", permit.validity.from),
+            RefusalCode::PermitExpired if permit.status == Status::Expired => "the permit's status is EXPIRED".to_owned(),
+            RefusalCode::PermitExpired => format!("the permit ended {}", permit.validity.until),
+            RefusalCode::HolderRevoked => format!("{person}'s part was taken back"),
+            RefusalCode::HolderNotYetValid => format!("{person}'s own period has not begun"),
+            RefusalCode::HolderExpired => format!("{person}'s own period has ended"),
+            RefusalCode::RoleOpensNoSession => format!("{person} is no analyst on this permit"),
+            RefusalCode::CertificateExpired => format!("the certificate ended {}", request.credential.expires),
+            RefusalCode::AssuranceTooLow => {
+                let given = request.credential.assurance.map_or("none", crate::Assurance::name);
+                format!("the certificate's authority gives {given}")
+            }
+            RefusalCode::OutsideHours => {
+                format!("the hours are {}", permit.session.hours.as_ref().map(crate::Hours::words).unwrap_or_default())
+            }
+            RefusalCode::SourceNotAllowed => format!("{} is in none of the allowed networks", request.from.to_canonical()),
+            RefusalCode::IsolationTooWeak => {
+                format!("the host has {}, the permit asks for {}", request.rung.map_or("none", Rung::name), permit.minimum_rung.0.name())
+            }
+            other => other.as_str().to_owned(),
+        }
     }
-    if let Some(until) = holder.until.filter(|until| now >= *until) {
-        return refuse(RefusalCode::HolderExpired, format!("{person}'s own period ended {until}"), &holder.at);
+
+    /// The earliest end, and what sets it.
+    fn ends(&self) -> (Timestamp, EndCause) {
+        let Self { permit, holder, request } = *self;
+        let longest = request.opened.unwrap_or(request.now).checked_add(permit.session.max_length).unwrap_or(Timestamp::MAX);
+        let hours = permit.session.hours.as_ref().and_then(|hours| hours.close_after(request.now));
+        let ends = [
+            (Some(permit.validity.until), EndCause::PermitEnd),
+            (holder.until, EndCause::HolderEnd),
+            (holder.revoked.as_ref().map(|(since, _)| *since), EndCause::HolderEnd),
+            (Some(request.credential.expires), EndCause::CertificateEnd),
+            (hours, EndCause::Hours),
+        ];
+        let earliest = |first: (Timestamp, EndCause), (end, cause)| if end < first.0 { (end, cause) } else { first };
+        ends.into_iter().filter_map(|(end, cause)| Some((end?, cause))).fold((longest, EndCause::LongestSession), earliest)
     }
-    if now >= credential.expires {
-        return refuse(RefusalCode::CertificateExpired, format!("the certificate ended {}", credential.expires), &holder.at);
-    }
-    let from = from.to_canonical();
-    if !permit.session.from_networks.iter().any(|network| network.contains(&from)) {
-        return refuse(RefusalCode::SourceNotAllowed, format!("{from} is in none of the allowed networks"), &permit.session.from_networks_at);
-    }
-    let longest = now.checked_add(permit.session.max_length).unwrap_or(Timestamp::MAX);
-    let ends = [Some(permit.validity.until), holder.until, Some(credential.expires)].into_iter().flatten().fold(longest, Timestamp::min);
-    Ok(Admission { permit: Arc::clone(permit), holder: person.clone(), ends })
+}
+
+fn expired_at(permit: &Permit) -> &Place {
+    if permit.status == Status::Expired { &permit.status_at } else { &permit.validity.until_at }
 }

@@ -1,63 +1,140 @@
 //! The permits in force, checked against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::ids::PermitId;
-use crate::model::{Permit, Problem};
+use crate::admission::Hers;
+use crate::ids::{HolderId, PermitId};
+use crate::model::{Credential, Halt, Identity, Permit, Place, Problem, Status};
+use crate::refusal::{Refusal, RefusalCode};
 
 /// Permits that do not contradict each other. Only a set can admit.
 #[derive(Debug, Default, Clone)]
 pub struct PermitSet {
     permits: Vec<Arc<Permit>>,
+    halt: Option<Halt>,
+    by_id: HashMap<PermitId, usize>,
+    /// Of each identity, the permits that list it. Which person it stands for is the same in all of them.
+    by_identity: HashMap<Identity, Vec<usize>>,
 }
 
 impl PermitSet {
     /// Puts permits in force together.
     ///
     /// # Errors
-    /// Every contradiction: two permits of one id, one workspace for two permits, one certificate for two persons (IA-02), or
-    /// one person's id with two names.
+    /// Every contradiction: two permits of one id, one workspace for two permits, one certificate for two persons (IA-02), one
+    /// person's id with two names, or a permit that replaces one which is still in force itself.
     pub fn new(permits: Vec<Permit>) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut ids = BTreeMap::new();
-        let mut workspaces = BTreeMap::new();
-        let mut identities = BTreeMap::new();
-        let mut names = BTreeMap::new();
-        let problem = |at: &crate::Place, what: String, help: &str| Problem { at: at.clone(), column: 1, what, help: help.to_owned() };
-        for permit in &permits {
-            if let Some(first) = ids.insert(&permit.id, &permit.at) {
-                problems.push(problem(&permit.at, format!("{} is the id of the permit at {first} too", permit.id), "give each permit its own id"));
-            }
-            let workspace = &permit.workspace;
-            if let Some(first) = workspaces.insert(&workspace.name, &workspace.at) {
-                let what = format!("workspace {} belongs to the permit at {first}", workspace.name);
-                problems.push(problem(&workspace.at, what, "give each permit its own workspace"));
-            }
+        Self::of_shared(permits.into_iter().map(Arc::new).collect())
+    }
+
+    pub(crate) fn of_shared(permits: Vec<Arc<Permit>>) -> Result<Self, Vec<Problem>> {
+        let problems = contradictions(&permits);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let by_id = permits.iter().enumerate().map(|(index, permit)| (permit.id.clone(), index)).collect();
+        let mut by_identity: HashMap<Identity, Vec<usize>> = HashMap::new();
+        for (index, permit) in permits.iter().enumerate() {
             for holder in &permit.holders {
-                let (first_id, first_at) = *identities.entry(&holder.identity).or_insert((&holder.id, &holder.at));
-                if first_id != &holder.id {
-                    let what = format!("{} stands for {first_id} at {first_at}", holder.identity);
-                    problems.push(problem(&holder.at, what, "one certificate or key stands for one person"));
-                }
-                let (first_name, first_at) = *names.entry(&holder.id).or_insert((&holder.name, &holder.at));
-                if first_name != &holder.name {
-                    let what = format!("{} is called {first_name} at {first_at}", holder.id);
-                    problems.push(problem(&holder.at, what, "one id stands for one person, under one name"));
+                match by_identity.get_mut(&holder.identity) {
+                    Some(listed) => listed.push(index),
+                    None => {
+                        by_identity.insert(holder.identity.clone(), vec![index]);
+                    }
                 }
             }
         }
-        if problems.is_empty() { Ok(Self { permits: permits.into_iter().map(Arc::new).collect() }) } else { Err(problems) }
+        Ok(Self { permits, halt: None, by_id, by_identity })
+    }
+
+    /// The same, with everything standing still.
+    #[must_use]
+    pub fn halted(mut self, halt: Option<Halt>) -> Self {
+        self.halt = halt;
+        self
+    }
+
+    /// Why everything stands still, if it does.
+    #[must_use]
+    pub fn halt(&self) -> Option<&Halt> {
+        self.halt.as_ref()
     }
 
     /// The permit of that id.
     #[must_use]
     pub fn get(&self, id: &PermitId) -> Option<&Arc<Permit>> {
-        self.permits.iter().find(|permit| permit.id == *id)
+        self.by_id.get(id).map(|index| &self.permits[*index])
     }
 
     /// Every permit, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Permit>> {
         self.permits.iter()
     }
+
+    /// The one person that the certificate stands for, over all permits, and those that list her under it.
+    pub(crate) fn of(&self, credential: &Credential) -> Result<Hers<'_>, Refusal> {
+        let mut hers: Option<Hers<'_>> = None;
+        for identity in &credential.identities {
+            for index in self.by_identity.get(identity).into_iter().flatten() {
+                let permit = &self.permits[*index];
+                let Some(holder) = permit.holders.iter().find(|holder| holder.identity == *identity) else { continue };
+                match &mut hers {
+                    None => hers = Some(Hers { person: &holder.id, permits: vec![permit] }),
+                    Some(known) if known.person != &holder.id => {
+                        let reason = format!("the certificate stands for {} and for {} ({})", known.person, holder.id, holder.at);
+                        return Err(Refusal::new(RefusalCode::AmbiguousIdentity, reason));
+                    }
+                    Some(known) if known.permits.iter().any(|known| Arc::ptr_eq(known, permit)) => {}
+                    Some(known) => known.permits.push(permit),
+                }
+            }
+        }
+        hers.ok_or_else(|| {
+            let shown: Vec<_> = credential.identities.iter().map(ToString::to_string).collect();
+            Refusal::new(RefusalCode::NotAHolder, format!("no permit lists {}", shown.join(" or ")))
+        })
+    }
+}
+
+fn contradictions(permits: &[Arc<Permit>]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut ids: HashMap<&PermitId, &Arc<Permit>> = HashMap::with_capacity(permits.len());
+    let mut workspaces = HashMap::with_capacity(permits.len());
+    let mut identities: HashMap<&Identity, (&HolderId, &Place)> = HashMap::new();
+    let mut names: HashMap<&HolderId, (&String, &Place)> = HashMap::new();
+    for permit in permits {
+        if let Some(first) = ids.insert(&permit.id, permit) {
+            let what = format!("{} is the id of the permit at {} too", permit.id, first.at);
+            problems.push(Problem::new(permit.at.clone(), what, "give each permit its own id").with(&first.at, "first here"));
+        }
+        let workspace = &permit.workspace;
+        if let Some(first) = workspaces.insert(&workspace.name, &workspace.at) {
+            let what = format!("workspace {} belongs to the permit at {first}", workspace.name);
+            problems.push(Problem::new(workspace.at.clone(), what, "give each permit its own workspace").with(first, "first here"));
+        }
+        let holders = permit.holders.iter().map(|holder| (&holder.id, &holder.name, &holder.identity, &holder.at));
+        let checkers = permit.output_checkers.iter().map(|checker| (&checker.id, &checker.name, &checker.identity, &checker.at));
+        for (id, name, identity, at) in holders.chain(checkers) {
+            let (first_id, first_at) = *identities.entry(identity).or_insert((id, at));
+            if first_id != id {
+                let what = format!("{identity} stands for {first_id} at {first_at}");
+                problems.push(Problem::new(at.clone(), what, "one certificate or key stands for one person").with(first_at, "first here"));
+            }
+            let (first_name, first_at) = *names.entry(id).or_insert((name, at));
+            if first_name != name {
+                let what = format!("{id} is called {first_name} at {first_at}");
+                problems.push(Problem::new(at.clone(), what, "one id stands for one person, under one name").with(first_at, "first here"));
+            }
+        }
+    }
+    let ids: BTreeMap<_, _> = permits.iter().filter(|permit| permit.replaces.is_some()).map(|permit| (&permit.replaces, permit)).collect();
+    for permit in permits.iter().filter(|permit| !matches!(permit.status, Status::Revoked | Status::Expired)) {
+        if let Some(newer) = ids.get(&Some(permit.id.clone())).filter(|newer| newer.validity.from < permit.validity.until) {
+            let what = format!("{} is replaced by {}, and both would be in force", permit.id, newer.id);
+            let help = "write status = \"EXPIRED\" here, or let the new one begin where this one ends";
+            problems.push(Problem::new(permit.status_at.clone(), what, help).with(&newer.at, "replaced by this one"));
+        }
+    }
+    problems
 }

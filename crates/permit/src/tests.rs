@@ -9,7 +9,7 @@ fn good() -> Permit {
 }
 
 fn credential(identity: Identity) -> Credential {
-    Credential { identities: vec![Identity::Key([9; 32]), identity], expires: "2030-01-01T00:00:00Z".parse().expect("a time") }
+    Credential { identities: vec![Identity::Key([9; 32]), identity], expires: "2030-01-01T00:00:00Z".parse().expect("a time"), assurance: None }
 }
 
 fn uri(text: &str) -> Identity {
@@ -25,6 +25,8 @@ fn ask(set: &PermitSet, identity: Identity, permit: Option<&str>, now: &str, fro
             permit: permit.as_ref(),
             from: from.parse().expect("an address"),
             now: now.parse().expect("a time"),
+            opened: None,
+            rung: Some(Rung::Root),
         },
     )
 }
@@ -112,9 +114,11 @@ fn a_certificate_that_shows_two_persons_is_refused() {
     let both = Credential {
         identities: vec![uri(MAIJA), Identity::Serial { issuer: "fineid".into(), serial_number: "99900001X".into() }],
         expires: "2030-01-01T00:00:00Z".parse().expect("a time"),
+        assurance: None,
     };
     let set = set_of(&[GOOD.into()]);
-    let request = Request { credential: &both, permit: None, from: "192.0.2.7".parse().expect("an address"), now: DURING.parse().expect("a time") };
+    let from = "192.0.2.7".parse().expect("an address");
+    let request = Request { credential: &both, permit: None, from, now: DURING.parse().expect("a time"), opened: None, rung: None };
     assert_eq!(admit(&set, &request).expect_err("refused").code, RefusalCode::AmbiguousIdentity);
 }
 
@@ -168,7 +172,7 @@ fn what_is_recorded_is_what_the_permit_says() {
 fn a_mistake_about_recordings_says_what_to_write() {
     let problems = parse("bad.toml", &GOOD.replace("retention = \"5 y\"", "retention = \"1 d\"")).expect_err("too short");
     let line = GOOD.lines().position(|line| line.starts_with("retention")).expect("a line") + 1;
-    assert_eq!((problems[0].at.line as usize, problems[0].column), (line, 13));
+    assert_eq!((problems[0].at.line as usize, problems[0].at.column), (line, 13));
     assert!(problems[0].help.contains("\"1 y\"") && problems[0].help.contains("a year at least"), "{problems:?}");
 }
 

@@ -42,7 +42,8 @@ impl PermitFile {
         let text = format!(
             "schema = 1\n\n[permit]\nid = \"{id}\"\ntitle = \"A permit for one test\"\npurpose = \"testing\"\nissuer = \"the tests\"\n\
              valid_from = 2026-01-01\nvalid_until = 2090-12-31\ntime_zone = \"Europe/Helsinki\"\n\n\
-             [[holder]]\nid = \"{name}\"\nname = \"{person}\"\ncertificate = {{ uri = \"{uri}\" }}\n\n[workspace]\nname = \"{workspace}\"\n\n{tables}\n",
+             [controller]\nname = \"the tests\"\ncontacts = [\"tests@demo.sulku.example\"]\n\n\
+             [[holder]]\nid = \"{name}\"\nname = \"{person}\"\ncertificate = {{ uri = \"{uri}\" }}\nroles = [\"analyst\"]\n\n[workspace]\nname = \"{workspace}\"\n\n{tables}\n",
             name = holder.name(),
             person = full_name(holder),
             uri = holder.uri(),

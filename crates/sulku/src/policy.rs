@@ -124,7 +124,7 @@ mod tests {
     fn two_permits_that_contradict_each_other_are_a_problem() {
         let folder = folder(&[("a.toml", GOOD), ("b.toml", GOOD)]);
         let report = check(folder.path()).expect("checked");
-        assert!(report.problems > 0 && report.text.contains("b.toml:4:1: THL/1234/14.02.00/2026 is the id of the permit at"), "{}", report.text);
+        assert!(report.problems > 0 && report.text.contains("b.toml:4:6: THL/1234/14.02.00/2026 is the id of the permit at"), "{}", report.text);
     }
 
     #[test]

@@ -1,67 +1,50 @@
 //! A permit as the program knows it: everything checked, nothing optional that has a default.
 
-use std::fmt;
+mod person;
+mod place;
+mod reach;
+mod terms;
+
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
-use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use crate::ids::{HolderId, PermitId, WorkspaceName};
+pub use person::{Assurance, Credential, Holder, Identity, OutputChecker, Role};
+pub use place::{Note, Place, Problem};
+pub use reach::{Destination, Port, Protocol};
+pub use terms::{Durability, Recording, Resources, Rung, SessionLimits, TerminalRecording};
 
-/// A line of a permit's file: what a decision is founded on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// The file, as the operator named it.
-    pub file: Arc<str>,
-    /// The line, counted from 1.
-    pub line: u32,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
-/// One thing wrong with a permit: where, what, and what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// File and line.
-    pub at: Place,
-    /// The column, counted from 1 in characters.
-    pub column: u32,
-    /// What is wrong.
-    pub what: String,
-    /// What to do about it.
-    pub help: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}; {}", self.at, self.column, self.what, self.help)
-    }
-}
-
-impl std::error::Error for Problem {}
+use crate::ids::{HolderId, PermitId, SharedName, WorkspaceName};
 
 /// A data permit: names persons, data, purpose and period.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
     /// Its diary number.
     pub id: PermitId,
+    /// Which text of it this is, counted from 1.
+    pub version: u32,
+    /// What became of it.
+    pub status: Status,
+    /// The line that sets the status, or the permit's own.
+    pub status_at: Place,
+    /// The permit that this one amends or renews.
+    pub replaces: Option<PermitId>,
+    /// Why it does not admit anybody for now, if so.
+    pub suspended: Option<Suspension>,
     /// Its title.
     pub title: String,
     /// What the data may be used for.
     pub purpose: String,
     /// The health data access body that issued it.
     pub issuer: String,
+    /// Who answers for the processing, and where to reach them.
+    pub controller: Controller,
     /// From when until when it holds.
     pub validity: Validity,
     /// The persons it lists; never empty.
     pub holders: Vec<Holder>,
+    /// Who decides on what leaves; never a holder.
+    pub output_checkers: Vec<OutputChecker>,
     /// The environment it grants.
     pub workspace: Workspace,
     /// The data it grants.
@@ -74,6 +57,12 @@ pub struct Permit {
     pub resources: Resources,
     /// What is recorded.
     pub recording: Recording,
+    /// Whole days, counted from the permit's end, after which the workspace may be deleted.
+    pub workspace_retention_days: u32,
+    /// The weakest isolation that its cells may have, and the line that says so, if one does.
+    pub minimum_rung: (Rung, Option<Place>),
+    /// The least assurance of a holder's certificate, and the line that says so.
+    pub minimum_assurance: Option<(Assurance, Place)>,
     /// Where it was read from; the line is that of its id.
     pub at: Place,
 }
@@ -84,6 +73,77 @@ impl Permit {
     pub fn holder(&self, id: &HolderId) -> Option<&Holder> {
         self.holders.iter().find(|holder| holder.id == *id)
     }
+
+    /// The destination that lists this address at this port, whether or not it has closed.
+    #[must_use]
+    pub fn destination(&self, to: std::net::IpAddr, port: Port) -> Option<&Destination> {
+        self.egress.iter().find(|destination| destination.to.contains(&to) && destination.ports.contains(&port))
+    }
+
+    /// Whether it has ended by then: by its dates, or because it was taken back or declared ended.
+    #[must_use]
+    pub fn ended_by(&self, now: Timestamp) -> bool {
+        now >= self.validity.until || matches!(self.status, Status::Revoked | Status::Expired)
+    }
+}
+
+/// What became of a permit, by its issuer's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It was granted.
+    Granted,
+    /// It amends another, which it replaces.
+    Amended,
+    /// It renews another, which it replaces.
+    Renewed,
+    /// It was taken back, for ever.
+    Revoked,
+    /// It has ended, whatever its dates say.
+    Expired,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Granted, Self::Amended, Self::Renewed, Self::Revoked, Self::Expired];
+
+    /// As permits write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Granted => "GRANTED",
+            Self::Amended => "AMENDED",
+            Self::Renewed => "RENEWED",
+            Self::Revoked => "REVOKED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+/// A permit that admits nobody for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspension {
+    /// Why.
+    pub reason: String,
+    /// The line that says so.
+    pub at: Place,
+}
+
+/// Everything stands still: nobody is admitted under any permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    /// Why.
+    pub reason: String,
+    /// The line that says so.
+    pub at: Place,
+}
+
+/// Who answers for the processing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Controller {
+    /// The organisation's name.
+    pub name: String,
+    /// Where it is reached: a mail address, a telephone number; never empty.
+    pub contacts: Vec<String>,
 }
 
 /// A half-open period: `from` is inside it, `until` is not.
@@ -104,6 +164,8 @@ pub struct Validity {
 pub struct Workspace {
     /// Its name; one permit, one workspace.
     pub name: WorkspaceName,
+    /// The shared file of its system, if the permit names one; else the host's own programmes.
+    pub image: Option<SharedName>,
     /// Where it is named.
     pub at: Place,
 }
@@ -117,6 +179,12 @@ pub struct Dataset {
     pub path: PathBuf,
     /// Where the workspace sees it, below `/data`.
     pub mounted_at: PathBuf,
+    /// A file of SHA-256 sums of what the folder holds, as `sha256sum` writes it.
+    pub manifest: Option<PathBuf>,
+    /// About how many persons the data are about, for notices of a breach.
+    pub persons: Option<u64>,
+    /// About how many records it has.
+    pub records: Option<u64>,
     /// Where it is granted.
     pub at: Place,
 }

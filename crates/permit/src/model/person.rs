@@ -17,10 +17,90 @@ pub struct Holder {
     pub name: String,
     /// What her certificate must show.
     pub identity: Identity,
+    /// What she may do; never empty.
+    pub roles: Vec<Role>,
+    /// The line that says so.
+    pub roles_at: Place,
+    /// When her own right begins, if after the permit.
+    pub from: Option<Timestamp>,
     /// When her own right ends, if before the permit.
     pub until: Option<Timestamp>,
+    /// Since when her right is taken back, and the line that says so, if it is.
+    pub revoked: Option<(Timestamp, Place)>,
     /// Where she is listed.
     pub at: Place,
+}
+
+/// Who decides on what may leave. Never a holder of the same permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputChecker {
+    /// The name that entries and commands use.
+    pub id: HolderId,
+    /// The name that people use.
+    pub name: String,
+    /// What her certificate must show.
+    pub identity: Identity,
+    /// Where she is listed.
+    pub at: Place,
+}
+
+/// What a holder may do under a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Work in the workspace.
+    Analyst,
+    /// Ask for results to be let out.
+    ExportRequester,
+    /// Be named and shown in records; opens no session.
+    Observer,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Analyst, Self::ExportRequester, Self::Observer];
+
+    /// As permits write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Analyst => "analyst",
+            Self::ExportRequester => "export-requester",
+            Self::Observer => "observer",
+        }
+    }
+}
+
+/// How surely an authority knows whom it gave a certificate: the levels of Regulation (EU) 910/2014, article 8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Assurance {
+    /// Low.
+    Low,
+    /// Substantial.
+    Substantial,
+    /// High.
+    High,
+}
+
+impl Assurance {
+    /// All of them, the lowest first.
+    pub const ALL: &[Self] = &[Self::Low, Self::Substantial, Self::High];
+
+    /// As permits and configurations write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Substantial => "substantial",
+            Self::High => "high",
+        }
+    }
+}
+
+impl FromStr for Assurance {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        Self::ALL.iter().copied().find(|level| level.name() == text).ok_or("write \"low\", \"substantial\" or \"high\"")
+    }
 }
 
 /// What identifies one person in a certificate. Matched exactly; a common name is no identity.
@@ -112,4 +192,6 @@ pub struct Credential {
     pub identities: Vec<Identity>,
     /// First instant at which the certificate is no longer valid.
     pub expires: Timestamp,
+    /// The assurance of the authority that issued it, where the configuration gives one.
+    pub assurance: Option<Assurance>,
 }

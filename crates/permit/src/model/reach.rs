@@ -64,6 +64,10 @@ pub struct Destination {
     pub ports: Vec<Port>,
     /// Why the permit needs it.
     pub reason: String,
+    /// Who answers for it, if the permit says.
+    pub owner: Option<String>,
+    /// When it closes, if before the permit's end.
+    pub until: Option<Timestamp>,
     /// Where it is listed.
     pub at: Place,
 }

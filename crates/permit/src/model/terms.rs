@@ -1,6 +1,5 @@
 //! The terms of a session: how long, how many, from where, on what, and what is recorded of it.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,14 +13,51 @@ use crate::hours::Hours;
 pub struct SessionLimits {
     /// Sessions that one person may have open at once.
     pub max_per_person: u32,
+    /// Sessions that all holders together may have open at once; none but the persons' own bound where the permit says nothing.
+    pub max_at_once: Option<u32>,
     /// The longest a session lasts.
     pub max_length: Duration,
     /// A session without input for this long is closed.
     pub idle_disconnect: Duration,
     /// The networks a holder may connect from; never empty.
     pub from_networks: Vec<IpNet>,
-    /// Where the networks are listed, or the permit's own line.
+    /// Where the networks are listed.
     pub from_networks_at: Place,
+    /// When sessions may be open; always, where the permit says nothing.
+    pub hours: Option<Hours>,
+}
+
+/// How strongly a cell is isolated, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rung {
+    /// Landlock and seccomp, no network at all.
+    NoNetwork,
+    /// User namespaces, no privileged process.
+    Rootless,
+    /// A privileged warden with namespaces, nftables, control groups.
+    Root,
+}
+
+impl Rung {
+    /// All of them, the weakest first.
+    pub const ALL: &[Self] = &[Self::NoNetwork, Self::Rootless, Self::Root];
+
+    /// As permits, entries and the warden write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoNetwork => "no-network",
+            Self::Rootless => "rootless",
+            Self::Root => "root",
+        }
+    }
+}
+
+impl FromStr for Rung {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        Self::ALL.iter().copied().find(|rung| rung.name() == text).ok_or("write \"root\", \"rootless\" or \"no-network\"")
+    }
 }
 
 /// What one session may use up.

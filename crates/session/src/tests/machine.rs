@@ -25,9 +25,11 @@ fn facts(replaced: &[(&str, &str)]) -> Facts {
     let credential = Credential {
         identities: vec![Identity::Uri("spiffe://spe.example.fi/person/maija".into())],
         expires: "2030-01-01T00:00:00Z".parse().expect("a time"),
+        assurance: None,
     };
     let from = "192.0.2.7".parse().expect("an address");
-    let request = Request { credential: &credential, permit: None, from, now: BEGAN.parse().expect("a time") };
+    let now = BEGAN.parse().expect("a time");
+    let request = Request { credential: &credential, permit: None, from, now, opened: None, rung: None };
     let admission = sulku_permit::admit(&permits, &request).expect("admitted");
     let plan = Plan::for_admission(&admission);
     let asked = Asked { from, transport: "tls", client: "test".into(), command: None, term: "xterm".into(), size: (80, 24) };

@@ -285,8 +285,9 @@ pub fn permit_text(id: &str, workspace: &str, data: &Path, options: &Options) ->
     format!(
         "schema = 1\n\n[permit]\nid = \"{id}\"\ntitle = \"A study\"\npurpose = \"scientific research\"\nissuer = \"Findata\"\n\
          valid_from = 2020-01-01\nvalid_until = 2099-12-31\ntime_zone = \"Europe/Helsinki\"\n\n\
-         [[holder]]\nid = \"{MAIJA}\"\nname = \"Maija M\"\ncertificate = {{ uri = \"spiffe://spe.example.fi/person/maija\" }}\n\n\
-         [workspace]\nname = \"{workspace}\"\n\n[[dataset]]\nname = \"{n}\"\npath = {data:?}\nmounted_at = \"/data/{n}\"\n\n{egress}\n\
+         [controller]\nname = \"the tests\"\ncontacts = [\"tests@spe.example.fi\"]\n\n\
+         [[holder]]\nid = \"{MAIJA}\"\nname = \"Maija M\"\ncertificate = {{ uri = \"spiffe://spe.example.fi/person/maija\" }}\nroles = [\"analyst\"]\n\n\
+         [session]\nfrom_networks = [\"127.0.0.0/8\"]\n\n[workspace]\nname = \"{workspace}\"\n\n[[dataset]]\nname = \"{n}\"\npath = {data:?}\nmounted_at = \"/data/{n}\"\n\n{egress}\n\
          [resources]\n{resources}\n",
         egress = options.egress,
         resources = options.resources,

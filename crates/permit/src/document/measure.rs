@@ -13,7 +13,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 }
 
 /// A length of time: a whole number and `s`, `min`, `h` or `d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     const HELP: &str = "write a whole number and a unit: s, min, h or d, as in \"30 min\"";
     let (number, unit) = number_and_unit(text).ok_or(HELP)?;
     let seconds_each = match unit {
@@ -28,7 +28,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// How long something is kept, in days: a whole number and `d` or `y`. A year is 366 days, so that no leap day makes it short.
-pub(crate) fn days(text: &str) -> Result<u32, &'static str> {
+pub(super) fn days(text: &str) -> Result<u32, &'static str> {
     const HELP: &str = "write a whole number and a unit: d or y, as in \"5 y\"";
     let (number, unit) = number_and_unit(text).ok_or(HELP)?;
     let days_each = match unit {
@@ -40,7 +40,7 @@ pub(crate) fn days(text: &str) -> Result<u32, &'static str> {
 }
 
 /// An amount of bytes: a whole number and `KiB`, `MiB`, `GiB` or `TiB`.
-pub(crate) fn bytes(text: &str) -> Result<u64, &'static str> {
+pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
     const HELP: &str = "write a whole number and a unit: KiB, MiB, GiB or TiB, as in \"64 GiB\"";
     let (number, unit) = number_and_unit(text).ok_or(HELP)?;
     let shift = match unit {
@@ -57,7 +57,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, &'static str> {
 }
 
 /// A port of a protocol, as in `443/tcp`.
-pub(crate) fn port(text: &str) -> Result<Port, &'static str> {
+pub(super) fn port(text: &str) -> Result<Port, &'static str> {
     const HELP: &str = "write a port from 1 to 65535 and its protocol, as in \"443/tcp\" or \"123/udp\"";
     let (number, protocol) = text.split_once('/').ok_or(HELP)?;
     let protocol = match protocol {
