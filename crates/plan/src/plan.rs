@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use sulku_permit::{Admission, Destination, Permit, PermitId, Place, Port, Resources, WorkspaceName};
 
@@ -33,6 +34,8 @@ pub struct Allowed {
     pub to: IpNet,
     /// The port and its protocol.
     pub port: Port,
+    /// When it closes, if before the permit's end.
+    pub until: Option<Timestamp>,
     /// The permit's line.
     pub at: Place,
 }
@@ -130,5 +133,5 @@ impl Plan {
 }
 
 fn allowed(destination: &Destination) -> impl Iterator<Item = Allowed> + '_ {
-    destination.ports.iter().map(|port| Allowed { to: destination.to.trunc(), port: *port, at: destination.at.clone() })
+    destination.ports.iter().map(|port| Allowed { to: destination.to.trunc(), port: *port, until: destination.until, at: destination.at.clone() })
 }

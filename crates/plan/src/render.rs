@@ -26,10 +26,11 @@ impl Plan {
             writeln!(text, "landlock {} {path}", access_name(*access))?;
         }
         text.push_str("landlock nothing else; no signals and no abstract sockets beyond the cell\n\n");
-        for Allowed { to, port, at } in self.destinations() {
+        for Allowed { to, port, until, at } in self.destinations() {
             // Gateway and warden keep their copies in different folders; the plan is the same.
             let file = at.file.rsplit('/').next().unwrap_or_default();
-            writeln!(text, "egress {to} {port} by {file}:{}", at.line)?;
+            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            writeln!(text, "egress {to} {port}{until} by {file}:{}", at.line)?;
         }
         text.push_str("egress nothing else\n\n");
         DENIED.iter().try_for_each(|denied| write_denied(text, denied))?;

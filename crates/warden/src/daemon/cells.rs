@@ -1,7 +1,7 @@
 //! What follows from cells: their words, their ends, and time.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use sulku_audit::{CloseReason, Event, Receipt};
@@ -52,8 +52,7 @@ impl Warden {
         let waits = |phase: &Phase| matches!(phase, Phase::AwaitingReceipt(waits) if *waits == pending);
         let Some((session, cell)) = self.cells.iter_mut().find(|(_, cell)| waits(&cell.phase)) else { return };
         let session = *session;
-        let lasts = Duration::try_from(cell.ends.0.duration_since(Timestamp::now())).unwrap_or_default();
-        let released = self.router.elements.admit(&cell.grant, lasts).and_then(|()| cell.release(receipt));
+        let released = self.router.elements.admit(&cell.grant, Timestamp::now(), cell.ends.0).and_then(|()| cell.release(receipt));
         cell.phase = Phase::Starting;
         if let Err(error) = released {
             self.fail(session, format!("could not release the cell: {error}"));

@@ -5,9 +5,9 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use jiff::Timestamp;
 use sulku_plan::Allowed;
 
 use super::netlink::{ACK, CREATE, Message, Part, Socket};
@@ -32,6 +32,15 @@ const DATA_VALUE: u16 = 1;
 /// Elements in one message, so that no attribute comes near its 64 KiB.
 const ELEMENTS_A_MESSAGE: usize = 256;
 
+/// One interval of addresses at one port.
+#[derive(Debug, Clone)]
+struct Open {
+    to: Ipv4Net,
+    protocol: u8,
+    port: u16,
+    until: Option<Timestamp>,
+}
+
 /// What one live session may do on the network.
 #[derive(Debug, Clone)]
 pub struct Grant {
@@ -41,31 +50,22 @@ pub struct Grant {
     interface: String,
     /// Its address.
     address: Ipv4Addr,
-    /// Where it may go, without overlaps.
-    to: Vec<(Ipv4Net, u8, u16)>,
+    /// Where it may go, without overlaps: a permit that lists an address and port twice is refused.
+    to: Vec<Open>,
 }
 
 impl Grant {
     /// The grant of a session with this mark behind this link.
     #[must_use]
     pub fn new(mark: u32, network: &CellNetwork, destinations: &[Allowed]) -> Self {
-        let mut to: Vec<_> = destinations
-            .iter()
-            .filter_map(|allowed| match allowed.to {
-                IpNet::V4(network) => Some((network.trunc(), allowed.port.protocol.number(), allowed.port.number)),
-                // IPv6 is off in cells; a destination there is as good as denied.
-                IpNet::V6(_) => None,
-            })
-            .collect();
-        // The kernel refuses intervals that overlap. Two networks overlap only if one holds the other; the wider one stays.
-        to.sort_unstable_by_key(|(network, protocol, port)| (network.prefix_len(), *network, *protocol, *port));
-        let mut widest: Vec<(Ipv4Net, u8, u16)> = Vec::with_capacity(to.len());
-        for (network, protocol, port) in to {
-            if !widest.iter().any(|(wide, p, n)| *p == protocol && *n == port && wide.contains(&network)) {
-                widest.push((network, protocol, port));
+        let open = |allowed: &Allowed| match allowed.to {
+            IpNet::V4(network) => {
+                Some(Open { to: network.trunc(), protocol: allowed.port.protocol.number(), port: allowed.port.number, until: allowed.until })
             }
-        }
-        Self { mark, interface: network.interface(), address: network.address, to: widest }
+            // IPv6 is off in cells; a destination there is as good as denied.
+            IpNet::V6(_) => None,
+        };
+        Self { mark, interface: network.interface(), address: network.address, to: destinations.iter().filter_map(open).collect() }
     }
 
     fn session_key(&self) -> Vec<u8> {
@@ -75,7 +75,8 @@ impl Grant {
         key
     }
 
-    fn allowed_keys(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
+    /// The first and the last key of each interval, and when it closes.
+    fn allowed_keys(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>, Option<Timestamp>)> + '_ {
         let key = |address: Ipv4Addr, protocol: u8, port: u16| {
             // In a set of intervals nft compares every field in network order.
             let mut key = self.mark.to_be_bytes().to_vec();
@@ -85,7 +86,9 @@ impl Grant {
             key.extend([0, 0]);
             key
         };
-        self.to.iter().map(move |(to, protocol, port)| (key(to.network(), *protocol, *port), key(to.broadcast(), *protocol, *port)))
+        self.to
+            .iter()
+            .map(move |Open { to, protocol, port, until }| (key(to.network(), *protocol, *port), key(to.broadcast(), *protocol, *port), *until))
     }
 }
 
@@ -99,14 +102,19 @@ impl Elements {
         Ok(Self(Socket::open(Part::Filter, 0)?))
     }
 
-    /// Lets the session's packets through for so long.
+    /// Lets the session's packets through for so long, and to each destination until that closes.
     ///
     /// # Errors
     /// The kernel refused; nothing of the session is there then.
-    pub fn admit(&self, grant: &Grant, lasts: Duration) -> io::Result<()> {
-        let lasts_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX).max(1);
+    pub fn admit(&self, grant: &Grant, now: Timestamp, ends: Timestamp) -> io::Result<()> {
+        let ms = |end: Timestamp| u64::try_from(end.duration_since(now).as_millis()).unwrap_or_default();
+        let lasts_ms = ms(ends).max(1);
         let session = element(&grant.session_key(), None, Some(grant.mark), Some(lasts_ms));
-        let allowed: Vec<_> = grant.allowed_keys().map(|(first, last)| element(&first, Some(&last), None, Some(lasts_ms))).collect();
+        let open = |(first, last, until): (Vec<u8>, Vec<u8>, Option<Timestamp>)| {
+            let lasts_ms = until.map_or(lasts_ms, |until| ms(until).min(lasts_ms));
+            (lasts_ms > 0).then(|| element(&first, Some(&last), None, Some(lasts_ms)))
+        };
+        let allowed: Vec<_> = grant.allowed_keys().filter_map(open).collect();
         self.batch(messages(NEW_ELEMENTS, CREATE, ALLOWED, &allowed).chain(messages(NEW_ELEMENTS, CREATE, SESSIONS, &[session])))
     }
 
@@ -118,7 +126,7 @@ impl Elements {
         // The session's element alone cuts it off; it goes first and by itself.
         let session = element(&grant.session_key(), None, None, None);
         missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, SESSIONS, &[session])))?;
-        let allowed: Vec<_> = grant.allowed_keys().map(|(first, last)| element(&first, Some(&last), None, None)).collect();
+        let allowed: Vec<_> = grant.allowed_keys().map(|(first, last, _)| element(&first, Some(&last), None, None)).collect();
         // An element that timed out makes the kernel refuse the batch; without their session the rest are inert and time out too.
         missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, ALLOWED, &allowed)))
     }
