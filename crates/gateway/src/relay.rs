@@ -41,8 +41,6 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Pl
     let (news_in, news) = mpsc::channel(NEWS_MAX);
     let id = facts.id();
     let (from, transport) = (facts.asked().from, facts.asked().transport);
-    let left = facts.ends().duration_since(Timestamp::now());
-    let ends = Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO);
     let size = TerminalSize { columns: facts.asked().size.0, rows: facts.asked().size.1 };
     let cell = CellOrder { id, size, term: facts.asked().term.clone() };
     shared.warden.follow(id, news_in).await;
@@ -62,7 +60,7 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Pl
     };
     let mut effects = Vec::new();
     let session = Session::begin(facts, key, &mut effects);
-    let reason = relay.drive(session, effects, frames, news, place, ends).await;
+    let reason = relay.drive(session, effects, frames, news, place).await;
     tracing::info!(session = %id, ?reason, "session closed");
     shared.warden.forget(id).await;
     let out_of_phase = || (reason == CloseReason::ProtocolError).then(|| "a frame that has no place in an open session".to_owned());
@@ -110,11 +108,10 @@ impl Relay {
         mut frames: Frames,
         mut news: mpsc::Receiver<CellNews>,
         mut place: Place,
-        ends: Instant,
     ) -> CloseReason {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut peer_here, mut news_here, mut told_to_end, mut time_left) = (true, true, false, true);
+        let (mut peer_here, mut news_here, mut told_to_end) = (true, true, false);
         let mut closing_since = None;
         loop {
             for effect in effects.drain(..) {
@@ -168,10 +165,7 @@ impl Relay {
                         Event::WardenLost
                     }
                 },
-                () = tokio::time::sleep_until(ends), if time_left => {
-                    time_left = false;
-                    Event::Tick
-                }
+                () = tokio::time::sleep_until(wakes.unwrap_or(self.began)), if wakes.is_some() => Event::Tick,
                 () = self.shared.warden_lost.cancelled(), if news_here => {
                     news_here = false;
                     Event::WardenLost
@@ -229,7 +223,6 @@ impl Relay {
                         Event::EndNow(CloseReason::CellFailed)
                     }
                 },
-                () = tokio::time::sleep_until(wakes.unwrap_or(ends)), if wakes.is_some() => Event::Tick,
                 _ = tick.tick() => Event::Tick,
             };
             let now = Now { wall: Timestamp::now(), elapsed: self.began.elapsed() };

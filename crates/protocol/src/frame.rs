@@ -165,6 +165,8 @@ pub enum NoticeKind {
     Frozen,
     /// It goes on.
     Resumed,
+    /// It ends soon; the text says when and why.
+    Ending,
 }
 
 /// The session is closed.

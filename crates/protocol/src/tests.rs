@@ -37,6 +37,10 @@ fn asks() -> impl Strategy<Value = Ask> {
     ]
 }
 
+fn notices() -> impl Strategy<Value = NoticeKind> {
+    prop_oneof![Just(NoticeKind::Frozen), Just(NoticeKind::Resumed), Just(NoticeKind::Ending)]
+}
+
 proptest! {
     #[test]
     fn frames_come_out_as_they_went_in_however_the_bytes_are_cut(frames in proptest::collection::vec(asks(), 0..12), piece in 1_usize..300) {
@@ -53,8 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn a_notice_comes_out_as_it_went_in(text in "\\PC{0,200}", frozen: bool) {
-        let kind = if frozen { crate::NoticeKind::Frozen } else { crate::NoticeKind::Resumed };
+    fn a_notice_comes_out_as_it_went_in(text in "\\PC{0,200}", kind in notices()) {
         let notice = Tell::Notice(crate::NoticeFrame { kind, text });
         let mut bytes = Vec::new();
         encode(&notice, &mut bytes).expect("short");

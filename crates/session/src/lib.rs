@@ -7,7 +7,7 @@
 //!
 //! One file a state; a transition consumes the state, so none can be left and used again. [`Launching`](launching::Launching) is made from
 //! a [`Receipt`] alone: nothing of a session exists before its opening entry is durable. Open, a session freezes when the ledger does not
-//! answer for 5 s, and ends after 30 s; closing, it asks for its closing entry last, so that this counts what was kept. The machine never reads a clock, a
+//! answer for 5 s, and ends after 30 s; its holder is warned 15 and 5 minutes before it ends; closing, it asks for its closing entry last, so that this counts what was kept. The machine never reads a clock, a
 //! socket or a file, and never waits: whoever drives it does.
 
 mod closing;
@@ -19,6 +19,7 @@ mod open;
 mod opening;
 mod owed;
 mod recording;
+mod warnings;
 mod window;
 mod words;
 
@@ -152,7 +153,7 @@ impl Session {
     #[must_use]
     pub fn wakes(&self) -> Option<Duration> {
         match self {
-            Self::Open(state) => state.wakes(),
+            Self::Open(state) => Some(state.wakes()),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sulku_audit::wire::Cause;
 use sulku_audit::{CloseReason, Event as Entry};
 use sulku_permit::Durability;
-use sulku_protocol::{Ask, OUTPUT_CREDIT_BYTES, Tell, WelcomeFrame};
+use sulku_protocol::{Ask, NoticeFrame, NoticeKind, OUTPUT_CREDIT_BYTES, Tell, WelcomeFrame};
 
 use crate::closing::{Closing, Work};
 use crate::facts::Facts;
@@ -14,6 +14,7 @@ use crate::filter::Filter;
 use crate::freeze::{Freeze, Look};
 use crate::owed::{Owed, Sent};
 use crate::recording::{Recording, RecordingKey};
+use crate::warnings::Warnings;
 use crate::window::Window;
 use crate::{Effect, Event, Now, Session, words};
 
@@ -45,6 +46,9 @@ pub struct Open {
     window: Window,
     owed: Owed,
     freeze: Freeze,
+    warnings: Warnings,
+    /// When time alone changes something: the next warning, or the end.
+    due: Duration,
     /// Bytes that the client has not yet reported as shown, counting those not yet sent.
     unshown: u32,
     last_input: Duration,
@@ -73,6 +77,8 @@ impl Open {
         })));
         let elapsed = now.elapsed;
         let durability = permit.recording.durability;
+        let left = left(&facts, elapsed, now);
+        let warnings = Warnings::of_welcome(left);
         let (recording, begun, wrapped) = Recording::begin(&facts, key, now.wall, elapsed);
         let mut owed = Owed::default();
         owed.send(Sent::Entry, elapsed);
@@ -85,6 +91,8 @@ impl Open {
             window: Window::new(durability),
             owed,
             freeze: Freeze::default(),
+            due: elapsed + warnings.next(left),
+            warnings,
             unshown: 0,
             last_input: elapsed,
             last_shown: elapsed,
@@ -116,10 +124,11 @@ impl Open {
         (now.elapsed.saturating_sub(self.last_input).as_secs(), self.bytes_out)
     }
 
-    /// When lines that are gathered become a chunk, if nothing happens before.
-    pub(crate) fn wakes(&self) -> Option<Duration> {
+    /// When lines that are gathered become a chunk, a warning is due or the session ends, if nothing happens before.
+    pub(crate) fn wakes(&self) -> Duration {
         let gathers = self.window_is(Durability::Windowed) && !self.owed.has_chunk() && self.recording.pending_output() > 0;
-        self.recording.oldest().filter(|_| gathers).map(|oldest| oldest + GATHER)
+        let gathered = self.recording.oldest().filter(|_| gathers).map(|oldest| oldest + GATHER);
+        gathered.map_or(self.due, |gathered| gathered.min(self.due))
     }
 
     pub(crate) fn step(mut self: Box<Self>, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
@@ -177,6 +186,7 @@ impl Open {
                     Look::Changed(notice) => effects.push(Effect::Send(Tell::Notice(notice))),
                     Look::Over => return self.close(CloseReason::AuditFailed, now, effects),
                 }
+                self.warn(now, effects);
                 self.flush(now, effects);
             }
             Event::Launched | Event::LaunchRefused => {}
@@ -283,13 +293,32 @@ impl Open {
         }
     }
 
+    /// Warns the holder when her session's end is near.
+    fn warn(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let left = self.left(now);
+        if self.warnings.due(left) {
+            let text = words::ending(left, self.ends_because(left, now));
+            effects.push(Effect::Send(Tell::Notice(NoticeFrame { kind: NoticeKind::Ending, text })));
+        }
+        self.due = now.elapsed + self.warnings.next(left);
+    }
+
+    fn left(&self, now: Now) -> Duration {
+        left(&self.facts, self.opened, now)
+    }
+
+    /// Why the session ends that has so much time left.
+    fn ends_because(&self, left: Duration, now: Now) -> CloseReason {
+        let lasts = now.elapsed.saturating_sub(self.opened) + left + Duration::from_secs(1);
+        if lasts >= self.facts.permit().session.max_length { CloseReason::LongestSession } else { CloseReason::PermitEnded }
+    }
+
     fn time_is_up(&self, now: Now) -> Option<CloseReason> {
         let since = |then: Duration| now.elapsed.saturating_sub(then);
-        let limits = &self.facts.permit().session;
-        if now.wall >= self.facts.ends() || since(self.opened) >= limits.max_length {
-            let longest = since(self.opened) + Duration::from_secs(1) >= limits.max_length;
-            Some(if longest { CloseReason::LongestSession } else { CloseReason::PermitEnded })
-        } else if since(self.last_input) >= limits.idle_disconnect {
+        let left = self.left(now);
+        if left.is_zero() {
+            Some(self.ends_because(left, now))
+        } else if since(self.last_input) >= self.facts.permit().session.idle_disconnect {
             Some(CloseReason::Idle)
         } else {
             let stuck = self.exited.is_some_and(|(_, when)| since(when.max(self.last_shown)) >= DRAIN_PATIENCE);
@@ -328,4 +357,10 @@ impl Open {
             exit_status: self.exited.map(|(status, _)| status),
         }
     }
+}
+
+/// How long a session that opened then may still last, by the civil clock and by the one that never jumps.
+fn left(facts: &Facts, opened: Duration, now: Now) -> Duration {
+    let civil = Duration::try_from(facts.ends().duration_since(now.wall)).unwrap_or_default();
+    civil.min(facts.permit().session.max_length.saturating_sub(now.elapsed.saturating_sub(opened)))
 }

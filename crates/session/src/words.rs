@@ -1,4 +1,6 @@
-//! What the holder reads: what is recorded of her, and why her session is over. Decides nothing.
+//! What the holder reads: what is recorded of her, that her session is about to end, and why it is over. Decides nothing.
+
+use std::time::Duration;
 
 use sulku_audit::CloseReason;
 use sulku_audit::wire::Cause;
@@ -37,6 +39,20 @@ pub(crate) fn advice(cause: Cause) -> String {
         }
         Cause::NotAllowed | Cause::Malformed | Cause::Broken => RefusalCode::AuditUnavailable.advice().to_owned(),
     }
+}
+
+/// That a session ends in so long, and why. Counted from now, not by a clock: hers may be in another zone.
+pub(crate) fn ending(left: Duration, reason: CloseReason) -> String {
+    let when = match (left.as_secs() + 30) / 60 {
+        0 => "in less than a minute".to_owned(),
+        1 => "in a minute".to_owned(),
+        minutes => format!("in {minutes} minutes"),
+    };
+    let why = match reason {
+        CloseReason::LongestSession => "it is then as long as the permit allows, and you can connect again",
+        _ => "the permit ends then, or your part in it",
+    };
+    format!("this session ends {when}, with all that runs in it: {why}")
 }
 
 /// The reason for the holder: what happened, and what she can do.

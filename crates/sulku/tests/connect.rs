@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal as Kill, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 use sulku_permit::RefusalCode;
-use sulku_protocol::{Ask, ClosedFrame, Purpose, RefusedFrame, SessionRow, Signal, Tell, quic_code};
+use sulku_protocol::{Ask, ClosedFrame, NoticeFrame, NoticeKind, Purpose, RefusedFrame, SessionRow, Signal, Tell, quic_code};
 use tokio::runtime::Runtime;
 
 #[path = "../../client/src/tests/gateway.rs"]
@@ -160,6 +160,24 @@ fn a_session_that_is_ended_from_the_other_side_is_a_failure() {
     let output = scene.run(&["connect"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).ends_with("is closed: revoked, in words (revoked)\n"));
+}
+
+#[test]
+fn a_warning_of_the_end_is_read_beside_the_output_and_not_in_it() {
+    let scene = Scene::new(|mut peer| async move {
+        admit(&mut peer).await;
+        peer.tell(&Tell::Output(b"1 of 2\r\n".to_vec())).await.expect("sent");
+        let text = "this session ends in 5 minutes: the permit ends then".to_owned();
+        peer.tell(&Tell::Notice(NoticeFrame { kind: NoticeKind::Ending, text })).await.expect("sent");
+        peer.tell(&Tell::Output(b"2 of 2\r\n".to_vec())).await.expect("sent");
+        close(peer, "permit-ended", None).await;
+    });
+    for transport in ["quic", "tls"] {
+        let output = scene.run(&["connect", "--transport", transport, "--", "run"]);
+        assert_eq!(output.stdout, b"1 of 2\r\n2 of 2\r\n", "the command's output is as the command wrote it");
+        let told = text(&output.stderr);
+        assert!(told.lines().any(|line| line == "sulku: this session ends in 5 minutes: the permit ends then"), "{told}");
+    }
 }
 
 #[test]

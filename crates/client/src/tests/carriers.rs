@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::gateway::{Options, Peer, Subject, Tcp, Udp};
 use super::*;
 use sulku_permit::SessionId;
-use sulku_protocol::{Ask, Purpose, quic_code};
+use sulku_protocol::{Ask, NoticeFrame, NoticeKind, Purpose, quic_code};
 
 async fn welcome_and_close(mut peer: Peer) {
     if matches!(peer.ask().await, Some(Ask::Hello(_))) && peer.tell(&welcomed()).await.is_ok() {
@@ -53,6 +53,28 @@ fn a_forced_transport_is_the_only_one_tried() {
             assert_eq!(open(&profile, transport).await.expect("open").carrier, carrier);
         }
         assert_eq!((gateway.came.quic.load(Ordering::SeqCst), gateway.came.tls.load(Ordering::SeqCst)), (1, 1));
+    });
+}
+
+#[test]
+fn a_notice_comes_in_its_place_and_is_no_output() {
+    let warning = || NoticeFrame { kind: NoticeKind::Ending, text: "this session ends in 5 minutes".to_owned() };
+    within_patience(async {
+        let desk = Desk::new();
+        let gateway = Gateway::start(&desk, Options::default(), move |mut peer: Peer| async move {
+            peer.ask().await;
+            for tell in [welcomed(), Tell::Output(b"a".to_vec()), Tell::Notice(warning()), Tell::Output(b"b".to_vec())] {
+                peer.tell(&tell).await.expect("sent");
+            }
+            peer.ask().await;
+        });
+        let profile = profile(&desk, gateway.port);
+        for transport in [Transport::Quic, Transport::Tls] {
+            let mut session = open(&profile, transport).await.expect("open");
+            for expected in [Event::Output(b"a".to_vec()), Event::Notice(warning()), Event::Output(b"b".to_vec())] {
+                assert_eq!(session.screen.next().await.expect("a good session"), expected, "over {transport:?}");
+            }
+        }
     });
 }
 

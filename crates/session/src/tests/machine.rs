@@ -166,6 +166,12 @@ impl Driven {
         self.effects.iter().filter_map(notice).collect()
     }
 
+    /// The same in words.
+    fn told(&self) -> Vec<String> {
+        let notice = |effect: &Effect| if let Effect::Send(Tell::Notice(notice)) = effect { Some(notice.text.clone()) } else { None };
+        self.effects.iter().filter_map(notice).collect()
+    }
+
     /// What the closing entry counts: chunks and their bytes.
     fn totals(&self) -> Option<(u64, u64)> {
         self.effects.iter().find_map(|effect| match effect {
@@ -267,6 +273,52 @@ fn a_warden_that_does_not_answer_ends_the_session() {
     assert_eq!(driven.closing_entries(), [CloseReason::CellFailed]);
     driven.keep_all().tell(Event::LaunchRefused);
     assert!(matches!(driven.session, Session::Closed(CloseReason::CellFailed)));
+}
+
+/// SE-01
+#[test]
+fn the_holder_is_warned_15_and_5_minutes_before_the_end_and_learns_why() {
+    let mut driven = Driven::open_under(&[("\"12 h\"", "\"1 h\""), ("\"30 min\"", "\"2 h\"")]);
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    assert_eq!(driven.session.wakes(), Some(minutes(45)), "it wants to be woken for it");
+    driven.pass(minutes(45) - Duration::from_millis(1)).keep_all();
+    assert_eq!(driven.notices(), []);
+    driven.pass(Duration::from_millis(1)).keep_all().pass(minutes(1)).keep_all().pass(minutes(8)).keep_all();
+    assert_eq!(driven.notices(), [NoticeKind::Ending], "once");
+    assert_eq!(driven.session.wakes(), Some(minutes(55)));
+    driven.pass(minutes(1)).keep_all().pass(minutes(4)).keep_all();
+    assert_eq!(driven.notices(), [NoticeKind::Ending; 2]);
+    let said = driven.told();
+    assert!(said[0].contains("in 15 minutes") && said[1].contains("in 5 minutes"), "{said:?}");
+    assert!(said.iter().all(|said| said.contains("as long as the permit allows")), "{said:?}");
+    assert!(matches!(driven.session, Session::Open(_)) && driven.session.wakes() == Some(minutes(60)));
+    driven.pass(minutes(1)).keep_all();
+    assert_eq!((driven.closing_entries().as_slice(), driven.notices().len()), (&[CloseReason::LongestSession][..], 2));
+}
+
+#[test]
+fn a_session_with_little_time_is_not_warned_of_what_its_welcome_said() {
+    let mut driven = Driven::open_under(&[("\"12 h\"", "\"10 min\"")]);
+    driven.pass(Duration::from_secs(60)).keep_all();
+    assert_eq!(driven.notices(), []);
+    driven.pass(Duration::from_secs(5 * 60)).keep_all();
+    assert_eq!(driven.notices(), [NoticeKind::Ending], "the second warning still comes");
+    assert!(driven.told()[0].contains("in 4 minutes"), "{:?}", driven.told());
+}
+
+#[test]
+fn a_clock_that_is_set_forth_warns_once_and_one_that_is_set_back_not_again() {
+    let mut driven = Driven::open_under(&[("\"30 min\"", "\"13 h\"")]);
+    let at = |driven: &mut Driven, wall: &str| {
+        let session = std::mem::replace(&mut driven.session, Session::Closed(CloseReason::HolderLeft));
+        let now = Now { wall: wall.parse().expect("a time"), elapsed: driven.elapsed };
+        driven.session = session.step(Event::Tick, now, &mut driven.effects);
+    };
+    at(&mut driven, "2026-06-01T21:57:00Z");
+    assert_eq!((driven.notices().len(), driven.told()[0].contains("in 3 minutes")), (1, true), "both warnings are due, and one is said");
+    at(&mut driven, "2026-06-01T12:00:00Z");
+    at(&mut driven, "2026-06-01T21:57:00Z");
+    assert_eq!(driven.notices().len(), 1);
 }
 
 /// LG-05
@@ -386,7 +438,8 @@ fn in_a_window_output_is_shown_at_once_and_gathered_into_few_chunks() {
     let wakes = driven.session.wakes().expect("lines are gathered");
     assert_eq!(wakes, driven.elapsed + Duration::from_millis(100));
     driven.pass(Duration::from_millis(100));
-    assert_eq!((driven.chunks().len(), driven.session.wakes()), (1, None));
+    let end = Duration::from_secs(12 * 3600 - 15 * 60);
+    assert_eq!((driven.chunks().len(), driven.session.wakes()), (1, Some(end)), "next it is woken to warn of the end");
     let (entry, lines) = driven.chunks().remove(0);
     let Entry::RecordingChunk { began_ms, ended_ms, lines: count, .. } = entry else { panic!("a chunk") };
     assert_eq!((began_ms, ended_ms, count), (0, 0, 11), "{lines}");
