@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sulku_permit::{HolderId, PermitId, Protocol, RefusalCode, SessionId};
+use sulku_permit::{EndCause, HolderId, PermitId, Protocol, RefusalCode, SessionId};
 
 use crate::personal::Private;
 
@@ -74,10 +74,26 @@ pub enum CloseReason {
     Idle,
     /// The longest session that the permit allows.
     LongestSession,
-    /// The permit, her part in it, or her certificate ended.
+    /// The permit or her part in it ended.
     PermitEnded,
+    /// Her certificate's own time ended.
+    CertificateEnded,
+    /// The hours that the permit allows ended.
+    OutsideHours,
     /// The certificate was revoked.
     Revoked,
+    /// Its authority's list of revoked certificates is too old to tell whether it was.
+    RevocationUnknown,
+    /// The permit was revoked.
+    PermitRevoked,
+    /// The permit was suspended.
+    Suspended,
+    /// Her part in the permit was taken back.
+    HolderRevoked,
+    /// Everything was halted.
+    Halted,
+    /// The permit or the environment asks for more than it did: network, role, assurance, isolation.
+    NoLongerAdmitted,
     /// An operator ended it.
     Operator,
     /// The gateway was stopped.
@@ -94,6 +110,82 @@ pub enum CloseReason {
     GatewayLost,
     /// The warden died, and the cells with it.
     WardenLost,
+}
+
+impl CloseReason {
+    /// Why an open session ends that would be refused now.
+    #[must_use]
+    pub const fn of_refusal(code: RefusalCode) -> Self {
+        match code {
+            RefusalCode::PermitExpired | RefusalCode::PermitNotYetValid | RefusalCode::HolderExpired | RefusalCode::HolderNotYetValid => {
+                Self::PermitEnded
+            }
+            RefusalCode::CertificateExpired => Self::CertificateEnded,
+            RefusalCode::CertificateRevoked => Self::Revoked,
+            RefusalCode::RevocationUnknown => Self::RevocationUnknown,
+            RefusalCode::PermitRevoked => Self::PermitRevoked,
+            RefusalCode::PermitSuspended => Self::Suspended,
+            RefusalCode::HolderRevoked | RefusalCode::NotAHolder => Self::HolderRevoked,
+            RefusalCode::OutsideHours => Self::OutsideHours,
+            RefusalCode::Halted => Self::Halted,
+            RefusalCode::CertificateMissing
+            | RefusalCode::CertificateUnknownIssuer
+            | RefusalCode::CertificateInvalid
+            | RefusalCode::AmbiguousIdentity
+            | RefusalCode::ChooseAPermit
+            | RefusalCode::RoleOpensNoSession
+            | RefusalCode::AssuranceTooLow
+            | RefusalCode::IsolationTooWeak
+            | RefusalCode::SourceNotAllowed
+            | RefusalCode::TooManySessions
+            | RefusalCode::PermitFull
+            | RefusalCode::NotAnOperator
+            | RefusalCode::NoSuchSession => Self::NoLongerAdmitted,
+            RefusalCode::Draining => Self::Drain,
+            RefusalCode::AuditUnavailable => Self::AuditFailed,
+            RefusalCode::CellUnavailable => Self::CellFailed,
+            RefusalCode::ProtocolError => Self::ProtocolError,
+        }
+    }
+
+    /// Why a session ends whose end is set by this.
+    #[must_use]
+    pub const fn of_end(cause: EndCause) -> Self {
+        match cause {
+            EndCause::PermitEnd | EndCause::HolderEnd => Self::PermitEnded,
+            EndCause::CertificateEnd => Self::CertificateEnded,
+            EndCause::Hours => Self::OutsideHours,
+            EndCause::LongestSession => Self::LongestSession,
+        }
+    }
+
+    /// What is told to a holder whose session ends for this before it was open.
+    #[must_use]
+    pub const fn refusal(self) -> RefusalCode {
+        match self {
+            Self::AuditFailed | Self::AuditFull => RefusalCode::AuditUnavailable,
+            Self::Drain => RefusalCode::Draining,
+            Self::ProtocolError => RefusalCode::ProtocolError,
+            Self::PermitEnded => RefusalCode::PermitExpired,
+            Self::CertificateEnded => RefusalCode::CertificateExpired,
+            Self::OutsideHours => RefusalCode::OutsideHours,
+            Self::Revoked => RefusalCode::CertificateRevoked,
+            Self::RevocationUnknown => RefusalCode::RevocationUnknown,
+            Self::PermitRevoked => RefusalCode::PermitRevoked,
+            Self::Suspended => RefusalCode::PermitSuspended,
+            Self::HolderRevoked => RefusalCode::HolderRevoked,
+            Self::Halted => RefusalCode::Halted,
+            Self::NoLongerAdmitted => RefusalCode::NotAHolder,
+            Self::HolderLeft
+            | Self::ShellExited
+            | Self::Idle
+            | Self::LongestSession
+            | Self::Operator
+            | Self::CellFailed
+            | Self::GatewayLost
+            | Self::WardenLost => RefusalCode::CellUnavailable,
+        }
+    }
 }
 
 macro_rules! events {

@@ -13,8 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::auditors;
 use crate::daemon::Shared;
 use crate::operator;
+use crate::readmission;
 use crate::registry::{Origin, Place};
 use crate::relay;
+use crate::revocation::Sweep;
 use crate::transport::{Peer, Writer};
 
 /// The bytes of one read from a peer: typing is short, and each idle session holds a buffer of this.
@@ -91,11 +93,8 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     let HelloFrame { version: _, client, purpose } = hello;
     let outcome = match purpose {
         Purpose::Connect { permit, command, term, columns, rows } => {
-            let rung = shared.warden.rung.parse().ok();
-            let request = Request { credential: identity.credential(), permit: permit.as_ref(), from, now, opened: None, rung };
             let asked = Asked { from, transport, client, command, term, size: (columns, rows) };
-            let origin = Origin { from, transport, chain: identity.chain().to_vec() };
-            enter(&shared, &request, asked, origin)
+            enter(&shared, permit.as_ref(), now, asked, Origin { from, transport, identity })
         }
         Purpose::ListSessions => return operator::list(&shared, &identity, from, transport, writer).await,
         Purpose::EndSession { session } => return operator::end(&shared, &identity, session, from, transport, writer).await,
@@ -120,11 +119,13 @@ struct Entered {
 }
 
 /// Admission, a place among the sessions, a key for its recording, a plan.
-fn enter(shared: &Shared, request: &Request<'_>, asked: Asked, origin: Origin) -> Result<Entered, Refusal> {
+fn enter(shared: &Shared, permit: Option<&PermitId>, now: Timestamp, asked: Asked, origin: Origin) -> Result<Entered, Refusal> {
     if shared.drain.is_cancelled() {
         return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining"));
     }
-    let admission = sulku_permit::admit(&shared.permits, request)?;
+    let request =
+        Request { credential: origin.identity.credential(), permit, from: origin.from, now, opened: None, rung: shared.warden.rung.parse().ok() };
+    let admission = sulku_permit::admit(&shared.permits, &request)?;
     if !shared.warden.missing.is_empty() {
         let reason = format!("the host lacks: {}", shared.warden.missing.join("; "));
         return Err(Refusal {
@@ -136,7 +137,14 @@ fn enter(shared: &Shared, request: &Request<'_>, asked: Asked, origin: Origin) -
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| Refusal::new(RefusalCode::CellUnavailable, format!("the kernel gives no randomness: {error}")))?;
     let session = SessionId::from_random(random);
-    let place = shared.registry.enter(session, &admission, origin, request.now, shared.config.limits.sessions)?;
+    let place = shared.registry.enter(session, &admission, origin, now, shared.config.limits.sessions)?;
+    // What changed since the handshake has not been asked of a session that had no place yet.
+    let trust = shared.trust();
+    readmission::judge(shared, &Sweep::by(&trust), &place.admitted, now).map_err(|code| Refusal {
+        permit: Some(admission.permit().id.clone()),
+        holder: Some(admission.holder().id.clone()),
+        ..Refusal::new(code, "refused by what came into force while the session opened")
+    })?;
     let key = auditors::make_key(&shared.config.auditor).map_err(|error| Refusal::new(RefusalCode::AuditUnavailable, error.to_string()))?;
     let plan = Plan::for_admission(&admission);
     Ok(Entered { facts: Facts::new(session, admission, &plan, &shared.warden.rung, asked), key, place })

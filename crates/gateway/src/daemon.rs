@@ -23,6 +23,7 @@ use crate::confine::{self, ConfineError};
 use crate::ledger::{AppendError, Ledger};
 use crate::listener;
 use crate::policy::{self, PolicyError};
+use crate::readmission;
 use crate::registry::Registry;
 use crate::tls::{TlsError, Trust};
 use crate::warden::{Warden, WardenError, chain};
@@ -239,9 +240,8 @@ async fn watch_crls(shared: Arc<Shared>) {
 
 async fn put_in_force(shared: &Shared, trust: Trust) {
     let drafts = crl_drafts(&trust);
-    let trust = Arc::new(trust);
-    *shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&trust);
-    shared.registry.end_unless(CloseReason::Revoked, |chain| trust.still_accepts(chain).is_ok());
+    *shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+    readmission::readmit(shared);
     for draft in drafts {
         if let Err(error) = shared.ledger.append(draft).await {
             tracing::error!(%error, "revocation list in force, but not recorded");
@@ -250,8 +250,8 @@ async fn put_in_force(shared: &Shared, trust: Trust) {
 }
 
 fn crl_drafts(trust: &Trust) -> Vec<Draft> {
-    let draft = |crl: &crate::tls::LoadedCrl| Draft::new(Event::CrlLoaded { file: crl.file.display().to_string(), sha256: crl.sha256.clone() });
-    trust.crls().iter().map(draft).collect()
+    let loaded = trust.lists().iter().map(|list| Event::CrlLoaded { file: list.file().display().to_string(), sha256: list.sha256().to_owned() });
+    loaded.map(Draft::new).collect()
 }
 
 /// What the gateway still reads after start: revocation lists, with the authorities they belong to. Folders, since lists are replaced.

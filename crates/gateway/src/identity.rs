@@ -9,13 +9,16 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
 use x509_parser::prelude::FromDer;
 
-use crate::tls::Issuer;
+use crate::tls::Trust;
 
 /// What a certificate shows that passed the handshake's verification: its holder has proven possession of the key.
 #[derive(Debug)]
 pub struct VerifiedIdentity {
     credential: Credential,
     chain: Vec<CertificateDer<'static>>,
+    issuer: Vec<u8>,
+    serial: Vec<u8>,
+    authorities: [u8; 32],
 }
 
 /// Why a verified certificate says nothing of a person.
@@ -30,15 +33,16 @@ pub enum IdentityError {
 }
 
 impl VerifiedIdentity {
-    /// The identity of a connection whose handshake is complete. `chain` is what the TLS library verified in it.
+    /// The identity of a connection whose handshake is complete. `chain` is what the TLS library verified in it, by this trust.
     ///
     /// # Errors
     /// The certificate does not parse, or there is none.
-    pub fn of_verified_chain(chain: Vec<CertificateDer<'static>>, issuers: &[Issuer]) -> Result<Self, IdentityError> {
+    pub fn of_verified_chain(chain: Vec<CertificateDer<'static>>, trust: &Trust) -> Result<Self, IdentityError> {
         let end_entity = chain.first().ok_or(IdentityError::Missing)?;
         let (_, certificate) = X509Certificate::from_der(end_entity).map_err(|_| IdentityError::Malformed)?;
-        let credential = credential(&certificate, issuers)?;
-        Ok(Self { credential, chain })
+        let credential = credential(&certificate, trust)?;
+        let (issuer, serial) = (certificate.issuer().as_raw().to_vec(), certificate.raw_serial().to_vec());
+        Ok(Self { credential, chain, issuer, serial, authorities: trust.authorities() })
     }
 
     /// What permits are matched with.
@@ -52,9 +56,21 @@ impl VerifiedIdentity {
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
+
+    /// The exact bytes of the issuer's name, and those of the serial number: what lists of revoked certificates go by.
+    #[must_use]
+    pub fn issuer_and_serial(&self) -> (&[u8], &[u8]) {
+        (&self.issuer, &self.serial)
+    }
+
+    /// The authorities that it was verified by, as [`Trust::authorities`] tells them.
+    #[must_use]
+    pub fn authorities(&self) -> [u8; 32] {
+        self.authorities
+    }
 }
 
-fn credential(certificate: &X509Certificate<'_>, issuers: &[Issuer]) -> Result<Credential, IdentityError> {
+fn credential(certificate: &X509Certificate<'_>, trust: &Trust) -> Result<Credential, IdentityError> {
     let mut identities = vec![Identity::Key(Sha256::digest(certificate.public_key().raw).into())];
     let names = certificate.subject_alternative_name().map_err(|_| IdentityError::Malformed)?;
     for name in names.iter().flat_map(|extension| &extension.value.general_names) {
@@ -63,7 +79,7 @@ fn credential(certificate: &X509Certificate<'_>, issuers: &[Issuer]) -> Result<C
         }
     }
     // Matched by the exact bytes of the issuer's name (RFC 5280 section 4.1.2.4), never by how it is printed.
-    if let Some(issuer) = issuers.iter().find(|issuer| issuer.subject == certificate.issuer().as_raw()) {
+    if let Some(issuer) = trust.issuers().iter().find(|issuer| issuer.subject == certificate.issuer().as_raw()) {
         for attribute in certificate.subject().iter_by_oid(&OID_X509_SERIALNUMBER) {
             let serial_number = attribute.as_str().map_err(|_| IdentityError::Malformed)?.to_owned();
             identities.push(Identity::Serial { issuer: issuer.name.clone(), serial_number });

@@ -16,7 +16,7 @@ use crate::busy::Counted;
 use crate::connection;
 use crate::daemon::Shared;
 use crate::identity::VerifiedIdentity;
-use crate::tls::{self, Note, Refused};
+use crate::tls::{self, Note, Refused, Trust};
 use crate::transport::{Peer, Writer};
 use crate::warden::chain;
 
@@ -77,7 +77,7 @@ async fn tls_peer(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, coun
         Err(_) => return tracing::debug!(from = %from.ip(), "handshake took too long"),
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-    let Some(identity) = identity(&shared, chain, from.ip(), "tls").await else {
+    let Some(identity) = identity(&shared, &trust, chain, from.ip(), "tls").await else {
         return;
     };
     let (reader, writer) = tokio::io::split(stream);
@@ -141,7 +141,8 @@ pub async fn quic(shared: Arc<Shared>, endpoint: quinn::Endpoint, handshakes: Ar
 }
 
 async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketAddr, counted: Counted, slot: OwnedSemaphorePermit) {
-    let configured = shared.trust().for_connection().map_err(std::io::Error::other);
+    let trust = shared.trust();
+    let configured = trust.for_connection().map_err(std::io::Error::other);
     let (config, note) = match configured.and_then(|(config, note)| Ok((quic_config(config)?, note))) {
         Ok(configured) => configured,
         Err(error) => return tracing::error!(%error, "QUIC can't be configured"),
@@ -163,7 +164,7 @@ async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketA
         Err(_) => return tracing::debug!(from = %from.ip(), "handshake took too long"),
     };
     let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok()).map(|chain| *chain);
-    let Some(identity) = identity(&shared, chain.unwrap_or_default(), from.ip(), "quic").await else {
+    let Some(identity) = identity(&shared, &trust, chain.unwrap_or_default(), from.ip(), "quic").await else {
         return;
     };
     let (writer, reader) = match tokio::time::timeout(deadline, connection.accept_bi()).await {
@@ -214,8 +215,14 @@ async fn audit_refused(shared: &Shared, refused: Refused, from: IpAddr, transpor
     }
 }
 
-async fn identity(shared: &Shared, chain: Vec<CertificateDer<'static>>, from: IpAddr, transport: &'static str) -> Option<VerifiedIdentity> {
-    match VerifiedIdentity::of_verified_chain(chain, shared.trust().issuers()) {
+async fn identity(
+    shared: &Shared,
+    trust: &Trust,
+    chain: Vec<CertificateDer<'static>>,
+    from: IpAddr,
+    transport: &'static str,
+) -> Option<VerifiedIdentity> {
+    match VerifiedIdentity::of_verified_chain(chain, trust) {
         Ok(identity) => Some(identity),
         Err(error) => {
             let refused = Refused { reason: error.to_string(), code: sulku_permit::RefusalCode::CertificateInvalid, serial: None, sha256: None };

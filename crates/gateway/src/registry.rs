@@ -1,4 +1,6 @@
-//! The sessions that are open: how many each holder has, and how to reach each one.
+//! The sessions that are open: how many each holder has, how to reach each one, and all of them judged anew.
+//!
+//! Decides nothing of who may stay: whoever asks for [`Registry::readmit`] does.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use rustls::pki_types::CertificateDer;
 use sulku_audit::CloseReason;
-use sulku_permit::{Admission, HolderId, PermitId, Refusal, RefusalCode, SessionId};
+use sulku_permit::{Admission, Credential, HolderId, PermitId, Refusal, RefusalCode, SessionId};
 use sulku_protocol::SessionRow;
 use tokio::sync::{Notify, watch};
+
+use crate::identity::VerifiedIdentity;
 
 /// What an open session shows of itself while it runs.
 #[derive(Debug, Default)]
@@ -27,16 +30,71 @@ impl Activity {
     }
 }
 
+/// What an open session was admitted by.
+#[derive(Debug)]
+pub struct OpenSession {
+    /// Its permit.
+    pub permit: PermitId,
+    /// Its holder.
+    pub holder: HolderId,
+    /// What she proved herself with.
+    pub identity: VerifiedIdentity,
+    /// Where she is.
+    pub from: IpAddr,
+    /// When it was admitted.
+    pub opened: Timestamp,
+}
+
+impl OpenSession {
+    /// What permits are matched with.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        self.identity.credential()
+    }
+}
+
+/// What becomes of an open session that was judged anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays open until then at the latest.
+    Stays {
+        /// When it ends; later than its opening entry says has no effect.
+        ends: Timestamp,
+        /// Why it ends then.
+        because: CloseReason,
+    },
+    /// It ends now.
+    Ends(CloseReason),
+}
+
 struct Entry {
-    permit: PermitId,
-    holder: HolderId,
-    from: IpAddr,
+    admitted: Arc<OpenSession>,
     transport: &'static str,
-    opened: Timestamp,
+    /// As the opening entry says.
     ends: Timestamp,
-    chain: Vec<CertificateDer<'static>>,
     activity: Arc<Activity>,
-    end: watch::Sender<Option<CloseReason>>,
+    end: watch::Sender<Option<Verdict>>,
+}
+
+impl Entry {
+    /// Tells the session; what ends it is not taken back.
+    fn tell(&self, verdict: Verdict) {
+        self.end.send_if_modified(|told| {
+            let news = *told != Some(verdict) && !matches!(told, Some(Verdict::Ends(_)));
+            if news {
+                *told = Some(verdict);
+            }
+            news
+        });
+    }
+
+    /// When it ends as things stand.
+    fn until(&self) -> Timestamp {
+        match *self.end.borrow() {
+            Some(Verdict::Stays { ends, .. }) => ends.min(self.ends),
+            Some(Verdict::Ends(_)) | None => self.ends,
+        }
+    }
 }
 
 /// All open sessions.
@@ -52,8 +110,10 @@ pub struct Place {
     session: SessionId,
     /// What the session shows of itself.
     pub activity: Arc<Activity>,
-    /// Why the session is to end, once someone says so.
-    pub end: watch::Receiver<Option<CloseReason>>,
+    /// What the session was admitted by.
+    pub admitted: Arc<OpenSession>,
+    /// What became of it, once it was judged anew or told to end.
+    pub end: watch::Receiver<Option<Verdict>>,
 }
 
 /// Where a session comes from.
@@ -62,8 +122,8 @@ pub struct Origin {
     pub from: IpAddr,
     /// `tls` or `quic`.
     pub transport: &'static str,
-    /// The certificate chain.
-    pub chain: Vec<CertificateDer<'static>>,
+    /// Who she is.
+    pub identity: VerifiedIdentity,
 }
 
 impl Registry {
@@ -74,37 +134,30 @@ impl Registry {
     pub fn enter(&self, session: SessionId, admission: &Admission, origin: Origin, now: Timestamp, most: usize) -> Result<Place, Refusal> {
         let (permit, holder) = (admission.permit(), admission.holder());
         let mut sessions = self.lock();
-        let refuse = |reason: String| Refusal {
+        let refuse = |code, reason: String| Refusal {
             holder: Some(holder.id.clone()),
             permit: Some(permit.id.clone()),
             at: Some(permit.at.clone()),
-            ..Refusal::new(RefusalCode::TooManySessions, reason)
+            ..Refusal::new(code, reason)
         };
-        let hers = sessions.values().filter(|entry| entry.permit == permit.id && entry.holder == holder.id).count();
+        let hers = sessions.values().filter(|entry| entry.admitted.permit == permit.id && entry.admitted.holder == holder.id).count();
         if hers >= permit.session.max_per_person as usize {
-            return Err(refuse(format!("{} has {hers} sessions open, as many as the permit allows", holder.id)));
+            return Err(refuse(RefusalCode::TooManySessions, format!("{} has {hers} sessions open, as many as the permit allows", holder.id)));
+        }
+        let all = sessions.values().filter(|entry| entry.admitted.permit == permit.id).count();
+        if permit.session.max_at_once.is_some_and(|most| all >= most as usize) {
+            return Err(refuse(RefusalCode::PermitFull, format!("the permit's holders have {all} sessions open, as many as it allows at once")));
         }
         if sessions.len() >= most {
-            return Err(refuse(format!("{most} sessions are open, as many as [limits] sessions allows")));
+            return Err(refuse(RefusalCode::TooManySessions, format!("{most} sessions are open, as many as [limits] sessions allows")));
         }
         let activity = Arc::<Activity>::default();
         let (end, ended) = watch::channel(None);
-        let Origin { from, transport, chain } = origin;
-        sessions.insert(
-            session,
-            Entry {
-                permit: permit.id.clone(),
-                holder: holder.id.clone(),
-                from,
-                transport,
-                opened: now,
-                ends: admission.ends(),
-                chain,
-                activity: Arc::clone(&activity),
-                end,
-            },
-        );
-        Ok(Place { registry: self.clone(), session, activity, end: ended })
+        let Origin { from, transport, identity } = origin;
+        let admitted = Arc::new(OpenSession { permit: permit.id.clone(), holder: holder.id.clone(), identity, from, opened: now });
+        let entry = Entry { admitted: Arc::clone(&admitted), transport, ends: admission.ends(), activity: Arc::clone(&activity), end };
+        sessions.insert(session, entry);
+        Ok(Place { registry: self.clone(), session, activity, admitted, end: ended })
     }
 
     /// Every open session, for an operator.
@@ -115,12 +168,12 @@ impl Registry {
             .iter()
             .map(|(session, entry)| SessionRow {
                 session: *session,
-                permit: entry.permit.clone(),
-                person: entry.holder.clone(),
-                from: entry.from.to_string(),
+                permit: entry.admitted.permit.clone(),
+                person: entry.admitted.holder.clone(),
+                from: entry.admitted.from.to_string(),
                 transport: entry.transport.to_owned(),
-                opened: entry.opened,
-                ends: entry.ends,
+                opened: entry.admitted.opened,
+                ends: entry.until(),
                 idle_s: entry.activity.idle_s.load(Ordering::Relaxed),
                 bytes_out: entry.activity.bytes_out.load(Ordering::Relaxed),
             })
@@ -133,22 +186,29 @@ impl Registry {
     pub fn end(&self, session: SessionId, reason: CloseReason) -> Option<(PermitId, HolderId)> {
         let sessions = self.lock();
         let entry = sessions.get(&session)?;
-        entry.end.send_replace(Some(reason));
-        Some((entry.permit.clone(), entry.holder.clone()))
+        entry.tell(Verdict::Ends(reason));
+        Some((entry.admitted.permit.clone(), entry.admitted.holder.clone()))
     }
 
-    /// Tells every session to end whose certificate fails this test.
-    pub fn end_unless(&self, reason: CloseReason, accepted: impl Fn(&[CertificateDer<'static>]) -> bool) {
-        for entry in self.lock().values().filter(|entry| !accepted(&entry.chain)) {
-            entry.end.send_replace(Some(reason));
+    /// Judges every open session anew and tells it what became of it. Says how many are to end. Nobody who opens, closes or lists
+    /// sessions waits for the judging.
+    pub fn readmit(&self, decide: impl Fn(&OpenSession) -> Verdict) -> usize {
+        let open: Vec<_> = self.lock().iter().map(|(session, entry)| (*session, Arc::clone(&entry.admitted))).collect();
+        let verdicts: Vec<_> = open.iter().map(|(session, admitted)| (session, decide(admitted))).collect();
+        let sessions = self.lock();
+        for (session, verdict) in &verdicts {
+            if let Some(entry) = sessions.get(session) {
+                entry.tell(*verdict);
+            }
         }
+        verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Ends(_))).count()
     }
 
     /// Tells every session to end; says how many there are.
     pub fn end_all(&self, reason: CloseReason) -> usize {
         let sessions = self.lock();
         for entry in sessions.values() {
-            entry.end.send_replace(Some(reason));
+            entry.tell(Verdict::Ends(reason));
         }
         sessions.len()
     }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::connection::{Frames, NoFrame, violated};
 use crate::daemon::Shared;
 use crate::ledger::{AppendError, Job, Pending};
-use crate::registry::Place;
+use crate::registry::{Place, Verdict};
 use crate::terminal::{Shown, Terminal};
 use crate::transport::Writer;
 use crate::warden::CellNews;
@@ -138,11 +138,12 @@ impl Relay {
                 // In this order: what ends or frees comes before what fills.
                 biased;
                 changed = place.end.changed(), if !told_to_end => {
-                    told_to_end = true;
-                    let reason = *place.end.borrow();
-                    match (changed, reason) {
-                        (Ok(()), Some(reason)) => Event::EndNow(reason),
-                        _ => continue,
+                    let verdict = changed.ok().and(*place.end.borrow_and_update());
+                    told_to_end = !matches!(verdict, Some(Verdict::Stays { .. }));
+                    match verdict {
+                        Some(Verdict::Ends(reason)) => Event::EndNow(reason),
+                        Some(Verdict::Stays { ends, because }) => Event::Ends(ends, because),
+                        None => continue,
                     }
                 }
                 heard = news.recv(), if news_here => match heard {

@@ -1,3 +1,4 @@
 mod config;
 mod identity;
+mod registry;
 mod terminal;

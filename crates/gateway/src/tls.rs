@@ -22,6 +22,7 @@ use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, IssuerConfig};
+use crate::revocation::List;
 
 /// A certificate, key or list that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +89,8 @@ pub struct Trust {
     key: Arc<CertifiedKey>,
     verifier: Arc<dyn ClientCertVerifier>,
     issuers: Vec<Issuer>,
-    crls: Vec<LoadedCrl>,
-}
-
-/// A list of revoked certificates, as loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadedCrl {
-    /// Its file.
-    pub file: PathBuf,
-    /// SHA-256 of the file in hexadecimal.
-    pub sha256: String,
+    lists: Vec<List>,
+    authorities: [u8; 32],
 }
 
 impl Trust {
@@ -108,8 +101,8 @@ impl Trust {
     pub fn load(config: &Config) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = Arc::new(server_key(config, &provider)?);
-        let (verifier, issuers, crls) = verifier(&config.issuer, &provider)?;
-        Ok(Self { provider, key, verifier, issuers, crls })
+        let Believed { verifier, issuers, lists, authorities } = believed(&config.issuer, &provider)?;
+        Ok(Self { provider, key, verifier, issuers, lists, authorities })
     }
 
     /// The same with authorities and lists read again; the gateway's own key stays.
@@ -117,8 +110,8 @@ impl Trust {
     /// # Errors
     /// The first file that can't be used. What was loaded before stays in force.
     pub fn reload(&self, config: &Config) -> Result<Self, TlsError> {
-        let (verifier, issuers, crls) = verifier(&config.issuer, &self.provider)?;
-        Ok(Self { provider: Arc::clone(&self.provider), key: Arc::clone(&self.key), verifier, issuers, crls })
+        let Believed { verifier, issuers, lists, authorities } = believed(&config.issuer, &self.provider)?;
+        Ok(Self { provider: Arc::clone(&self.provider), key: Arc::clone(&self.key), verifier, issuers, lists, authorities })
     }
 
     /// The configured authorities.
@@ -129,11 +122,17 @@ impl Trust {
 
     /// The lists in force.
     #[must_use]
-    pub fn crls(&self) -> &[LoadedCrl] {
-        &self.crls
+    pub fn lists(&self) -> &[List] {
+        &self.lists
     }
 
-    /// Whether the certificate would still be accepted; asked of open sessions when a list has changed.
+    /// SHA-256 over the authorities' certificates: equal where the same ones are believed.
+    #[must_use]
+    pub fn authorities(&self) -> [u8; 32] {
+        self.authorities
+    }
+
+    /// Whether the certificate would be accepted in a handshake now. Open sessions are judged by [`crate::revocation::Sweep`], which asks this.
     ///
     /// # Errors
     /// Why it would not.
@@ -249,10 +248,15 @@ fn server_key(config: &Config, provider: &CryptoProvider) -> Result<CertifiedKey
     Ok(key)
 }
 
-type Verifier = (Arc<dyn ClientCertVerifier>, Vec<Issuer>, Vec<LoadedCrl>);
+struct Believed {
+    verifier: Arc<dyn ClientCertVerifier>,
+    issuers: Vec<Issuer>,
+    lists: Vec<List>,
+    authorities: [u8; 32],
+}
 
-fn verifier(configured: &[IssuerConfig], provider: &Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
-    let mut roots = RootCertStore::empty();
+fn believed(configured: &[IssuerConfig], provider: &Arc<CryptoProvider>) -> Result<Believed, TlsError> {
+    let (mut roots, mut authorities) = (RootCertStore::empty(), Sha256::new());
     let (mut issuers, mut lists, mut crls) = (Vec::<Issuer>::new(), Vec::new(), Vec::new());
     for IssuerConfig { name, certificate, crl } in configured {
         for authority in certificates(certificate)? {
@@ -261,25 +265,29 @@ fn verifier(configured: &[IssuerConfig], provider: &Arc<CryptoProvider>) -> Resu
                 return Err(content(certificate, format!("of the same subject as issuer {}; two issuers must differ in their subject", other.name)));
             }
             issuers.push(Issuer { name: name.clone(), subject });
+            authorities.update((authority.len() as u64).to_be_bytes());
+            authorities.update(&authority);
             roots.add(authority).map_err(|error| content(certificate, format!("no authority's certificate: {error}")))?;
         }
         let bytes = read(crl)?;
-        crls.push(LoadedCrl { file: crl.clone(), sha256: hex(&Sha256::digest(&bytes)) });
-        lists.push(if bytes.starts_with(b"-----") {
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let der = if bytes.starts_with(b"-----") {
             CertificateRevocationListDer::from_pem_slice(&bytes).map_err(|error| content(crl, format!("no PEM revocation list: {error}")))?
         } else {
             CertificateRevocationListDer::from(bytes)
-        });
+        };
+        lists.push(List::parse(crl, sha256, &der).ok_or_else(|| content(crl, "no X.509 revocation list".to_owned()))?);
+        crls.push(der);
     }
     // Stays at the strict defaults: the whole chain is checked, an unknown status is a refusal. A list past its next update is
     // no proof any more, so it is enforced as well.
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .with_crls(lists)
+        .with_crls(crls)
         .only_check_end_entity_revocation()
         .enforce_revocation_expiration()
         .build()
         .map_err(|error| content(&configured[0].certificate, format!("not usable together with the other authorities and lists: {error}")))?;
-    Ok((verifier, issuers, crls))
+    Ok(Believed { verifier, issuers, lists, authorities: authorities.finalize().into() })
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -66,6 +66,8 @@ refusal_codes! {
     CertificateExpired "certificate-expired" "renew your certificate with the body that issued it"
     /// A CRL lists the certificate.
     CertificateRevoked "certificate-revoked" "your certificate was withdrawn; ask the environment's operator for a new one"
+    /// The authority's CRL is too old to tell whether it lists the certificate.
+    RevocationUnknown "revocation-unknown" "the environment can't tell whether your certificate was withdrawn; call its operator"
     /// No configured authority issued the certificate.
     CertificateUnknownIssuer "certificate-unknown-issuer" "use the certificate that this environment's authority gave you"
     /// The certificate is malformed, or not one for a client.
@@ -104,6 +106,8 @@ refusal_codes! {
     SourceNotAllowed "source-not-allowed" "connect from a network that the permit allows"
     /// She has as many sessions open as the permit allows.
     TooManySessions "too-many-sessions" "close a session that you have open, then try again"
+    /// The permit's holders together have as many sessions open as it allows.
+    PermitFull "permit-full" "all of the permit's sessions are taken; try again when one of them has closed"
     /// The gateway is shutting down.
     Draining "draining" "the environment is being restarted; try again in a minute"
     /// The audit cannot record, so nothing may happen.

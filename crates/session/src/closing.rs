@@ -124,6 +124,7 @@ impl Closing {
             | Event::PeerGone
             | Event::PeerBroke
             | Event::EndNow(_)
+            | Event::Ends(..)
             | Event::Tick => {}
         }
         self.settle(effects)
@@ -164,15 +165,7 @@ impl Closing {
             effects.push(Effect::Send(Tell::Closed(ClosedFrame { reason: words::name(reason), message, exit_status })));
             effects.push(Effect::HangUp);
         } else {
-            let code = match reason {
-                CloseReason::AuditFailed | CloseReason::AuditFull => RefusalCode::AuditUnavailable,
-                CloseReason::Drain => RefusalCode::Draining,
-                CloseReason::ProtocolError => RefusalCode::ProtocolError,
-                CloseReason::PermitEnded => RefusalCode::PermitExpired,
-                CloseReason::Revoked => RefusalCode::CertificateRevoked,
-                _ => RefusalCode::CellUnavailable,
-            };
-            refuse(RefusedFrame::plain(code), effects);
+            refuse(RefusedFrame::plain(reason.refusal()), effects);
         }
     }
 }

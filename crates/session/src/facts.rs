@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sulku_audit::{Draft, Event};
+use sulku_audit::{CloseReason, Draft, Event};
 use sulku_permit::{Admission, HolderId, Permit, PermitId, SessionId};
 use sulku_plan::Plan;
 
@@ -33,7 +33,10 @@ pub struct Facts {
     holder: HolderId,
     identity: String,
     at: String,
-    ends: Timestamp,
+    /// As the opening entry says, and why.
+    ends: (Timestamp, CloseReason),
+    /// The end as it stands, where that is earlier.
+    sooner: Option<(Timestamp, CloseReason)>,
     plan: String,
     rung: String,
     asked: Asked,
@@ -49,7 +52,8 @@ impl Facts {
             holder: holder.id.clone(),
             identity: holder.identity.to_string(),
             at: holder.at.to_string(),
-            ends: admission.ends(),
+            ends: (admission.ends(), CloseReason::of_end(admission.ends_because())),
+            sooner: None,
             plan: plan.digest().to_string(),
             rung: rung.to_owned(),
             permit: Arc::clone(admission.permit()),
@@ -81,10 +85,20 @@ impl Facts {
         &self.holder
     }
 
-    /// When the session ends at the latest.
+    /// When the session ends at the latest, as its opening entry says.
     #[must_use]
     pub fn ends(&self) -> Timestamp {
-        self.ends
+        self.ends.0
+    }
+
+    /// When it ends as things stand now, and why.
+    pub(crate) fn until(&self) -> (Timestamp, CloseReason) {
+        self.sooner.unwrap_or(self.ends)
+    }
+
+    /// Lets the session end then: earlier than its opening entry says, or as that says, never later.
+    pub(crate) fn end_at(&mut self, at: Timestamp, reason: CloseReason) {
+        self.sooner = (at < self.ends.0).then_some((at, reason));
     }
 
     /// What the holder asked for.
@@ -103,7 +117,7 @@ impl Facts {
         self.draft(Event::SessionOpened {
             transport: self.asked.transport.to_owned(),
             at: self.at.clone(),
-            ends: self.ends,
+            ends: self.ends.0,
             plan: self.plan.clone(),
             rung: self.rung.clone(),
             from: self.asked.from.into(),

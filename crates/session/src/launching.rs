@@ -29,7 +29,7 @@ impl Launching {
         Self { facts, key, leaving: None, ordered: now.elapsed }
     }
 
-    pub(crate) fn step(self, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
+    pub(crate) fn step(mut self, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
         match event {
             Event::Launched => match self.leaving {
                 Some(reason) => Closing::with_cell(self.facts, reason, now, effects),
@@ -41,6 +41,10 @@ impl Launching {
             Event::PeerGone | Event::Asked(Ask::Leave) => self.leave(CloseReason::HolderLeft),
             Event::PeerBroke | Event::Asked(_) => self.leave(CloseReason::ProtocolError),
             Event::EndNow(reason) => self.leave(reason),
+            Event::Ends(at, reason) => {
+                self.facts.end_at(at, reason);
+                Session::Launching(self)
+            }
             // The order to end it follows the order to build it, so that nothing is left of either.
             Event::Tick if now.elapsed.saturating_sub(self.ordered) >= LAUNCH_PATIENCE => {
                 Closing::with_cell(self.facts, self.leaving.unwrap_or(CloseReason::CellFailed), now, effects)

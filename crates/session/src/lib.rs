@@ -65,6 +65,8 @@ pub enum Event {
     PeerBroke,
     /// An end that comes from outside the session.
     EndNow(CloseReason),
+    /// What admits the session has changed: it ends then, for this reason, and never later than its opening entry says.
+    Ends(Timestamp, CloseReason),
     /// Time has passed.
     Tick,
 }

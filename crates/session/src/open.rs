@@ -70,7 +70,7 @@ impl Open {
             title: permit.title.clone(),
             person: facts.holder().clone(),
             workspace: permit.workspace.name.to_string(),
-            ends: facts.ends(),
+            ends: facts.until().0,
             recording: words::recorded(permit.recording),
             off: ["clipboard", "file transfer", "graphics"].map(str::to_owned).to_vec(),
             credit: OUTPUT_CREDIT_BYTES,
@@ -170,6 +170,18 @@ impl Open {
                 self.record(now, effects);
             }
             Event::EndNow(reason) => return self.close(reason, now, effects),
+            Event::Ends(at, reason) => {
+                let before = self.facts.until();
+                self.facts.end_at(at, reason);
+                if self.facts.until() != before {
+                    // What she was told of the old end is not true any more.
+                    self.warnings = Warnings::default();
+                }
+                if let Some(reason) = self.time_is_up(now) {
+                    return self.close(reason, now, effects);
+                }
+                self.warn(now, effects);
+            }
             Event::WardenLost => return self.close(CloseReason::WardenLost, now, effects),
             // The warden ends cells by its own clock, too, and may be a moment ahead.
             Event::Reaped => {
@@ -307,10 +319,10 @@ impl Open {
         left(&self.facts, self.opened, now)
     }
 
-    /// Why the session ends that has so much time left.
+    /// Why the session ends that has so much time left. By the clock that never jumps it may be the longest one first.
     fn ends_because(&self, left: Duration, now: Now) -> CloseReason {
-        let lasts = now.elapsed.saturating_sub(self.opened) + left + Duration::from_secs(1);
-        if lasts >= self.facts.permit().session.max_length { CloseReason::LongestSession } else { CloseReason::PermitEnded }
+        let lasts = now.elapsed.saturating_sub(self.opened) + left;
+        if lasts >= self.facts.permit().session.max_length { CloseReason::LongestSession } else { self.facts.until().1 }
     }
 
     fn time_is_up(&self, now: Now) -> Option<CloseReason> {
@@ -361,6 +373,6 @@ impl Open {
 
 /// How long a session that opened then may still last, by the civil clock and by the one that never jumps.
 fn left(facts: &Facts, opened: Duration, now: Now) -> Duration {
-    let civil = Duration::try_from(facts.ends().duration_since(now.wall)).unwrap_or_default();
+    let civil = Duration::try_from(facts.until().0.duration_since(now.wall)).unwrap_or_default();
     civil.min(facts.permit().session.max_length.saturating_sub(now.elapsed.saturating_sub(opened)))
 }

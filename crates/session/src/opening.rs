@@ -47,6 +47,10 @@ impl Opening {
             Event::PeerGone => self.leave(CloseReason::HolderLeft),
             Event::PeerBroke => self.leave(CloseReason::ProtocolError),
             Event::EndNow(reason) => self.leave(reason),
+            Event::Ends(at, reason) => {
+                self.facts.end_at(at, reason);
+                Session::Opening(self)
+            }
             Event::WardenLost => self.leave(CloseReason::WardenLost),
             Event::Asked(sulku_protocol::Ask::Leave) => self.leave(CloseReason::HolderLeft),
             Event::Asked(_) => self.leave(CloseReason::ProtocolError),

@@ -9,7 +9,7 @@ use std::time::Duration;
 const WARNINGS: [Duration; 2] = [Duration::from_secs(15 * 60), Duration::from_secs(5 * 60)];
 
 /// Which warnings are behind the session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Warnings {
     said: usize,
 }

@@ -50,6 +50,8 @@ pub(crate) fn ending(left: Duration, reason: CloseReason) -> String {
     };
     let why = match reason {
         CloseReason::LongestSession => "it is then as long as the permit allows, and you can connect again",
+        CloseReason::OutsideHours => "the hours that the permit allows end then",
+        CloseReason::CertificateEnded => "your certificate ends then; renew it with the body that issued it",
         _ => "the permit ends then, or your part in it",
     };
     format!("this session ends {when}, with all that runs in it: {why}")
@@ -63,7 +65,15 @@ pub(crate) const fn closed(reason: CloseReason) -> &'static str {
         CloseReason::Idle => "nothing was typed for as long as the permit allows; connect again to go on",
         CloseReason::LongestSession => "the longest session that the permit allows is over; connect again to go on",
         CloseReason::PermitEnded => "the permit has ended, or your part in it",
+        CloseReason::CertificateEnded => "your certificate has ended; renew it with the body that issued it",
+        CloseReason::OutsideHours => "the hours that the permit allows are over; connect again when they begin",
         CloseReason::Revoked => "your certificate was withdrawn; ask the environment's operator",
+        CloseReason::RevocationUnknown => "the environment can't tell any more whether your certificate was withdrawn; call its operator",
+        CloseReason::PermitRevoked => "the permit was revoked; ask its contact person",
+        CloseReason::Suspended => "the permit is suspended; ask its contact person",
+        CloseReason::HolderRevoked => "your part in the permit was taken back; ask its contact person",
+        CloseReason::Halted => "the environment was halted; call its operator",
+        CloseReason::NoLongerAdmitted => "what the permit asks for has changed, and this session is not within it; ask its contact person",
         CloseReason::Operator => "an operator ended the session; ask the environment's operator why",
         CloseReason::Drain => "the environment is being restarted; connect again in a minute",
         CloseReason::ProtocolError => "your client said something that the gateway does not understand; update it",

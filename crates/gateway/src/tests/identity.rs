@@ -10,22 +10,27 @@ use time::{Duration, OffsetDateTime};
 
 use crate::config::Config;
 use crate::identity::{IdentityError, VerifiedIdentity};
+use crate::revocation::Sweep;
 use crate::tls::Trust;
 
-struct Authority {
+pub(super) struct Authority {
     folder: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
     /// An authority that has revoked the certificate of serial number 13.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
+        Self::named("test authority")
+    }
+
+    pub(super) fn named(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.self_signed(&key).expect("signed");
         let authority = Self { folder, issuer: Issuer::new(params, key) };
         authority.write("authority.pem", &certificate.pem());
@@ -47,7 +52,7 @@ impl Authority {
         std::fs::set_permissions(self.folder.path().join(name), std::fs::Permissions::from_mode(mode)).expect("changed");
     }
 
-    fn revoke(&self, serials: &[u64]) {
+    pub(super) fn revoke(&self, serials: &[u64]) {
         let now = OffsetDateTime::now_utc();
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -66,7 +71,7 @@ impl Authority {
         self.write("authority.crl", &params.signed_by(&self.issuer).expect("signed").pem().expect("PEM"));
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         let text = format!(
             "listen = \"127.0.0.1:0\"\ncertificate = \"{0}/gateway.pem\"\nprivate_key = \"{0}/gateway.key\"\npermits = \"{0}\"\nledger_socket = \"l\"\nwarden_socket = \"w\"\n\
              [[auditor]]\nname = \"test\"\nrecipient = \"age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\"\n\
@@ -76,12 +81,12 @@ impl Authority {
         Config::parse(Path::new("gateway.toml"), &text).expect("good")
     }
 
-    fn trust(&self) -> Trust {
+    pub(super) fn trust(&self) -> Trust {
         Trust::load(&self.config()).expect("usable")
     }
 
     /// A person's certificate with what the closure puts into it.
-    fn certify(&self, change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
+    pub(super) fn certify(&self, change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "spiffe://spe.example.fi/person/maija");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -92,12 +97,12 @@ impl Authority {
     }
 }
 
-fn uri(params: &mut CertificateParams) {
+pub(super) fn uri(params: &mut CertificateParams) {
     params.subject_alt_names.push(SanType::URI("spiffe://spe.example.fi/person/maija".try_into().expect("ASCII")));
 }
 
 fn identities(authority: &Authority, certificate: CertificateDer<'static>) -> Vec<Identity> {
-    let identity = VerifiedIdentity::of_verified_chain(vec![certificate], authority.trust().issuers()).expect("an identity");
+    let identity = VerifiedIdentity::of_verified_chain(vec![certificate], &authority.trust()).expect("an identity");
     identity.credential().identities.clone()
 }
 
@@ -116,15 +121,16 @@ fn a_serial_number_counts_together_with_its_issuer() {
     let certificate = authority.certify(|params| params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 5]), "99900001X"));
     let satu = Identity::Serial { issuer: "test".to_owned(), serial_number: "99900001X".to_owned() };
     assert!(identities(&authority, certificate.clone()).contains(&satu));
-    let elsewhere = VerifiedIdentity::of_verified_chain(vec![certificate], &[]).expect("an identity");
+    let elsewhere = VerifiedIdentity::of_verified_chain(vec![certificate], &Authority::named("another authority").trust()).expect("an identity");
     assert!(!elsewhere.credential().identities.contains(&satu), "an issuer that is not configured vouches for nobody");
 }
 
 #[test]
 fn garbage_is_no_identity() {
-    assert_eq!(VerifiedIdentity::of_verified_chain(vec![], &[]).expect_err("nothing"), IdentityError::Missing);
+    let trust = Authority::new().trust();
+    assert_eq!(VerifiedIdentity::of_verified_chain(vec![], &trust).expect_err("nothing"), IdentityError::Missing);
     let garbage = vec![CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])];
-    assert_eq!(VerifiedIdentity::of_verified_chain(garbage, &[]).expect_err("garbage"), IdentityError::Malformed);
+    assert_eq!(VerifiedIdentity::of_verified_chain(garbage, &trust).expect_err("garbage"), IdentityError::Malformed);
 }
 
 /// IA-01
@@ -169,4 +175,35 @@ fn a_key_that_every_user_can_read_is_refused_at_load() {
     authority.close("gateway.key", 0o644);
     let error = Trust::load(&authority.config()).expect_err("refused").to_string();
     assert!(error.contains("chmod 600"), "{error}");
+}
+
+/// A sweep looks most certificates up; what it says must be what a handshake says.
+#[test]
+fn a_sweep_judges_each_certificate_as_a_handshake_would() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let trust = authority.trust();
+    let of = |trust: &Trust, certificate| VerifiedIdentity::of_verified_chain(vec![certificate], trust).expect("an identity");
+    let numbered = |serial: u64| authority.certify(|params| params.serial_number = Some(SerialNumber::from(serial)));
+    let identities: Vec<_> = [7, 8, 13, 9, 15].map(|serial| of(&trust, numbered(serial))).into();
+    let elsewhere = of(&stranger.trust(), stranger.certify(uri));
+    let codes = |trust: &Trust| -> Vec<_> {
+        let sweep = Sweep::by(trust);
+        let swept: Vec<_> = identities.iter().chain([&elsewhere]).map(|one| sweep.judge(one).map_err(|refused| refused.code)).collect();
+        let asked = identities.iter().chain([&elsewhere]).map(|one| trust.still_accepts(one.chain()).map_err(|refused| refused.code));
+        assert_eq!(swept, asked.collect::<Vec<_>>());
+        swept
+    };
+    let (revoked, unknown) = (Err(RefusalCode::CertificateRevoked), Err(RefusalCode::CertificateUnknownIssuer));
+    assert_eq!(codes(&trust), [Ok(()), Ok(()), revoked, Ok(()), Ok(()), unknown]);
+    authority.revoke(&[7, 13, 15]);
+    let reloaded = trust.reload(&authority.config()).expect("usable");
+    assert_eq!(codes(&reloaded), [revoked, Ok(()), revoked, Ok(()), revoked, unknown], "also where the first of all is revoked");
+    // A list that another key signed is believed of nobody, and the lookup must not be quicker than that.
+    stranger.revoke(&[13]);
+    std::fs::copy(stranger.config().issuer[0].crl.clone(), authority.config().issuer[0].crl.clone()).expect("copied");
+    let forged = trust.reload(&authority.config()).expect("it parses");
+    assert!(codes(&forged).iter().all(Result::is_err));
+    // Other authorities under the same name: nobody from before is accepted for her number's sake.
+    let anew = trust.reload(&stranger.config()).expect("usable");
+    assert_eq!(codes(&anew), [unknown, unknown, unknown, unknown, unknown, Ok(())]);
 }

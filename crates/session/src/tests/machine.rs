@@ -96,6 +96,10 @@ impl Driven {
         self
     }
 
+    fn now(&self) -> Now {
+        at(self.elapsed)
+    }
+
     fn pass(&mut self, time: Duration) -> &mut Self {
         self.elapsed += time;
         self.tell(Event::Tick)
@@ -294,6 +298,31 @@ fn the_holder_is_warned_15_and_5_minutes_before_the_end_and_learns_why() {
     assert!(matches!(driven.session, Session::Open(_)) && driven.session.wakes() == Some(minutes(60)));
     driven.pass(minutes(1)).keep_all();
     assert_eq!((driven.closing_entries().as_slice(), driven.notices().len()), (&[CloseReason::LongestSession][..], 2));
+}
+
+/// SE-02: what changes may shorten a session, and never lengthens it.
+#[test]
+fn an_end_can_come_earlier_and_never_later_than_the_opening_entry_says() {
+    let end = |hours: i64| BEGAN.parse::<Timestamp>().expect("a time") + jiff::SignedDuration::from_hours(hours);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let mut driven = Driven::open_under(&[("\"30 min\"", "\"13 h\"")]);
+    driven.tell(Event::Ends(end(2), CloseReason::OutsideHours));
+    assert_eq!((driven.notices().len(), driven.session.wakes()), (0, Some(hours(2) - Duration::from_secs(15 * 60))));
+    driven.pass(hours(2) - Duration::from_secs(12 * 60)).keep_all();
+    assert!(driven.told()[0].contains("in 12 minutes") && driven.told()[0].contains("the hours that the permit allows"), "{:?}", driven.told());
+    driven.tell(Event::Ends(end(2), CloseReason::OutsideHours));
+    assert_eq!(driven.notices().len(), 1, "the same end again is no news");
+    driven.tell(Event::Ends(driven.now().wall + jiff::SignedDuration::from_mins(7), CloseReason::PermitEnded));
+    assert!(driven.told()[1].contains("in 7 minutes") && driven.told()[1].contains("the permit ends then"), "{:?}", driven.told());
+    driven.tell(Event::Ends(end(13), CloseReason::OutsideHours));
+    assert_eq!(driven.session.wakes(), Some(hours(12) - Duration::from_secs(15 * 60)), "back to the opening entry's end");
+    driven.tell(Event::Ends(end(1), CloseReason::OutsideHours)).keep_all();
+    assert_eq!(driven.closing_entries(), [CloseReason::OutsideHours], "an end that has passed is now");
+
+    let mut early = Driven::begin();
+    early.tell(Event::Ends(end(1), CloseReason::OutsideHours)).keep_all().tell(Event::Launched).keep_all();
+    let told = early.effects.iter().find_map(|effect| if let Effect::Send(Tell::Welcome(welcome)) = effect { Some(welcome.ends) } else { None });
+    assert_eq!(told, Some(end(1)), "also before she is welcomed");
 }
 
 #[test]
@@ -532,13 +561,15 @@ fn event(which: u8) -> Event {
         18 => Event::PeerGone,
         19 => Event::PeerBroke,
         20 => Event::EndNow(CloseReason::Operator),
+        21 => Event::Ends(BEGAN.parse().expect("a time"), CloseReason::OutsideHours),
+        22 => Event::Ends(Timestamp::MAX, CloseReason::OutsideHours),
         _ => Event::Tick,
     }
 }
 
 proptest! {
     #[test]
-    fn no_sequence_of_events_opens_without_a_receipt_or_closes_without_a_reason(events in proptest::collection::vec(0..22_u8, 0..40)) {
+    fn no_sequence_of_events_opens_without_a_receipt_or_closes_without_a_reason(events in proptest::collection::vec(0..24_u8, 0..40)) {
         let mut driven = Driven::begin();
         let (mut receipts, mut opened, mut left_open, mut lost_the_ledger) = (0_u32, false, false, false);
         for which in events {
