@@ -10,13 +10,14 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sulku-permit", &[]),
     ("sulku-plan", &["sulku-permit"]),
+    ("sulku-policy", &["sulku-permit"]),
     ("sulku-protocol", &["sulku-permit"]),
     ("sulku-audit", &["sulku-permit"]),
     ("sulku-recording", &["sulku-permit"]),
     ("sulku-session", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-recording"]),
     ("sulku-ledger", &["sulku-permit", "sulku-audit"]),
-    ("sulku-warden", &["sulku-permit", "sulku-plan", "sulku-audit"]),
-    ("sulku-gateway", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-recording", "sulku-session"]),
+    ("sulku-warden", &["sulku-permit", "sulku-plan", "sulku-policy", "sulku-audit"]),
+    ("sulku-gateway", &["sulku-permit", "sulku-plan", "sulku-policy", "sulku-audit", "sulku-protocol", "sulku-recording", "sulku-session"]),
     ("sulku-courier", &["sulku-audit", "sulku-ledger", "sulku-witness"]),
     ("sulku-client", &["sulku-permit", "sulku-protocol"]),
     ("sulku-witness", &["sulku-audit"]),
@@ -26,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "sulku-permit",
             "sulku-plan",
+            "sulku-policy",
             "sulku-audit",
             "sulku-protocol",
             "sulku-recording",
@@ -38,10 +40,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sulkud", &["sulku-audit", "sulku-courier", "sulku-gateway", "sulku-ledger"]),
     ("sulku-tests", &["sulku-permit", "sulku-protocol", "sulku-stage"]),
     ("sulku-interop", &[]),
-    ("sulku-fuzz", &["sulku-permit", "sulku-protocol", "sulku-audit", "sulku-plan"]),
+    ("sulku-fuzz", &["sulku-permit", "sulku-protocol", "sulku-audit", "sulku-plan", "sulku-policy"]),
 ];
 /// No I/O, no clock, no randomness: what they are given is all they know.
-const PURE: &[&str] = &["permit", "plan", "protocol", "audit", "recording", "session"];
+const PURE: &[&str] = &["permit", "plan", "policy", "protocol", "audit", "recording", "session"];
 /// Crates that would bring I/O, a clock or randomness.
 const IMPURE: &[&str] =
     &["tokio", "quinn", "rustls", "tokio-rustls", "rustix", "libc", "getrandom", "rand", "signal-hook", "tempfile", "mio", "async-std"];

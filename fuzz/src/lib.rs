@@ -14,6 +14,7 @@ use sulku_audit::wire::{Request, Response};
 use sulku_audit::{Body, Checkpoint, Entry, EntryProof, LogSigner, PersonalKey, Receipt, Trust, tile, wire};
 use sulku_plan::Plan;
 use sulku_plan::order::{self, Order, Report};
+use sulku_policy::{OperatorKey, Signed, SigningKey, TreePath};
 use sulku_protocol::{Ask, Decoder, Message, Tell, encode};
 
 /// The most that is read from standard input.
@@ -61,6 +62,26 @@ pub fn permits(bytes: &[u8]) {
         Err(problems) => {
             let lines = u32::try_from(text.matches('\n').count()).unwrap_or(u32::MAX).saturating_add(1);
             assert!(!problems.is_empty() && problems.iter().all(|problem| (1..=lines).contains(&problem.at.line)), "{problems:?}");
+        }
+    }
+}
+
+/// Revisions of the policy, and operators' keys. One text has one value.
+pub fn revisions(bytes: &[u8]) {
+    match Signed::parse(bytes) {
+        Ok(signed) => assert_eq!(signed.render().as_bytes(), bytes, "another text of the same revision"),
+        Err(error) => {
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+            assert!((1..=lines).contains(&error.line), "{error}");
+        }
+    }
+    if let Ok(key) = OperatorKey::from_der(bytes) {
+        assert_eq!(key.der(), bytes, "another text of the same key");
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = SigningKey::from_pem(text);
+        if let Ok(path) = text.parse::<TreePath>() {
+            assert!(path.as_str() == text && !text.contains("..") && !text.starts_with('/'));
         }
     }
 }

@@ -5,6 +5,9 @@ use sulku_protocol::{Ask, HelloFrame, Purpose, Signal, Tell, encode};
 
 const PERMIT: &str = include_str!("../../crates/permit/tests/good.toml");
 const ENTRY: &str = r#"{"v":1,"t":"2026-11-23T08:00:00.000000Z","mono_ns":1,"boot":"b","by":"warden","permit":"THL/1","permit_seq":0,"session":"0123456789abcdef","session_seq":0,"code":"SLK3002I","event":"warden.stopped","data":{"reason":"SIGTERM"},"salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#;
+const REVISION: &str = "sulku policy revision 1\nnumber 12\nprevious none\nmade 2026-11-25T01:00:00Z\nby onni\nreason Maija joins\nfile e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 permits/statins.toml\n\nsignature onni AQID\n";
+const OPERATOR_KEY: &str =
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
 const ORDER: &str = r#"{"order":"signal","session":"0123456789abcdef","signal":"INT"}"#;
 
 fn frames() -> Vec<u8> {
@@ -39,6 +42,8 @@ fn changed(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn the_good_inputs_are_good() {
     sulku_permit::parse("good.toml", PERMIT).expect("a permit");
+    sulku_policy::Signed::parse(REVISION.as_bytes()).expect("a revision");
+    sulku_policy::SigningKey::from_pem(OPERATOR_KEY).expect("a key");
     sulku_audit::Entry::parse(ENTRY.as_bytes()).expect("an entry");
     sulku_plan::order::decode::<sulku_plan::order::Order<sulku_audit::Receipt>>(ORDER.as_bytes()).expect("an order");
 }
@@ -48,7 +53,7 @@ proptest! {
 
     #[test]
     fn no_bytes_break_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        for target in [sulku_fuzz::frames, sulku_fuzz::permits, sulku_fuzz::entries, sulku_fuzz::exports, sulku_fuzz::orders] {
+        for target in [sulku_fuzz::frames, sulku_fuzz::permits, sulku_fuzz::revisions, sulku_fuzz::entries, sulku_fuzz::exports, sulku_fuzz::orders] {
             target(&bytes);
         }
     }
@@ -61,6 +66,16 @@ proptest! {
     #[test]
     fn no_changed_permit_breaks_its_reader(bytes in changed(PERMIT.as_bytes().to_vec())) {
         sulku_fuzz::permits(&bytes);
+    }
+
+    #[test]
+    fn no_changed_revision_breaks_its_reader(bytes in changed(REVISION.as_bytes().to_vec())) {
+        sulku_fuzz::revisions(&bytes);
+    }
+
+    #[test]
+    fn no_changed_operators_key_breaks_its_reader(bytes in changed(OPERATOR_KEY.as_bytes().to_vec())) {
+        sulku_fuzz::revisions(&bytes);
     }
 
     #[test]
