@@ -1,16 +1,33 @@
 //! Whether a tree allows nothing that another one does not allow.
 
-use crate::tree::{HALT, Tree};
+use sulku_permit::{Policy, Problem, Source};
 
-/// Whether `after` only takes away from `before`: a permit's file is gone, or `halt.toml` has come, and nothing else has changed.
+use crate::diff::{Effect, diff};
+use crate::tree::Tree;
+
+/// Whether `after` only takes away from `before`: every change narrows, and there is at least one.
 ///
-/// What it can't tell to be narrower is not: then as many operators sign as for anything else.
+/// What it can't tell to be narrower is not: then as many operators sign as for anything else. That includes files that say the same
+/// in other words, and cases, which say what is meant.
 #[must_use]
 pub fn narrows(before: &Tree, after: &Tree) -> bool {
-    let kept = after.iter().all(|(path, file)| match before.get(path.as_str()) {
-        Some(old) => old.sha256() == file.sha256() || path.as_str() == HALT,
-        None => path.as_str() == HALT,
-    });
-    let gone = before.iter().filter(|(path, _)| after.get(path.as_str()).is_none());
-    kept && gone.into_iter().all(|(path, _)| path.folder() == Some("permits"))
+    let (Ok(old), Ok(new)) = (meaning(before), meaning(after)) else { return false };
+    let changes = diff(&old, &new);
+    !changes.is_empty() && changes.iter().all(|change| change.effect == Effect::Narrows) && old.cases() == new.cases()
+}
+
+/// What the files of a tree mean.
+///
+/// # Errors
+/// Every problem of every file.
+pub fn meaning(tree: &Tree) -> Result<Policy, Vec<Problem>> {
+    next_meaning(&Policy::default(), tree)
+}
+
+/// What the files of a tree mean, of which most are as they were in another policy.
+///
+/// # Errors
+/// Every problem of every file.
+pub fn next_meaning(before: &Policy, tree: &Tree) -> Result<Policy, Vec<Problem>> {
+    before.next(tree.iter().map(|(path, file)| Source { path: path.as_str(), shown: path.as_str(), text: file.text() }))
 }

@@ -1,0 +1,62 @@
+//! Values as a diff says them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sulku_permit::{Dataset, Destination, Role};
+
+pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    match items.as_slice() {
+        [] => "none".to_owned(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+pub(super) fn roles(roles: &[Role]) -> String {
+    list(roles.iter().map(|role| role.name()))
+}
+
+pub(super) fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+pub(super) fn end(end: Option<Timestamp>) -> String {
+    end.map_or_else(|| "the permit's end".to_owned(), time)
+}
+
+pub(super) fn length(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match (seconds % 3_600, seconds % 60) {
+        (0, _) => format!("{} h", seconds / 3_600),
+        (_, 0) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
+pub(super) fn bytes(bytes: u64) -> String {
+    match bytes {
+        _ if bytes.is_multiple_of(1 << 40) => format!("{} TiB", bytes >> 40),
+        _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ => format!("{} KiB", bytes >> 10),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "it is given to map")]
+pub(super) fn number(number: &Option<u32>) -> String {
+    number.map_or_else(|| "no bound".to_owned(), |number| number.to_string())
+}
+
+pub(super) fn destination(destination: &Destination) -> String {
+    let to =
+        if destination.to.prefix_len() == destination.to.max_prefix_len() { destination.to.addr().to_string() } else { destination.to.to_string() };
+    let until = destination.until.map(|until| format!(" until {}", time(until))).unwrap_or_default();
+    format!("{:?} ({to} at {}{until})", destination.name, list(&destination.ports))
+}
+
+pub(super) fn dataset(dataset: &Dataset) -> String {
+    let persons = dataset.persons.map(|persons| format!(", about {persons} persons")).unwrap_or_default();
+    format!("{:?} at {}{persons}", dataset.name, dataset.mounted_at.display())
+}
