@@ -7,6 +7,7 @@
 //! Never reads files, the clock, randomness or the environment: who reads the store for it, and where, is theirs to say. What the files
 //! of a tree mean is `sulku-permit`'s.
 
+mod changes;
 mod diff;
 mod digest;
 mod key;
@@ -16,11 +17,12 @@ mod revision;
 pub mod store;
 mod tree;
 
+pub use changes::{Fate, FileChange, file_changes};
 pub use diff::{Change, Effect, diff};
 pub use digest::{Digest, DigestError};
 pub use key::{KeyError, OperatorKey, SigningKey};
 pub use narrowing::{meaning, narrows, next_meaning};
-pub use operators::{Operator, Operators, OperatorsError};
+pub use operators::{Approval, Operator, Operators, OperatorsError};
 pub use revision::{
     Approved, Draft, FILES_MAX, FileLine, NUMBER_MAX, ParseError, REASON_CHARS_MAX, REVISION_BYTES_MAX, Revision, SIGNATURES_MAX, SignatureLine,
     Signed, Signers, Unapproved, verify,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use sulku_permit::HolderId;
 
 use crate::key::OperatorKey;
@@ -9,6 +10,20 @@ use crate::revision::SIGNATURES_MAX;
 
 /// More keys than any environment has operators, old keys that still count for a while included.
 const KEYS_MAX: usize = 64;
+
+/// `[approval]` in a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// How many operators have to sign a revision that does not only narrow.
+    pub signatures: usize,
+}
+
+impl Default for Approval {
+    fn default() -> Self {
+        Self { signatures: 1 }
+    }
+}
 
 /// One key of an operator. While she changes her key she has two.
 #[derive(Debug, Clone, PartialEq, Eq)]

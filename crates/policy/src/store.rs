@@ -147,6 +147,34 @@ pub fn read(
     Search::new(store, operators, &narrows, before)?.in_force()
 }
 
+/// Reads the files of a revision, each as the revision names it. Says nothing of who wants them in force: this is for who is about to sign.
+///
+/// # Errors
+/// A file can't be read, or is another one.
+pub fn files(store: &impl Store, revision: &Revision) -> Result<Tree, RevisionError> {
+    tree(store, revision, &[])
+}
+
+/// A revision's files. Those that one of the trees at hand has are not read again.
+fn tree(store: &impl Store, revision: &Revision, at_hand: &[&Tree]) -> Result<Tree, RevisionError> {
+    let had = |file: &FileLine| at_hand.iter().find_map(|tree| tree.get(file.path.as_str()).filter(|known| known.sha256() == file.sha256)).cloned();
+    let file = |line: &FileLine| Ok((line.path.clone(), had(line).map_or_else(|| object(store, revision.number(), line), Ok)?));
+    revision.files().iter().map(file).collect()
+}
+
+fn object(store: &impl Store, number: u64, line: &FileLine) -> Result<File, RevisionError> {
+    let read = |source| RevisionError::Read { what: format!("objects/{} ({})", line.sha256, line.path), source };
+    let differs = |why| RevisionError::Object { number, path: line.path.clone(), why };
+    let bytes = store.object(line.sha256).map_err(read)?;
+    if bytes.len() as u64 != line.bytes {
+        return Err(differs("it has another length"));
+    }
+    if Digest::of(&bytes) != line.sha256 {
+        return Err(differs("it has another SHA-256"));
+    }
+    std::str::from_utf8(&bytes).map(File::new).map_err(|_| differs("it is no UTF-8 text"))
+}
+
 struct Search<'a, S, N> {
     store: &'a S,
     operators: &'a Operators,
@@ -273,27 +301,9 @@ impl<'a, S: Store, N: Fn(&Tree, &Tree) -> bool> Search<'a, S, N> {
         }
     }
 
-    /// A revision's files, each as it was signed. Those that `near` or the revision in force has are not read again.
     fn tree(&self, revision: &Revision, near: Option<&Tree>) -> Result<Tree, RevisionError> {
-        let had = |file: &FileLine| {
-            let trees = [near, self.before.map(|before| &before.tree)];
-            trees.into_iter().flatten().find_map(|tree| tree.get(file.path.as_str()).filter(|known| known.sha256() == file.sha256)).cloned()
-        };
-        let file = |line: &FileLine| Ok((line.path.clone(), had(line).map_or_else(|| self.object(revision.number(), line), Ok)?));
-        revision.files().iter().map(file).collect()
-    }
-
-    fn object(&self, number: u64, line: &FileLine) -> Result<File, RevisionError> {
-        let read = |source| RevisionError::Read { what: format!("objects/{} ({})", line.sha256, line.path), source };
-        let differs = |why| RevisionError::Object { number, path: line.path.clone(), why };
-        let bytes = self.store.object(line.sha256).map_err(read)?;
-        if bytes.len() as u64 != line.bytes {
-            return Err(differs("it has another length"));
-        }
-        if Digest::of(&bytes) != line.sha256 {
-            return Err(differs("it has another SHA-256"));
-        }
-        std::str::from_utf8(&bytes).map(File::new).map_err(|_| differs("it is no UTF-8 text"))
+        let at_hand: Vec<_> = near.into_iter().chain(self.before.map(|before| &before.tree)).collect();
+        tree(self.store, revision, &at_hand)
     }
 }
 

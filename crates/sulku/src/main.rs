@@ -41,7 +41,7 @@ enum Command {
     /// See and end open sessions, as an operator
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
-    /// Check permits before they come into force
+    /// Check the policy, and put it in force
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Read and verify the record, as an auditor

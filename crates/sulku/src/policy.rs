@@ -1,4 +1,4 @@
-//! Permits, checked before they come into force, each alone and all against each other. Changes nothing and asks no gateway.
+//! The policy: checked, made into signed revisions, looked at. Asks no gateway: what is in the store counts or not by its signatures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,12 @@ use sulku_permit::{Permit, PermitSet, parse};
 
 use crate::print;
 
-/// What to do with permits.
+mod apply;
+mod approve;
+mod operators;
+mod store;
+
+/// What to do with the policy.
 #[derive(Subcommand)]
 pub enum PolicyCommand {
     /// Check every *.toml of a folder, each alone and all against each other
@@ -19,14 +24,37 @@ pub enum PolicyCommand {
         #[arg(value_name = "DIR", default_value = "policies/permits")]
         folder: PathBuf,
     },
+    /// Make a signed revision of the policies, which gateway and warden put in force
+    Apply(apply::ApplyArgs),
+    /// Sign a revision that another operator made
+    Approve(approve::ApproveArgs),
+    /// Take back a revision that waits for a signature
+    Withdraw(approve::WithdrawArgs),
+    /// List revisions, the newest first
+    Log(approve::LogArgs),
+    /// Print a revision, or a file of it
+    Show(approve::ShowArgs),
+    /// Print an operator's table for gateway.toml and warden.toml
+    Key(operators::KeyArgs),
 }
 
 /// Runs `sulku policy`.
 ///
 /// # Errors
-/// The folder can't be read. Problems in permits are no error of this command's, but its answer, with exit code 1.
+/// The command can't do what it is for. Problems in permits are no error of this command's, but its answer, with exit code 1.
 pub fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
-    let PolicyCommand::Check { folder } = command;
+    let folder = match command {
+        PolicyCommand::Check { folder } => folder,
+        PolicyCommand::Apply(args) => return apply::run(args),
+        PolicyCommand::Approve(args) => return approve::approve(args),
+        PolicyCommand::Withdraw(args) => return approve::withdraw(args),
+        PolicyCommand::Log(args) => return approve::log(args),
+        PolicyCommand::Show(args) => return approve::show(args),
+        PolicyCommand::Key(args) => {
+            print::answer(&operators::table(args)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let report = check(folder)?;
     print::answer(&report.text)?;
     Ok(if report.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

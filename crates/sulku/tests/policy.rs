@@ -1,0 +1,317 @@
+//! `sulku policy apply` and what comes after it, as an operator types them: one operator, two operators, and what is refused.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType};
+
+const GOOD: &str = include_str!("../../permit/tests/good.toml");
+
+/// An operator's desk: policies, store, keys.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    /// With keys of onni (P-256), aino (P-384) and elli (Ed25519); `signatures` of them are needed.
+    fn new(signatures: usize) -> Self {
+        let desk = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(desk.file("policies/permits")).unwrap();
+        fs::create_dir(desk.file("store")).unwrap();
+        desk.write("policies/permits/statins.toml", GOOD);
+        desk.write("policies/README.md", "no part of the policy");
+        let mut operators = format!("listen = \"0.0.0.0:8443\"\n[approval]\nsignatures = {signatures}\n");
+        for (name, algorithm) in [("onni", &PKCS_ECDSA_P256_SHA256), ("aino", &PKCS_ECDSA_P384_SHA384), ("elli", &PKCS_ED25519)] {
+            let key = KeyPair::generate_for(algorithm).unwrap();
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = vec![SanType::URI(format!("spiffe://spe.example.fi/operator/{name}").try_into().unwrap())];
+            desk.write(&format!("{name}.pem"), &params.self_signed(&key).unwrap().pem());
+            desk.write(&format!("{name}.key"), &key.serialize_pem());
+            fs::set_permissions(desk.file(&format!("{name}.key")), fs::Permissions::from_mode(0o600)).unwrap();
+            operators += &desk.ok(&format!("key --as {name} --certificate {name}.pem"));
+        }
+        desk.write("gateway.toml", &operators);
+        desk
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.file(name), text).unwrap();
+    }
+
+    /// A permit of its own id and workspace.
+    fn permit(&self, name: &str) {
+        self.write(
+            &format!("policies/permits/{name}.toml"),
+            &GOOD.replace("THL/1234/14.02.00/2026", &format!("THL/{name}/2026")).replace("statin-dementia", name),
+        );
+    }
+
+    fn sulku(&self, args: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sulku"));
+        command.arg("policy").args(args.split(' ')).current_dir(self.folder.path()).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn ok(&self, args: &str) -> String {
+        let output = self.sulku(args);
+        assert!(output.status.success(), "sulku policy {args}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn refused(&self, args: &str) -> String {
+        let output = self.sulku(args);
+        assert!(!output.status.success(), "sulku policy {args} was to be refused: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn signer(name: &str) -> String {
+        format!("--store store --operators gateway.toml --as {name} --key {name}.key --yes")
+    }
+
+    fn apply(name: &str) -> String {
+        format!("apply --reason because {}", Self::signer(name))
+    }
+
+    fn approve(number: u64, name: &str) -> String {
+        format!("approve {number} {}", Self::signer(name))
+    }
+
+    /// The lines of `log`, the newest first, each in its words.
+    fn log(&self) -> Vec<String> {
+        self.ok("log --store store --operators gateway.toml").lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    fn revisions(&self) -> Vec<String> {
+        let entries =
+            fs::read_dir(self.file("store/revisions")).map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()));
+        let mut names: Vec<_> = entries.map(Iterator::collect).unwrap_or_default();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn one_operator_puts_a_policy_in_force() {
+    let desk = Desk::new(1);
+    let said = desk.ok(&Desk::apply("onni"));
+    assert!(said.contains("  added permits/statins.toml\n") && said.contains("revision 1 counts, signed by onni"), "{said}");
+    assert_eq!(desk.revisions(), ["000001.revision"]);
+    assert_eq!(desk.ok("show 1 permits/statins.toml --store store --operators gateway.toml"), GOOD);
+
+    desk.permit("asthma");
+    let said = desk.ok(&Desk::apply("aino"));
+    assert!(said.contains("  added permits/asthma.toml\n") && !said.contains("statins") && said.contains("revision 2 counts"), "{said}");
+    let log = desk.log();
+    assert!(log[0].starts_with("2 ") && log[0].ends_with("aino in force because") && log[1].ends_with("onni was in force because"), "{log:?}");
+    let shown = desk.ok("show 2 --store store --operators gateway.toml");
+    assert!(shown.starts_with("sulku policy revision 1\nnumber 2\nprevious ") && shown.contains("signed by aino, verified"), "{shown}");
+    // Nothing is left lying about.
+    assert_eq!(fs::read_dir(desk.file("store/objects")).unwrap().count(), 2);
+}
+
+#[test]
+fn the_second_operator_is_told_what_to_type_and_makes_it_count() {
+    let desk = Desk::new(2);
+    let said = desk.ok(&Desk::apply("onni"));
+    let command = said.lines().last().unwrap().trim();
+    assert!(said.contains("1 of 2 operators have signed it: onni"), "{said}");
+    assert!(desk.log()[0].ends_with("onni waits because"), "{:?}", desk.log());
+    assert!(desk.refused(&Desk::approve(1, "onni")).contains("onni has signed revision 1 already"));
+    let command = command.strip_prefix("sulku policy ").unwrap().replace("OPERATOR", "aino").replace("FILE", "aino.key");
+    let said = desk.ok(&format!("{command} --yes"));
+    assert!(said.contains("by onni: because\n  added permits/statins.toml") && said.contains("counts, signed by onni and aino"), "{said}");
+    assert!(desk.log()[0].ends_with("onni, aino in force because"), "{:?}", desk.log());
+}
+
+#[test]
+fn while_a_revision_waits_only_what_narrows_goes_past_it() {
+    let desk = Desk::new(2);
+    desk.permit("asthma");
+    desk.ok(&Desk::apply("onni"));
+    desk.ok(&Desk::approve(1, "aino"));
+    desk.permit("third");
+    desk.ok(&Desk::apply("onni"));
+    // Another that widens has to wait.
+    desk.permit("fourth");
+    let said = desk.refused(&Desk::apply("elli"));
+    assert!(said.contains("sulku policy approve 2") && said.contains("sulku policy withdraw 2"), "{said}");
+    // One that takes away does not.
+    for name in ["third", "fourth", "asthma"] {
+        fs::remove_file(desk.file(&format!("policies/permits/{name}.toml"))).unwrap();
+    }
+    let said = desk.ok(&Desk::apply("elli"));
+    assert!(said.contains("one operator's signature is enough") && said.contains("revision 3 counts, signed by elli"), "{said}");
+    assert!(said.contains("revision 2, which waited for a signature, will not count any more"), "{said}");
+    // And what waited can't come back over it.
+    let said = desk.refused(&Desk::approve(2, "aino"));
+    assert!(said.contains("follow another than 3"), "{said}");
+    assert!(desk.log()[0].ends_with("elli in force because") && desk.log()[1].ends_with("passed over because"), "{:?}", desk.log());
+}
+
+#[test]
+fn halt_needs_one_operator_and_its_end_two() {
+    let desk = Desk::new(2);
+    desk.ok(&Desk::apply("onni"));
+    desk.ok(&Desk::approve(1, "aino"));
+    desk.write("policies/halt.toml", "reason = \"fire\"\n");
+    assert!(desk.ok(&Desk::apply("elli")).contains("revision 2 counts, signed by elli"));
+    fs::remove_file(desk.file("policies/halt.toml")).unwrap();
+    assert!(desk.ok(&Desk::apply("elli")).contains("revision 3 does not count yet"));
+    assert!(desk.ok(&Desk::approve(3, "onni")).contains("revision 3 counts, signed by elli and onni"));
+}
+
+#[test]
+fn a_revision_that_waits_can_be_taken_back_and_one_that_counts_can_not() {
+    let desk = Desk::new(2);
+    desk.ok(&Desk::apply("onni"));
+    desk.ok(&Desk::approve(1, "aino"));
+    let place = "--store store --operators gateway.toml";
+    assert!(desk.refused(&format!("withdraw 1 {place}")).contains("does not wait"));
+    desk.permit("asthma");
+    desk.ok(&Desk::apply("onni"));
+    desk.ok(&format!("withdraw 2 {place}"));
+    assert_eq!(desk.revisions(), ["000001.revision", "000002.withdrawn"]);
+    // A number is given once.
+    assert!(desk.ok(&Desk::apply("onni")).contains("revision 3 does not count yet"));
+}
+
+#[test]
+fn nothing_wrong_is_signed() {
+    let desk = Desk::new(1);
+    let apply = Desk::apply("onni");
+    desk.write("policies/permits/statins.toml", &GOOD.replace("schema", "schema_"));
+    let said = desk.refused(&apply);
+    assert!(said.contains("policies/permits/statins.toml:") && said.contains("nothing is signed"), "{said}");
+    desk.write("policies/permits/statins.toml", GOOD);
+    desk.write("policies/permits/copy.toml", GOOD);
+    assert!(desk.refused(&apply).contains("is the id of the permit at"));
+    fs::rename(desk.file("policies/permits/copy.toml"), desk.file("policies/permits/my copy.toml")).unwrap();
+    assert!(desk.refused(&apply).contains("rename it"));
+    fs::remove_file(desk.file("policies/permits/my copy.toml")).unwrap();
+    fs::write(desk.file("policies/permits/latin.toml"), b"# \xe4\n").unwrap();
+    assert!(desk.refused(&apply).contains("UTF-8"));
+    fs::remove_file(desk.file("policies/permits/latin.toml")).unwrap();
+    assert!(desk.refused(&apply.replace("because", "")).contains("line 6: the reason"));
+    assert!(desk.refused(&apply.replace(" --yes", "")).contains("give --yes"));
+    assert!(desk.refused(&apply.replace("--store store", "--store elsewhere")).contains("elsewhere is no folder"));
+    assert!(desk.refused(&format!("{apply} --policies store")).contains("no folder permits/"));
+    assert_eq!(desk.revisions(), [""; 0], "nothing of it has left a trace");
+    desk.ok(&apply);
+    assert!(desk.refused(&apply).contains("nothing has changed: revision 1"));
+}
+
+#[test]
+fn only_an_operators_own_well_kept_key_signs() {
+    let desk = Desk::new(1);
+    let apply = Desk::apply("onni");
+    assert!(desk.refused(&apply.replace("onni.key", "aino.key")).contains("not the key that the configuration has for onni"));
+    assert!(desk.refused(&apply.replace("--as onni", "--as erkki")).contains("for erkki"));
+    for mode in [0o640, 0o604, 0o660] {
+        fs::set_permissions(desk.file("onni.key"), fs::Permissions::from_mode(mode)).unwrap();
+        assert!(desk.refused(&apply).contains("chmod go= onni.key"), "{mode:o}");
+    }
+    fs::set_permissions(desk.file("onni.key"), fs::Permissions::from_mode(0o400)).unwrap();
+    let operators = fs::read_to_string(desk.file("gateway.toml")).unwrap();
+    desk.write("gateway.toml", &operators.replace("signatures = 1", "signatures = 4"));
+    assert!(desk.refused(&apply).contains("4 signatures are wanted of 3 operators"));
+    desk.write("gateway.toml", &operators.replace("signatures = 1", "signature = 1"));
+    assert!(desk.refused(&apply).contains("gateway.toml"));
+    desk.write("gateway.toml", &operators);
+    desk.ok(&apply);
+}
+
+#[test]
+fn nothing_is_added_to_a_store_that_was_tampered_with() {
+    let desk = Desk::new(1);
+    let apply = Desk::apply("onni");
+    desk.ok(&apply);
+    desk.permit("asthma");
+    let (file, good) = (desk.file("store/revisions/000001.revision"), fs::read_to_string(desk.file("store/revisions/000001.revision")).unwrap());
+    for (bad, why) in [
+        (good.replace("because", "becausE"), "the revision was changed"),
+        (good.replace("number 1\n", "number 2\n"), "says that it is number 2"),
+        (good.replace("signature onni", "signature erkki"), "signed by erkki"),
+        (good.replace("previous none", "previous"), "line 3"),
+        (good.lines().next().unwrap().to_owned(), "line 1"),
+    ] {
+        fs::write(&file, bad).unwrap();
+        let said = desk.refused(&apply);
+        assert!(said.contains("can't be verified") && said.contains(why), "{said}");
+        assert!(!desk.sulku("log --store store --operators gateway.toml").status.success(), "log says so, too");
+    }
+    fs::write(&file, &good).unwrap();
+    let object = fs::read_dir(desk.file("store/objects")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&object, GOOD.replace("maija", "matti")).unwrap();
+    let said = desk.refused(&apply);
+    assert!(said.contains("permits/statins.toml is not what was signed"), "{said}");
+    fs::write(&object, GOOD).unwrap();
+    desk.ok(&apply);
+}
+
+/// Who leaves takes nothing back: her last revision is signed again by who stays.
+#[test]
+fn when_an_operator_leaves_another_signs_her_last_revision() {
+    let desk = Desk::new(1);
+    desk.ok(&Desk::apply("onni"));
+    let operators = fs::read_to_string(desk.file("gateway.toml")).unwrap();
+    let (head, rest) = operators.split_once("[[operator]]\nid = \"onni\"").unwrap();
+    let (_, rest) = rest.split_once("[[operator]]").unwrap();
+    desk.write("gateway.toml", &format!("{head}[[operator]]{rest}"));
+    desk.permit("asthma");
+    assert!(desk.refused(&Desk::apply("aino")).contains("signed by onni"));
+    assert!(desk.ok(&Desk::approve(1, "aino")).contains("revision 1 counts, signed by aino"));
+    desk.ok(&Desk::apply("aino"));
+}
+
+#[test]
+fn two_who_write_at_once_do_not_get_in_each_others_way() {
+    let desk = Desk::new(1);
+    desk.ok(&Desk::apply("onni"));
+    let folder = fs::File::open(desk.file("store/revisions")).unwrap();
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    desk.permit("asthma");
+    assert!(desk.refused(&Desk::apply("onni")).contains("is being written by another command"));
+    drop(folder);
+    desk.ok(&Desk::apply("onni"));
+}
+
+/// What the auditor's page says: a text editor, base64 and openssl are all it takes.
+#[test]
+fn a_revision_in_the_store_is_verified_with_openssl_alone() {
+    let desk = Desk::new(1);
+    desk.ok(&Desk::apply("onni"));
+    let shell = |script: &str| Command::new("sh").args(["-ec", script]).current_dir(desk.folder.path()).output().unwrap();
+    let script = "sed '/^$/,$d' store/revisions/000001.revision > text
+        sed -n 's/^signature onni //p' store/revisions/000001.revision | base64 -d > signature
+        openssl x509 -in onni.pem -noout -pubkey > public
+        openssl dgst -sha256 -verify public -signature signature text";
+    let verified = shell(script);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let changed = shell(&script.replace("> text", "| sed s/because/becausE/ > text"));
+    assert!(!changed.status.success(), "the control: a changed one is not");
+    let digest = shell("sha256sum text");
+    assert!(!digest.stdout.is_empty());
+}
+
+#[test]
+fn a_key_is_told_from_a_certificate_or_a_key_file() {
+    let desk = Desk::new(1);
+    let of_certificate = desk.ok("key --as onni --certificate onni.pem");
+    assert!(
+        of_certificate.contains("id = \"onni\"\ncertificate = { uri = \"spiffe://spe.example.fi/operator/onni\" }\nkey = \""),
+        "{of_certificate}"
+    );
+    let key = |text: &str| text.lines().find(|line| line.starts_with("key = ")).unwrap().to_owned();
+    assert_eq!(key(&of_certificate), key(&desk.ok("key --key onni.key")));
+    let rsa = Command::new("openssl").args("genrsa -out rsa.key 2048".split(' ')).current_dir(desk.folder.path()).output().unwrap();
+    assert!(rsa.status.success() && Path::new(&desk.file("rsa.key")).exists());
+    fs::set_permissions(desk.file("rsa.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(desk.refused("key --key rsa.key").contains("RSA, which signs no revisions"));
+}
