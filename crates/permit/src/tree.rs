@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::decision::{Decision, Question, decide};
+use crate::decision::{Decision, Denial, Question, decide};
 use crate::document::{Case, Expected, PermitFile, Shared, SharedKind, parse_halt, parse_with};
 use crate::model::{Permit, Place, Problem};
+use crate::refusal::RefusalCode;
 use crate::set::PermitSet;
 
 /// One file of a policy.
@@ -143,26 +144,30 @@ impl Policy {
         self.files.values().map(|(_, parsed)| parsed.cases.len()).sum()
     }
 
+    /// Every case and the permit it is about, in the order of the files.
+    #[must_use]
+    pub fn all_cases(&self) -> Vec<(&Permit, &Case)> {
+        let mut cases: Vec<_> = self.files.values().flat_map(|(_, parsed)| parsed.cases.iter().map(|case| (&*parsed.permit, case))).collect();
+        cases.sort_by_key(|(_, case)| (&case.place.file, case.place.line));
+        cases
+    }
+
     /// The cases that come out otherwise than they say, as if nothing were halted. While there is one, the policy must not come into force.
     #[must_use]
     pub fn failed_cases(&self) -> Vec<Failed<'_>> {
         let running = self.permits.clone().halted(None);
-        let mut failed: Vec<_> = self
-            .files
-            .values()
-            .flat_map(|(_, parsed)| parsed.cases.iter().map(move |case| (case, &*parsed.permit)))
-            .filter_map(|(case, permit)| {
-                let question = Question { person: &case.person, at: case.at, from: case.from, action: &case.action };
-                let decision = decide(&running, permit, &question);
-                let expected = match case.expected {
-                    Expected::Allow => None,
-                    Expected::Deny(denial) => Some(denial),
-                };
-                (decision.denial != expected).then_some(Failed { case, permit, decision })
-            })
-            .collect();
-        failed.sort_by(|one, other| (&one.case.place.file, one.case.place.line).cmp(&(&other.case.place.file, other.case.place.line)));
-        failed
+        let failed = self.all_cases().into_iter().filter_map(|(permit, case)| {
+            let question = Question { person: &case.person, at: case.at, from: case.from, action: &case.action };
+            let decision = decide(&running, permit, &question);
+            let expected = match case.expected {
+                Expected::Allow => None,
+                Expected::Deny(denial) => Some(denial),
+            };
+            // A case says what the permit means. That it was taken back or held up on purpose is no mistake of either.
+            let taken_back = case.expected == Expected::Allow && decision.denial.is_some_and(is_taken_back);
+            (decision.denial != expected && !taken_back).then_some(Failed { case, permit, decision })
+        });
+        failed.collect()
     }
 }
 
@@ -179,6 +184,11 @@ impl Failed<'_> {
             None => problem,
         }
     }
+}
+
+fn is_taken_back(denial: Denial) -> bool {
+    use RefusalCode::{HolderRevoked, PermitRevoked, PermitSuspended};
+    matches!(denial, Denial::Session(PermitRevoked | PermitSuspended | HolderRevoked))
 }
 
 fn is_toml(name: &str) -> bool {

@@ -13,6 +13,7 @@ mod connect;
 mod demo;
 mod doctor;
 mod ledger;
+mod permit;
 mod policy;
 mod print;
 mod profile;
@@ -44,6 +45,11 @@ enum Command {
     /// Check the policy, and put it in force
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// See, end, hold up and prolong permits
+    #[command(subcommand)]
+    Permit(permit::PermitCommand),
+    /// End every session and admit nobody, until the halt is lifted
+    Halt(permit::HaltArgs),
     /// Read and verify the record, as an auditor
     Audit(audit::AuditArgs),
     /// Ask a running ledger for what only its operator may
@@ -68,6 +74,8 @@ fn main() -> ExitCode {
         Command::Connect(args) => connect::run(args),
         Command::Sessions(command) => sessions::run(command),
         Command::Policy(command) => policy::run(&command),
+        Command::Permit(command) => permit::run(&command),
+        Command::Halt(args) => permit::halt(&args),
         Command::Audit(args) => audit::run(args),
         Command::Ledger(command) => ledger::run(command),
         Command::Witness(command) => witness::run(&command),

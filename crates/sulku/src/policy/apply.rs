@@ -2,27 +2,25 @@
 //!
 //! Puts nothing in force: gateway and warden read the store themselves, and believe the signatures and nothing else.
 
-use std::fs;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
-use sulku_permit::{PermitSet, parse};
 use sulku_policy::store::{self, InForce, RevisionError, Store as _};
-use sulku_policy::{
-    Draft, FOLDERS, File, FileLine, HALT, OBJECT_BYTES_MAX, Operators, Revision, Signed, Tree, TreePath, file_changes, narrows, verify,
-};
+use sulku_policy::{Draft, File, FileLine, Operators, Revision, Signed, Tree, TreePath, diff, file_changes, narrows, verify};
 
+use super::folder::PoliciesArgs;
 use super::operators::{OperatorsArgs, SignerArgs};
-use super::store::{FolderStore, read_bounded};
+use super::plan::{understood, words};
+use super::store::FolderStore;
 use crate::print;
 
-/// So many problems and changes are printed; a thousand lines are not read.
-const LINES_MAX: usize = 100;
+/// Of files that say the same otherwise, so many are named.
+const FILES_TOLD: usize = 20;
 
 /// Where revisions are.
 #[derive(Args)]
@@ -40,14 +38,9 @@ pub struct ConfirmArgs {
     yes: bool,
 }
 
+/// Who signs, and where it goes.
 #[derive(Args)]
-pub struct ApplyArgs {
-    /// The folder with permits/, images/, datasets/, networks/, calendars/, authorities/ and, to let nobody in, halt.toml
-    #[arg(long, value_name = "DIR", default_value = "policies")]
-    policies: PathBuf,
-    /// Why, in one line; it stands in the revision
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+pub struct SigningArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -58,15 +51,33 @@ pub struct ApplyArgs {
     confirm: ConfirmArgs,
 }
 
+#[derive(Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    policies: PoliciesArgs,
+    /// Why, in one line; it stands in the revision
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
 /// Runs `sulku policy apply`.
 ///
 /// # Errors
-/// The policies are wrong, or the store can't take a revision of them now.
+/// As [`apply`].
 pub fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
+    apply(&args.policies, &args.reason, &args.signing)
+}
+
+/// Makes a signed revision of a folder of policies.
+///
+/// # Errors
+/// The policies are wrong, or the store can't take a revision of them now.
+pub fn apply(policies: &PoliciesArgs, reason: &str, args: &SigningArgs) -> anyhow::Result<ExitCode> {
     let operators = args.operators.read()?;
     let key = args.signer.read(&operators)?;
-    let tree = read_tree(&args.policies)?;
-    check(&args.policies, &tree)?;
+    let (tree, _) = policies.sound()?;
     let store = FolderStore::at(&args.store.store);
     let lock = store.lock()?;
     let current = current(&store, &operators)?;
@@ -80,11 +91,11 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
         previous: current.in_force.as_ref().map(|in_force| in_force.revision().digest()),
         made: Timestamp::now(),
         by: args.signer.operator.clone(),
-        reason: args.reason.clone(),
+        reason: reason.to_owned(),
         files: tree.iter().map(line).collect(),
     };
     let revision = Revision::new(draft).context("these policies can't become a revision")?;
-    print::answer(&changes(before, &tree))?;
+    print::answer(&changes(before, &tree)?)?;
     print::answer(&format!("revision {number}: {} files, SHA-256 {}\n", tree.len(), revision.digest()))?;
     confirm(&args.confirm, &format!("Sign it as {}?", args.signer.operator))?;
     lock.put_objects(&tree)?;
@@ -133,66 +144,19 @@ fn may_follow(current: &Current, before: &Tree, tree: &Tree) -> anyhow::Result<(
     Ok(())
 }
 
-/// Every file of a policy that is in a folder. Others, such as a README.md, are no part of it.
-pub fn read_tree(folder: &Path) -> anyhow::Result<Tree> {
-    anyhow::ensure!(folder.join("permits").is_dir(), "{} has no folder permits/; name the folder of policies with --policies", folder.display());
-    let mut paths = Vec::new();
-    if folder.join(HALT).exists() {
-        paths.push(HALT.to_owned());
-    }
-    for name in FOLDERS {
-        let entries = match fs::read_dir(folder.join(name)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries.with_context(|| format!("{} can't be read", folder.join(name).display()))?,
-        };
-        for entry in entries {
-            let file = entry?.file_name();
-            if Path::new(&file).extension().is_some_and(|extension| extension == "toml") {
-                paths.push(format!("{name}/{}", file.to_string_lossy()));
-            }
-        }
-    }
-    let file = |path: String| -> anyhow::Result<(TreePath, File)> {
-        let place = folder.join(&path);
-        let bytes = read_bounded(&place, OBJECT_BYTES_MAX).with_context(|| format!("{} can't be read", place.display()))?;
-        anyhow::ensure!(bytes.len() as u64 <= OBJECT_BYTES_MAX, "{} is larger than {OBJECT_BYTES_MAX} bytes", place.display());
-        let text = String::from_utf8(bytes).with_context(|| format!("{} is no UTF-8 text; save it as UTF-8", place.display()))?;
-        Ok((
-            path.parse::<TreePath>().with_context(|| format!("{} has a name that no policy's file has; rename it", place.display()))?,
-            File::new(&text),
-        ))
-    };
-    paths.into_iter().map(file).collect()
-}
-
-/// Every permit alone and all against each other: what the daemons would refuse is not signed.
-pub fn check(folder: &Path, tree: &Tree) -> anyhow::Result<()> {
-    let (mut permits, mut problems) = (Vec::new(), Vec::new());
-    for (path, file) in tree.iter().filter(|(path, _)| path.folder() == Some("permits")) {
-        match parse(&folder.join(path.as_str()).display().to_string(), file.text()) {
-            Ok(permit) => permits.push(permit),
-            Err(found) => problems.extend(found),
-        }
-    }
-    problems.extend(PermitSet::new(permits).err().unwrap_or_default());
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<_> = problems.iter().take(LINES_MAX).map(ToString::to_string).collect();
-    anyhow::bail!("the policies have {} problems, so nothing is signed\n{}", problems.len(), lines.join("\n"))
-}
-
-/// What a revision changes.
-pub fn changes(before: &Tree, after: &Tree) -> String {
-    let changes = file_changes(before, after);
-    let mut lines: Vec<_> = changes.iter().take(LINES_MAX).map(|change| format!("  {change}")).collect();
-    if changes.len() > LINES_MAX {
-        lines.push(format!("  and {} more", changes.len() - LINES_MAX));
+/// What a revision changes, in words.
+pub fn changes(before: &Tree, after: &Tree) -> anyhow::Result<String> {
+    // What is in force was read by the daemons as well; an older program's files may mean nothing to this one.
+    let changes = diff(&sulku_policy::meaning(before).unwrap_or_default(), &understood(after)?);
+    let mut text = words(&changes);
+    if changes.is_empty() {
+        let files: Vec<_> = file_changes(before, after).iter().take(FILES_TOLD).map(ToString::to_string).collect();
+        text.push_str(&format!("{}\n", files.join(", ")));
     }
     if narrows(before, after) {
-        lines.push("  it only takes access away, so one operator's signature is enough".to_owned());
+        text.push_str("it only takes access away, so one operator's signature is enough\n");
     }
-    lines.join("\n") + "\n"
+    Ok(text)
 }
 
 /// Asks, unless told not to.

@@ -7,7 +7,8 @@ use clap::Args;
 use sulku_policy::store::{self, Store as _};
 use sulku_policy::{Operators, Signed, Signers, Tree, Unapproved, verify};
 
-use super::apply::{ConfirmArgs, StoreArgs, changes, check, confirm, current, outcome};
+use super::apply::{ConfirmArgs, StoreArgs, changes, confirm, current, outcome};
+use super::folder::sound;
 use super::operators::{OperatorsArgs, SignerArgs};
 use super::store::FolderStore;
 use crate::print;
@@ -41,8 +42,8 @@ pub fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!signers.known.contains(operator), "{operator} has signed revision {number} already; another operator has to");
     let before = base(&store, &operators, &signed)?;
     let tree = store::files(&store, &signed.revision)?;
-    check(store.folder(), &tree)?;
-    print::answer(&format!("by {}: {}\n{}", signed.revision.by(), signed.revision.reason(), changes(&before, &tree)))?;
+    sound(store.folder(), &tree)?;
+    print::answer(&format!("by {}: {}\n{}", signed.revision.by(), signed.revision.reason(), changes(&before, &tree)?))?;
     print::answer(&format!("revision {number}: {} files, SHA-256 {}\n", tree.len(), signed.revision.digest()))?;
     confirm(&args.confirm, &format!("Sign it as {operator}?"))?;
     signed.signatures.push(signed.revision.sign(operator.clone(), &key));

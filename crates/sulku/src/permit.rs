@@ -1,0 +1,364 @@
+//! Permits one by one: seen, ended, held up, prolonged. Each change is made in the permit's own file, whose comments stay, and applied.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use sulku_permit::{HolderId, Permit, PermitId, Policy};
+use sulku_policy::Tree;
+use toml_edit::{DocumentMut, Item, Table, value};
+
+use crate::policy::apply::{self, SigningArgs};
+use crate::policy::ask::permit_of;
+use crate::policy::folder::PoliciesArgs;
+use crate::print;
+
+/// What to do with permits.
+#[derive(Subcommand)]
+pub enum PermitCommand {
+    /// List the permits of the folder
+    List(ListArgs),
+    /// Print all that a permit says
+    Show(OneArgs),
+    /// Take a permit back, or one person's part in it; her open sessions end within a second
+    Revoke(RevokeArgs),
+    /// Hold a permit up: open sessions end, nobody is admitted until it is resumed
+    Suspend(ChangeArgs),
+    /// Put a suspended permit in force again
+    Resume(ChangeArgs),
+    /// Give a permit, or one person's part in it, another last day
+    Extend(ExtendArgs),
+    /// List what is due: permits that end soon, workspaces that may be deleted
+    Due(DueArgs),
+}
+
+#[derive(Args)]
+pub struct ListArgs {
+    /// Only what a public register of permits shows: no persons, no networks
+    #[arg(long)]
+    public: bool,
+    #[command(flatten)]
+    policies: PoliciesArgs,
+}
+
+#[derive(Args)]
+pub struct OneArgs {
+    /// The permit
+    permit: PermitId,
+    #[command(flatten)]
+    policies: PoliciesArgs,
+}
+
+#[derive(Args)]
+pub struct DueArgs {
+    /// Look so many days ahead
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    within: u32,
+    #[command(flatten)]
+    policies: PoliciesArgs,
+}
+
+/// A change that is applied at once.
+#[derive(Args)]
+pub struct ChangeArgs {
+    /// The permit
+    permit: PermitId,
+    /// Why, in one line; it stands in the revision and, where it is a suspension, in the permit
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    policies: PoliciesArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+#[derive(Args)]
+pub struct RevokeArgs {
+    /// Only this person's part
+    #[arg(long, value_name = "PERSON")]
+    holder: Option<HolderId>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Args)]
+pub struct ExtendArgs {
+    /// The last day, which is inside the period
+    #[arg(long, value_name = "DATE")]
+    until: Date,
+    /// Only this person's part
+    #[arg(long, value_name = "PERSON")]
+    holder: Option<HolderId>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// `sulku halt`: everything, now.
+#[derive(Args)]
+pub struct HaltArgs {
+    /// Let it go on
+    #[arg(long)]
+    lift: bool,
+    /// Why, in one line
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    policies: PoliciesArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+/// Runs `sulku permit`.
+///
+/// # Errors
+/// The policies are wrong, there is no such permit, or the change can't be applied.
+pub fn run(command: &PermitCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PermitCommand::List(args) => {
+            let (_, policy) = args.policies.sound()?;
+            print::answer(&if args.public { register(&policy) } else { list(&policy, Timestamp::now()) })?;
+        }
+        PermitCommand::Show(args) => {
+            let (_, policy) = args.policies.sound()?;
+            print::answer(&show(permit_of(&policy, &args.permit)?))?;
+        }
+        PermitCommand::Due(args) => {
+            let (_, policy) = args.policies.sound()?;
+            print::answer(&due(&policy, Timestamp::now(), args.within))?;
+        }
+        PermitCommand::Revoke(RevokeArgs { holder, change }) => {
+            return change.made(|document| match holder {
+                None => set(permit_table(document)?, "status", value("REVOKED")),
+                Some(holder) => set(holder_table(document, holder)?, "revoked", moment(Timestamp::now())?),
+            });
+        }
+        PermitCommand::Suspend(change) => return change.made(|document| set(permit_table(document)?, "suspended", value(change.reason.as_str()))),
+        PermitCommand::Resume(change) => {
+            return change.made(|document| {
+                permit_table(document)?.remove("suspended").map(drop).ok_or_else(|| anyhow::anyhow!("{} is not suspended", change.permit))
+            });
+        }
+        PermitCommand::Extend(ExtendArgs { until, holder, change }) => {
+            let last = value(until.to_string().parse::<toml_edit::Datetime>().context("this is no date")?);
+            return change.made(|document| match holder {
+                None => set(permit_table(document)?, "valid_until", last.clone()),
+                Some(holder) => set(holder_table(document, holder)?, "valid_until", last.clone()),
+            });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `sulku halt`.
+///
+/// # Errors
+/// It is halted already, or is not, or the change can't be applied.
+pub fn halt(args: &HaltArgs) -> anyhow::Result<ExitCode> {
+    let file = args.policies.policies.join(sulku_policy::HALT);
+    if args.lift {
+        fs::remove_file(&file).with_context(|| format!("{} can't be removed; is anything halted?", file.display()))?;
+    } else {
+        let mut document = DocumentMut::new();
+        document["schema"] = value(1);
+        document["halt"] = Item::Table(Table::new());
+        document["halt"]["reason"] = value(args.reason.as_str());
+        replace(&file, &document.to_string())?;
+    }
+    apply::apply(&args.policies, &args.reason, &args.signing)
+}
+
+impl ChangeArgs {
+    /// Makes a change in the permit's file and applies it.
+    fn made(&self, change: impl FnOnce(&mut DocumentMut) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+        let (tree, policy) = self.policies.sound()?;
+        let path = self.path(&tree, &policy)?;
+        let file = self.policies.policies.join(&path);
+        let before = tree.get(&path).context("the permit's file is one of the tree's")?.text();
+        let mut document: DocumentMut = before.parse().with_context(|| format!("{} can't be edited", file.display()))?;
+        change(&mut document)?;
+        replace(&file, &document.to_string())?;
+        let applied = apply::apply(&self.policies, &self.reason, &self.signing);
+        if applied.is_err() {
+            // What is not in force must not lie there as if it were.
+            replace(&file, before).with_context(|| format!("{} has the change, which is not in force", file.display()))?;
+        }
+        applied
+    }
+
+    fn path(&self, tree: &Tree, policy: &Policy) -> anyhow::Result<String> {
+        permit_of(policy, &self.permit)?;
+        let mut paths = tree.iter().map(|(path, _)| path.as_str());
+        let found = paths.find(|path| policy.in_file(path).is_some_and(|permit| permit.id == self.permit));
+        found.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("there is no file of {}", self.permit))
+    }
+}
+
+fn permit_table(document: &mut DocumentMut) -> anyhow::Result<&mut Table> {
+    document.get_mut("permit").and_then(Item::as_table_mut).context("the permit's file has no table [permit]")
+}
+
+fn holder_table<'d>(document: &'d mut DocumentMut, holder: &HolderId) -> anyhow::Result<&'d mut Table> {
+    let holders = document.get_mut("holder").and_then(Item::as_array_of_tables_mut).context("the permit's file has no tables [[holder]]")?;
+    let hers = holders.iter_mut().find(|table| table.get("id").and_then(Item::as_str) == Some(holder.as_str()));
+    hers.ok_or_else(|| anyhow::anyhow!("the permit does not list {holder}"))
+}
+
+/// Sets a key, and keeps what is commented beside it.
+fn set(table: &mut Table, key: &str, new: Item) -> anyhow::Result<()> {
+    match (table.get_mut(key).and_then(Item::as_value_mut), new) {
+        (Some(old), Item::Value(mut new)) => {
+            *new.decor_mut() = old.decor().clone();
+            *old = new;
+        }
+        (_, new) => {
+            table.insert(key, new);
+        }
+    }
+    Ok(())
+}
+
+fn moment(time: Timestamp) -> anyhow::Result<Item> {
+    let text = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    Ok(value(text.parse::<toml_edit::Datetime>().context("the time can't be written")?))
+}
+
+/// The old text or the new, never a part of one.
+fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
+    let written = || {
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let beside: PathBuf = file.with_file_name(name);
+        fs::write(&beside, text)?;
+        fs::rename(&beside, file)
+    };
+    written().with_context(|| format!("{} can't be written", file.display()))
+}
+
+fn list(policy: &Policy, now: Timestamp) -> String {
+    let mut rows = vec![["PERMIT", "STATE", "UNTIL", "PERSONS", "WORKSPACE", "TITLE"].map(str::to_owned).to_vec()];
+    for permit in policy.permits().iter() {
+        let until = permit.validity.until.to_string();
+        rows.push(vec![
+            permit.id.to_string(),
+            state(permit, now).to_owned(),
+            until.chars().take(10).collect(),
+            permit.holders.len().to_string(),
+            permit.workspace.name.to_string(),
+            permit.title.clone(),
+        ]);
+    }
+    let mut text = print::table(&rows);
+    if let Some(halt) = policy.permits().halt() {
+        text.push_str(&format!("everything is halted: {}\n", halt.reason));
+    }
+    text
+}
+
+/// What is public about a permit: who answers for what, with which data, until when. Regulation (EU) 2025/327, article 57.
+fn register(policy: &Policy) -> String {
+    let mut text = String::new();
+    for permit in policy.permits().iter() {
+        let data: Vec<_> = permit.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+        text.push_str(&format!(
+            "{}  {}\n  {}\n  purpose: {}\n  controller: {}\n  issuer: {}\n  period: {} to {}\n  data: {}\n",
+            permit.id,
+            permit.status.name(),
+            permit.title,
+            permit.purpose,
+            permit.controller.name,
+            permit.issuer,
+            permit.validity.from,
+            permit.validity.until,
+            if data.is_empty() { "none".to_owned() } else { data.join("; ") },
+        ));
+    }
+    text
+}
+
+fn state(permit: &Permit, now: Timestamp) -> &'static str {
+    if permit.ended_by(now) && permit.status == sulku_permit::Status::Revoked {
+        "revoked"
+    } else if permit.ended_by(now) {
+        "ended"
+    } else if permit.suspended.is_some() {
+        "suspended"
+    } else if now < permit.validity.from {
+        "not begun"
+    } else {
+        "in force"
+    }
+}
+
+fn show(permit: &Permit) -> String {
+    let mut rows = Vec::new();
+    let mut row = |name: &str, what: String| rows.push(vec![name.to_owned(), what]);
+    row("permit", format!("{}, version {}", permit.id, permit.version));
+    row("status", permit.status.name().to_owned());
+    if let Some(replaces) = &permit.replaces {
+        row("replaces", replaces.to_string());
+    }
+    if let Some(suspension) = &permit.suspended {
+        row("suspended", suspension.reason.clone());
+    }
+    row("title", permit.title.clone());
+    row("purpose", permit.purpose.clone());
+    row("issuer", permit.issuer.clone());
+    row("controller", format!("{}, {}", permit.controller.name, permit.controller.contacts.join(", ")));
+    row("period", format!("{} to {}", permit.validity.from, permit.validity.until));
+    for holder in &permit.holders {
+        let roles: Vec<_> = holder.roles.iter().map(|role| role.name()).collect();
+        let until = holder.until.map(|until| format!(", until {until}")).unwrap_or_default();
+        let revoked = holder.revoked.as_ref().map(|(since, _)| format!(", taken back {since}")).unwrap_or_default();
+        row("holder", format!("{} ({}), {}{until}{revoked}; {}", holder.id, holder.name, roles.join(" and "), holder.identity));
+    }
+    for checker in &permit.output_checkers {
+        row("output checker", format!("{} ({}); {}", checker.id, checker.name, checker.identity));
+    }
+    row("workspace", permit.workspace.name.to_string());
+    for dataset in &permit.datasets {
+        row("data", format!("{} at {}", dataset.name, dataset.mounted_at.display()));
+    }
+    for destination in &permit.egress {
+        let ports: Vec<_> = destination.ports.iter().map(ToString::to_string).collect();
+        row("reach", format!("{} {}: {} ({})", destination.to, ports.join(" "), destination.name, destination.reason));
+    }
+    let networks: Vec<_> = permit.session.from_networks.iter().map(ToString::to_string).collect();
+    row("from", networks.join(" "));
+    row("hours", permit.session.hours.as_ref().map_or_else(|| "any".to_owned(), sulku_permit::Hours::words));
+    row(
+        "recording",
+        format!("{}, {}, kept {} days", permit.recording.terminal.name(), permit.recording.durability.name(), permit.recording.retention_days),
+    );
+    print::table(&rows)
+}
+
+fn due(policy: &Policy, now: Timestamp, within: u32) -> String {
+    let ahead = now.checked_add(jiff::SignedDuration::from_hours(24 * i64::from(within))).unwrap_or(Timestamp::MAX);
+    let mut rows = Vec::new();
+    for permit in policy.permits().iter() {
+        let until = permit.validity.until;
+        let kept = jiff::SignedDuration::from_hours(24 * i64::from(permit.workspace_retention_days));
+        let deletable = until.checked_add(kept).unwrap_or(Timestamp::MAX);
+        if permit.ended_by(now) {
+            let what = if now >= deletable { "may be deleted: sulku workspace delete" } else { "is sealed, and kept" };
+            rows.push((deletable, vec![deletable.to_string(), permit.id.to_string(), format!("workspace {} {what}", permit.workspace.name)]));
+        } else if until <= ahead {
+            rows.push((until, vec![until.to_string(), permit.id.to_string(), "the permit ends".to_owned()]));
+        }
+        for holder in permit.holders.iter().filter(|_| !permit.ended_by(now)) {
+            if let Some(until) = holder.until.filter(|until| *until > now && *until <= ahead) {
+                rows.push((until, vec![until.to_string(), permit.id.to_string(), format!("{}'s own time ends", holder.id)]));
+            }
+        }
+    }
+    rows.sort();
+    if rows.is_empty() {
+        format!("nothing is due within {within} days\n")
+    } else {
+        print::table(&rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>())
+    }
+}
