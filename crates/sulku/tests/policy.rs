@@ -101,19 +101,23 @@ impl Desk {
 fn one_operator_puts_a_policy_in_force() {
     let desk = Desk::new(1);
     let said = desk.ok(&Desk::apply("onni"));
-    assert!(said.contains("  added permits/statins.toml\n") && said.contains("revision 1 counts, signed by onni"), "{said}");
+    assert!(said.contains("  + THL/1234/14.02.00/2026: is new, GRANTED") && said.contains("revision 1 counts, signed by onni"), "{said}");
     assert_eq!(desk.revisions(), ["000001.revision"]);
     assert_eq!(desk.ok("show 1 permits/statins.toml --store store --operators gateway.toml"), GOOD);
 
     desk.permit("asthma");
     let said = desk.ok(&Desk::apply("aino"));
-    assert!(said.contains("  added permits/asthma.toml\n") && !said.contains("statins") && said.contains("revision 2 counts"), "{said}");
+    assert!(said.contains("  + THL/asthma/2026: is new") && !said.contains("THL/1234") && said.contains("revision 2 counts"), "{said}");
     let log = desk.log();
     assert!(log[0].starts_with("2 ") && log[0].ends_with("aino in force because") && log[1].ends_with("onni was in force because"), "{log:?}");
     let shown = desk.ok("show 2 --store store --operators gateway.toml");
     assert!(shown.starts_with("sulku policy revision 1\nnumber 2\nprevious ") && shown.contains("signed by aino, verified"), "{shown}");
+    // A remark changes what is signed, and nothing for anybody.
+    desk.write("policies/permits/asthma.toml", &(fs::read_to_string(desk.file("policies/permits/asthma.toml")).unwrap() + "# a remark\n"));
+    let said = desk.ok(&Desk::apply("aino"));
+    assert!(said.contains("  nobody gains or loses anything: changed permits/asthma.toml\n"), "{said}");
     // Nothing is left lying about.
-    assert_eq!(fs::read_dir(desk.file("store/objects")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(desk.file("store/objects")).unwrap().count(), 3);
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn the_second_operator_is_told_what_to_type_and_makes_it_count() {
     assert!(desk.refused(&Desk::approve(1, "onni")).contains("onni has signed revision 1 already"));
     let command = command.strip_prefix("sulku policy ").unwrap().replace("OPERATOR", "aino").replace("FILE", "aino.key");
     let said = desk.ok(&format!("{command} --yes"));
-    assert!(said.contains("by onni: because\n  added permits/statins.toml") && said.contains("counts, signed by onni and aino"), "{said}");
+    assert!(said.contains("by onni: because\n  + THL/1234/14.02.00/2026: is new") && said.contains("counts, signed by onni and aino"), "{said}");
     assert!(desk.log()[0].ends_with("onni, aino in force because"), "{:?}", desk.log());
 }
 
@@ -160,7 +164,7 @@ fn halt_needs_one_operator_and_its_end_two() {
     let desk = Desk::new(2);
     desk.ok(&Desk::apply("onni"));
     desk.ok(&Desk::approve(1, "aino"));
-    desk.write("policies/halt.toml", "reason = \"fire\"\n");
+    desk.write("policies/halt.toml", "schema = 1\n[halt]\nreason = \"fire\"\n");
     assert!(desk.ok(&Desk::apply("elli")).contains("revision 2 counts, signed by elli"));
     fs::remove_file(desk.file("policies/halt.toml")).unwrap();
     assert!(desk.ok(&Desk::apply("elli")).contains("revision 3 does not count yet"));
@@ -188,7 +192,11 @@ fn nothing_wrong_is_signed() {
     let apply = Desk::apply("onni");
     desk.write("policies/permits/statins.toml", &GOOD.replace("schema", "schema_"));
     let said = desk.refused(&apply);
-    assert!(said.contains("policies/permits/statins.toml:") && said.contains("nothing is signed"), "{said}");
+    assert!(said.contains("\npermits/statins.toml:1:1: ") && said.contains("nothing is signed"), "{said}");
+    let case = "[[test]]\nname = \"Maija works in 2030\"\nperson = \"maija\"\nat = 2030-11-23T10:00:00\nfrom = \"192.0.2.1\"\ndoes = \"connect\"\nexpect = \"allow\"\n";
+    desk.write("policies/permits/statins.toml", &format!("{GOOD}\n{case}"));
+    let said = desk.refused(&apply);
+    assert!(said.contains("Maija works in 2030"), "{said}");
     desk.write("policies/permits/statins.toml", GOOD);
     desk.write("policies/permits/copy.toml", GOOD);
     assert!(desk.refused(&apply).contains("is the id of the permit at"));

@@ -33,10 +33,6 @@ impl FolderStore {
         Self { folder: folder.to_owned() }
     }
 
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Makes the two folders where they are missing and keeps others from writing until the value is dropped.
     pub fn lock(&self) -> anyhow::Result<Locked<'_>> {
         anyhow::ensure!(
