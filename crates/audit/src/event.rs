@@ -113,6 +113,12 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Its stable name, as entries write it.
+    #[must_use]
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
     /// Why an open session ends that would be refused now.
     #[must_use]
     pub const fn of_refusal(code: RefusalCode) -> Self {

@@ -160,7 +160,7 @@ impl Relay {
                     },
                     Some(CellNews::Refused) => Event::LaunchRefused,
                     Some(CellNews::Exited(status)) => Event::Exited(status),
-                    Some(CellNews::Reaped) => Event::Reaped,
+                    Some(CellNews::Reaped(reason)) => Event::Reaped(reason),
                     None => {
                         news_here = false;
                         Event::WardenLost
@@ -268,8 +268,7 @@ impl Relay {
                 if reason != CloseReason::ShellExited {
                     self.outbox.retain(|tell| !matches!(tell, Tell::Output(_)));
                 }
-                let reason = serde_json::to_value(reason).ok().and_then(|reason| reason.as_str().map(str::to_owned)).unwrap_or_default();
-                self.shared.warden.order(Order::End { session: self.cell.id, reason }).await;
+                self.shared.warden.order(Order::End { session: self.cell.id, reason: reason.name() }).await;
             }
             Effect::HangUp => {
                 self.flush().await;

@@ -11,7 +11,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags,
     SocketType, connect, recvmsg, sendmsg, socket_with,
 };
-use sulku_audit::Receipt;
+use sulku_audit::{CloseReason, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::order::{self, ORDER_VERSION, Order, PACKET_BYTES_MAX, Report};
 use tokio::sync::mpsc;
@@ -51,8 +51,8 @@ pub enum CellNews {
     Refused,
     /// What ran in it has ended.
     Exited(i32),
-    /// It is gone.
-    Reaped,
+    /// It is gone, for this reason.
+    Reaped(CloseReason),
 }
 
 enum Job {
@@ -153,11 +153,12 @@ fn news(report: Report, fd: Option<OwnedFd>) -> Option<(SessionId, CellNews)> {
             session.map(|session| (session, CellNews::Refused))
         }
         (Report::Exited { session, status }, _) => Some((session, CellNews::Exited(status))),
-        (Report::Reaped { session, leftovers }, _) => {
+        (Report::Reaped { session, reason, leftovers }, _) => {
             if !leftovers.is_empty() {
                 tracing::error!(%session, ?leftovers, "warden could not remove all of a cell");
             }
-            Some((session, CellNews::Reaped))
+            let reason = serde_json::from_value(serde_json::Value::String(reason)).unwrap_or(CloseReason::CellFailed);
+            Some((session, CellNews::Reaped(reason)))
         }
         (Report::Ready { .. }, _) => None,
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sulku_permit::SessionId;
 
 /// The version of this vocabulary; gateway and warden must agree.
-pub const ORDER_VERSION: u32 = 1;
+pub const ORDER_VERSION: u32 = 2;
 /// The longest packet: a receipt with its entry (65,535 bytes, escaped once more as a JSON string) and a little.
 pub const PACKET_BYTES_MAX: usize = 160 * 1024;
 
@@ -86,6 +86,8 @@ pub enum Report {
     Reaped {
         /// Which session.
         session: SessionId,
+        /// Why: the order's words, or the warden's own where it did not wait for one.
+        reason: EndReason,
         /// What could not be removed; empty when all is gone.
         leftovers: Vec<String>,
     },

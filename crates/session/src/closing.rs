@@ -114,7 +114,7 @@ impl Closing {
             Event::Refused(_) if self.entry == ClosingEntry::Asked => self.lose_the_ledger(),
             Event::Refused(_) => self.owed.refused(),
             Event::AuditGone if self.entry != ClosingEntry::Settled => self.lose_the_ledger(),
-            Event::Reaped | Event::WardenLost | Event::LaunchRefused => self.cell = false,
+            Event::Reaped(_) | Event::WardenLost | Event::LaunchRefused => self.cell = false,
             Event::AuditGone
             | Event::Launched
             | Event::Exited(_)
@@ -162,7 +162,7 @@ impl Closing {
         let Work { reason, exit_status, .. } = self.work;
         if self.was_open {
             let message = words::closed(reason).to_owned();
-            effects.push(Effect::Send(Tell::Closed(ClosedFrame { reason: words::name(reason), message, exit_status })));
+            effects.push(Effect::Send(Tell::Closed(ClosedFrame { reason: reason.name(), message, exit_status })));
             effects.push(Effect::HangUp);
         } else {
             refuse(RefusedFrame::plain(reason.refusal()), effects);

@@ -51,8 +51,8 @@ pub enum Event {
     WardenLost,
     /// The shell or the command ended with this status.
     Exited(i32),
-    /// The cell and all that belonged to it are gone.
-    Reaped,
+    /// The cell and all that belonged to it are gone, for this reason, which may be the warden's own.
+    Reaped(CloseReason),
     /// The terminal showed these bytes; never more than [`Session::output_room`].
     Output(Vec<u8>),
     /// The terminal has nothing more to show, and what ran in it has ended.

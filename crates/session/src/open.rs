@@ -183,10 +183,10 @@ impl Open {
                 self.warn(now, effects);
             }
             Event::WardenLost => return self.close(CloseReason::WardenLost, now, effects),
-            // The warden ends cells by its own clock, too, and may be a moment ahead.
-            Event::Reaped => {
+            // The warden ends cells by its own clock and its own permits, too, and may be a moment ahead.
+            Event::Reaped(theirs) => {
                 let soon = Now { wall: now.wall.saturating_add(CLOCKS_APART).unwrap_or(now.wall), elapsed: now.elapsed };
-                let reason = self.time_is_up(soon).unwrap_or(CloseReason::CellFailed);
+                let reason = self.time_is_up(soon).unwrap_or(theirs);
                 return self.close(reason, now, effects);
             }
             Event::Tick => {

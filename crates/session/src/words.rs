@@ -25,11 +25,6 @@ pub(crate) fn recorded(recording: Recording) -> String {
     format!("{what}; {when}; auditors alone can see it, and it is kept for {kept} at least")
 }
 
-/// The reason's stable name, as the ledger writes it.
-pub(crate) fn name(reason: CloseReason) -> String {
-    serde_json::to_value(reason).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 /// What a holder can do whose session the ledger does not let open.
 pub(crate) fn advice(cause: Cause) -> String {
     match cause {

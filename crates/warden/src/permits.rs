@@ -7,9 +7,8 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use sulku_permit::{Permit, PermitId, PermitSet};
+use sulku_permit::PermitSet;
 
 /// Permits that one host serves.
 const PERMITS_MAX: usize = 4_096;
@@ -20,6 +19,7 @@ pub struct Permits {
     folder: PathBuf,
     seen: Option<BTreeMap<OsString, Seen>>,
     set: PermitSet,
+    readings: u64,
 }
 
 /// What tells a changed file from an unchanged one.
@@ -56,21 +56,28 @@ impl Permits {
     /// The permits of a folder, not read yet.
     #[must_use]
     pub fn in_folder(folder: PathBuf) -> Self {
-        Self { folder, seen: None, set: PermitSet::default() }
+        Self { folder, seen: None, set: PermitSet::default(), readings: 0 }
     }
 
-    /// The permit of that id as it stands in the folder now.
+    /// The permits as they stand in the folder now.
     ///
     /// # Errors
     /// The folder holds something that is not a good permit; none is relied on then.
-    pub fn get(&mut self, id: &PermitId) -> Result<Option<&Arc<Permit>>, PermitsError> {
+    pub fn current(&mut self) -> Result<&PermitSet, PermitsError> {
         let now = self.look()?;
         if self.seen.as_ref() != Some(&now) {
             self.seen = None;
             self.set = self.read(&now)?;
             self.seen = Some(now);
+            self.readings += 1;
         }
-        Ok(self.set.get(id))
+        Ok(&self.set)
+    }
+
+    /// Grows each time the permits are others than before.
+    #[must_use]
+    pub const fn readings(&self) -> u64 {
+        self.readings
     }
 
     fn look(&self) -> Result<BTreeMap<OsString, Seen>, PermitsError> {

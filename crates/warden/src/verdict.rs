@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sulku_audit::{CloseReason, Opening, Receipt, ReceiptError, Verifier};
-use sulku_permit::SessionId;
+use sulku_permit::{Admission, Assurance, Credential, PermitSet, Refusal, RefusalCode, Request, SessionId};
 use sulku_plan::Plan;
 use sulku_plan::order::TerminalSize;
 
-use crate::cell::Commission;
+use crate::cell::{Commission, End};
 use crate::permits::{Permits, PermitsError};
 
 /// How old an opening may be: longer than any launch takes, short enough that a stolen receipt is of no use.
@@ -39,20 +39,14 @@ pub enum LaunchRefused {
     /// The permits can't be relied on.
     #[error("the permits can't be relied on")]
     Permits(#[from] PermitsError),
-    /// The warden has no such permit.
-    #[error("there is no permit {0} in the warden's own folder")]
-    UnknownPermit(sulku_permit::PermitId),
-    /// The permit is not in force.
-    #[error("the permit is in force from {from} until {until}, not now")]
-    NotInForce {
-        /// From when.
-        from: Timestamp,
-        /// Until when.
-        until: Timestamp,
+    /// By the warden's own permits the session may not be.
+    #[error("the warden's own permits refuse it ({code}): {reason}")]
+    NotAdmitted {
+        /// The refusal's stable name.
+        code: RefusalCode,
+        /// Why.
+        reason: String,
     },
-    /// The permit does not list the person, or her own time has ended.
-    #[error("{0} is not listed in the permit now")]
-    NotListed(sulku_permit::HolderId),
     /// The gateway's plan is another.
     #[error("the opening names plan {named}, the permit gives {own}")]
     OtherPlan {
@@ -82,13 +76,15 @@ pub struct Judge {
     permits: Permits,
     started: Timestamp,
     seen: BTreeMap<SessionId, Timestamp>,
+    /// The reading of the permits by which all cells were last judged.
+    reviewed: u64,
 }
 
 impl Judge {
     /// A judge who has seen no session yet.
     #[must_use]
     pub const fn new(keys: Vec<Verifier>, permits: Permits, started: Timestamp) -> Self {
-        Self { keys, permits, started, seen: BTreeMap::new() }
+        Self { keys, permits, started, seen: BTreeMap::new(), reviewed: 0 }
     }
 
     /// Decides one launch. A session whose receipt is good is marked as seen, whatever follows.
@@ -109,7 +105,26 @@ impl Judge {
         }
     }
 
-    fn weigh(&mut self, opening: &Opening, term: &str, now: Timestamp) -> Result<(Plan, (Timestamp, CloseReason)), LaunchRefused> {
+    /// Judges cells again, where the permits are others than when it last did: when each ends now, and why. One that may not be any
+    /// more ends at once.
+    ///
+    /// # Errors
+    /// The permits can't be relied on: what was decided by those before stands.
+    pub fn review<'a>(&mut self, cells: impl Iterator<Item = &'a Opening>, now: Timestamp) -> Result<Vec<(SessionId, End)>, PermitsError> {
+        self.permits.current()?;
+        if self.reviewed == self.permits.readings() {
+            return Ok(Vec::new());
+        }
+        self.reviewed = self.permits.readings();
+        let permits = self.permits.current()?;
+        let judge = |opening: &Opening| {
+            let ends = admitted(permits, opening, now).map_or_else(|refusal| (now, CloseReason::of_refusal(refusal.code)), |own| ends(&own, opening));
+            (opening.session(), ends)
+        };
+        Ok(cells.map(judge).collect())
+    }
+
+    fn weigh(&mut self, opening: &Opening, term: &str, now: Timestamp) -> Result<(Plan, End), LaunchRefused> {
         let time = opening.time();
         if now.duration_since(time) > OPENING_AGE_MAX || time.duration_since(now) > CLOCK_SKEW_MAX {
             return Err(LaunchRefused::Stale(time));
@@ -126,28 +141,17 @@ impl Judge {
         if opening.rung() != crate::RUNG {
             return Err(LaunchRefused::OtherRung(opening.rung().to_owned()));
         }
-        let permit = self.permits.get(opening.permit())?.ok_or_else(|| LaunchRefused::UnknownPermit(opening.permit().clone()))?;
-        let validity = &permit.validity;
-        if now < validity.from || now >= validity.until {
-            return Err(LaunchRefused::NotInForce { from: validity.from, until: validity.until });
-        }
-        let not_listed = || LaunchRefused::NotListed(opening.person().clone());
-        let holder = permit.holder(opening.person()).ok_or_else(not_listed)?;
-        let right_ends = holder.until.map_or(validity.until, |until| until.min(validity.until));
-        if now >= right_ends {
-            return Err(not_listed());
-        }
-        let plan = Plan::of(permit);
+        let admission =
+            admitted(self.permits.current()?, opening, now).map_err(|Refusal { code, reason, .. }| LaunchRefused::NotAdmitted { code, reason })?;
+        let plan = Plan::for_admission(&admission);
         let own = plan.digest().to_string();
         if own != opening.plan() {
             return Err(LaunchRefused::OtherPlan { named: opening.plan().to_owned(), own });
         }
-        let longest = now.checked_add(permit.session.max_length).unwrap_or(Timestamp::MAX);
-        let ends = opening.ends().min(right_ends).min(longest);
-        if ends <= now {
+        let ends = ends(&admission, opening);
+        if ends.0 <= now {
             return Err(LaunchRefused::Ended);
         }
-        let called = if ends == right_ends { CloseReason::PermitEnded } else { CloseReason::LongestSession };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+".contains(&byte);
         if term.is_empty() || term.len() > TERM_BYTES_MAX || !term.bytes().all(plain) {
             return Err(LaunchRefused::Malformed("the terminal's kind"));
@@ -159,6 +163,41 @@ impl Judge {
                 return Err(LaunchRefused::Malformed("the command"));
             }
         }
-        Ok((plan, (ends, called)))
+        Ok((plan, ends))
+    }
+}
+
+/// Admission by the warden's own permits: the same question that the gateway asks. What the warden can't see, the certificate, it takes
+/// to be what the permit asks for: that was the handshake's to decide.
+fn admitted(permits: &PermitSet, opening: &Opening, now: Timestamp) -> Result<Admission, Refusal> {
+    let (permit, person) = (opening.permit(), opening.person());
+    let unknown =
+        |reason: String| Refusal { permit: Some(permit.clone()), holder: Some(person.clone()), ..Refusal::new(RefusalCode::NotAHolder, reason) };
+    let named = permits.get(permit).ok_or_else(|| unknown(format!("there is no permit {permit}")))?;
+    let holder = named.holder(person).ok_or_else(|| unknown(format!("{person} is not listed in {permit}")))?;
+    let credential = Credential { identities: vec![holder.identity.clone()], expires: Timestamp::MAX, assurance: Some(Assurance::High) };
+    sulku_permit::admit(
+        permits,
+        &Request {
+            credential: &credential,
+            permit: Some(permit),
+            from: opening.from(),
+            now,
+            opened: Some(opening.time()),
+            rung: crate::RUNG.parse().ok(),
+        },
+    )
+}
+
+/// When a session ends: by the warden's own permits, and never later than its opening says.
+fn ends(admission: &Admission, opening: &Opening) -> End {
+    let own = (admission.ends(), CloseReason::of_end(admission.ends_because()));
+    // The gateway counts from its own admission, a moment before the entry.
+    let about_the_same = own.0.duration_since(opening.ends()) <= OPENING_AGE_MAX;
+    match opening.ends() {
+        sooner if sooner >= own.0 => own,
+        sooner if about_the_same => (sooner, own.1),
+        // What else the gateway goes by is the certificate.
+        sooner => (sooner, CloseReason::CertificateEnded),
     }
 }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use stage::ledger::{receipt, signer};
 use stage::{Gateway, Stage, launch};
 use sulku_audit::{Draft, Event, Receipt};
-use sulku_plan::order::{Order, Report};
+use sulku_plan::order::{ORDER_VERSION, Order, Report};
 
 /// Orders the launch and returns the refusal's reason, after seeing that nothing is left and that it is recorded.
 fn refused(stage: &Stage, receipt: Receipt) -> String {
@@ -84,7 +84,7 @@ fn a_launch_beyond_the_wardens_own_permits_is_refused() {
     type Change = Box<dyn Fn(Draft) -> Draft>;
     let cases: [(&str, Change); 6] = [
         ("names plan", Box::new(|draft| with_opening(&draft, |plan, _, _| *plan = "0".repeat(64)))),
-        ("no permit", Box::new(|draft| Draft { permit: Some("THL/9/2026".parse().expect("an id")), ..draft })),
+        ("there is no permit", Box::new(|draft| Draft { permit: Some("THL/9/2026".parse().expect("an id")), ..draft })),
         ("not listed", Box::new(|draft| Draft { person: Some("mikko".parse().expect("an id")), ..draft })),
         ("end has passed", Box::new(|draft| with_opening(&draft, |_, ends, _| *ends = Timestamp::now() - SignedDuration::from_secs(1)))),
         ("malformed", Box::new(|draft| with_opening(&draft, |_, _, command| *command = Some(Vec::new())))),
@@ -108,7 +108,7 @@ fn a_launch_beyond_the_wardens_own_permits_is_refused() {
     let draft = stage.opening("two.toml", None);
     let ended = Draft { permit: Some("THL/1/2026".parse().expect("an id")), ..draft };
     let receipt = stage.ledger.keep(&ended);
-    assert!(refused(&stage, receipt).contains("in force"));
+    assert!(refused(&stage, receipt).contains("permit-expired"));
     // One that is broken spoils all: nothing is relied on that may be half read.
     fs::write(&path, "schema = ").expect("a broken permit");
     let draft = stage.opening("two.toml", None);
@@ -121,7 +121,7 @@ fn a_launch_beyond_the_wardens_own_permits_is_refused() {
 #[test]
 fn an_order_out_of_phase_is_refused_and_recorded() {
     let stage = Stage::new();
-    stage.gateway.order(&Order::Hello { version: 1 });
+    stage.gateway.order(&Order::Hello { version: ORDER_VERSION });
     assert!(stage.gateway.refusal().contains("out of phase"));
     stage.gateway.packet(b"{\"order\":\"make-coffee\"}");
     assert!(stage.gateway.refusal().contains("malformed"));
@@ -164,8 +164,33 @@ fn a_session_ends_when_its_time_is_over() {
     assert!(matches!(stage.gateway.report(), (Report::Launched { .. }, Some(_))));
     let begun = std::time::Instant::now();
     match stage.gateway.report().0 {
-        Report::Reaped { session, leftovers } => assert_eq!((Some(session), leftovers.len()), (draft.session, 0)),
+        Report::Reaped { session, reason, leftovers } => {
+            assert_eq!((Some(session), reason.as_str(), leftovers.len()), (draft.session, "certificate-ended", 0));
+        }
         other => panic!("not reaped: {other:?}"),
     }
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+/// IA-01, LC-03: what the gateway says of a permit opens nothing that the permit does not.
+#[test]
+fn a_gateway_that_lies_about_a_permit_gets_nothing() {
+    let mut stage = Stage::new();
+    let cases = [
+        ("roles = [\"analyst\"]", "roles = [\"observer\"]", "role-opens-no-session"),
+        ("[permit]\n", "[permit]\nsuspended = \"a complaint\"\n", "permit-suspended"),
+        ("[permit]\n", "[permit]\nstatus = \"REVOKED\"\n", "permit-revoked"),
+        ("roles = [\"analyst\"]", "roles = [\"analyst\"]\nvalid_until = 2021-12-31", "holder-expired"),
+        ("127.0.0.0/8", "192.0.2.0/24", "source-not-allowed"),
+    ];
+    for (from, to, code) in cases {
+        // Its entry is as that of the permit before.
+        let draft = stage.opening("one.toml", None);
+        let before = stage.change_permit("one.toml", from, to);
+        let receipt = stage.ledger.keep(&draft);
+        let reason = refused(&stage, receipt);
+        assert!(reason.contains(code), "{code}: {reason}");
+        stage.put_permit("one.toml", &before);
+    }
+    assert_eq!(stage.shell("one.toml", "echo opened").trim(), "opened", "control: with its permit as it was the session opens");
 }

@@ -260,11 +260,13 @@ fn a_session_ends_with_its_permit_even_if_the_clock_is_set_back() {
 fn a_cell_that_the_warden_ended_in_time_ended_with_the_permit() {
     let mut driven = Driven::open();
     driven.elapsed = Duration::from_millis(12 * 3_600_000 - 100);
-    driven.tell(Event::Asked(Ask::Input(b"x".to_vec()))).tell(Event::Reaped).keep_all();
+    driven.tell(Event::Asked(Ask::Input(b"x".to_vec()))).tell(Event::Reaped(CloseReason::CellFailed)).keep_all();
     assert_eq!(driven.closing_entries(), [CloseReason::LongestSession]);
-    let mut driven = Driven::open();
-    driven.tell(Event::Reaped).keep_all();
-    assert_eq!(driven.closing_entries(), [CloseReason::CellFailed], "out of time, it broke");
+    for theirs in [CloseReason::CellFailed, CloseReason::Suspended] {
+        let mut driven = Driven::open();
+        driven.tell(Event::Reaped(theirs)).keep_all();
+        assert_eq!(driven.closing_entries(), [theirs], "within its time, the warden knows why");
+    }
 }
 
 #[test]
@@ -367,7 +369,7 @@ fn a_ledger_that_does_not_answer_freezes_the_session_and_then_ends_it() {
     assert!(driven.effects.contains(&Effect::EndCell(CloseReason::AuditFailed)) && driven.is_told_of_the_end());
     assert_eq!((driven.shown().as_slice(), driven.notices().len()), (&b""[..], 1));
     assert_eq!(driven.closing_entries(), [], "the ledger still owes an answer");
-    driven.keep_all().tell(Event::Reaped);
+    driven.keep_all().tell(Event::Reaped(CloseReason::CellFailed));
     assert_eq!(driven.closing_entries(), [CloseReason::AuditFailed], "once it answers, the closing entry follows");
     assert_eq!((driven.totals().map(|(chunks, _)| chunks), driven.shown().len()), (Some(1), 0), "what was kept late is counted, and not shown");
 }
@@ -416,7 +418,7 @@ fn a_full_ledger_refuses_new_sessions_with_advice_and_ends_open_ones_in_order() 
     assert_eq!(driven.closing_entries(), [CloseReason::AuditFull]);
     assert_eq!(driven.totals(), Some((1, kept_bytes.expect("a chunk"))), "it counts what was kept and no more");
     assert!(!driven.is_told_of_the_end(), "not before her closing entry is durable");
-    driven.keep_all().tell(Event::Reaped);
+    driven.keep_all().tell(Event::Reaped(CloseReason::CellFailed));
     assert!(driven.is_told_of_the_end() && matches!(driven.session, Session::Closed(CloseReason::AuditFull)));
     assert_eq!(driven.shown(), b"kept");
 }
@@ -424,7 +426,7 @@ fn a_full_ledger_refuses_new_sessions_with_advice_and_ends_open_ones_in_order() 
 #[test]
 fn a_closing_entry_that_is_refused_ends_the_session_as_failed() {
     let mut driven = Driven::open();
-    driven.tell(Event::Asked(Ask::Leave)).keep_all_but_one().tell(Event::Refused(Cause::Broken)).tell(Event::Reaped);
+    driven.tell(Event::Asked(Ask::Leave)).keep_all_but_one().tell(Event::Refused(Cause::Broken)).tell(Event::Reaped(CloseReason::CellFailed));
     assert!(matches!(driven.session, Session::Closed(CloseReason::AuditFailed)));
 }
 
@@ -502,7 +504,7 @@ fn a_shell_that_ends_is_drained_before_the_session_closes() {
     assert!(matches!(driven.session, Session::Open(_)), "the last words are not recorded yet");
     driven.keep_one();
     assert_eq!(driven.shown(), b"last words");
-    driven.keep_all().tell(Event::Reaped);
+    driven.keep_all().tell(Event::Reaped(CloseReason::CellFailed));
     assert!(matches!(driven.session, Session::Closed(CloseReason::ShellExited)));
     let told = driven.effects.iter().any(|effect| matches!(effect, Effect::Send(Tell::Closed(closed)) if closed.exit_status == Some(3)));
     assert!(told, "the holder learns the exit status");
@@ -552,7 +554,7 @@ fn event(which: u8) -> Event {
         8 => Event::LaunchRefused,
         9 => Event::WardenLost,
         10 => Event::Exited(0),
-        11 => Event::Reaped,
+        11 => Event::Reaped(CloseReason::CellFailed),
         12 | 13 => Event::Output(b"text".to_vec()),
         14 => Event::OutputEnded,
         15 => Event::Asked(Ask::Input(b"x".to_vec())),

@@ -66,6 +66,9 @@ pub enum Phase {
     Vanishing(Instant, Outcome, Remains),
 }
 
+/// When a cell ends at the latest, and what that end is called.
+pub type End = (Timestamp, CloseReason);
+
 /// Why a cell goes.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -92,7 +95,7 @@ pub struct Cell {
     /// What it is made of.
     pub plan: Plan,
     /// When it ends at the latest, and what that end is called.
-    pub ends: (Timestamp, CloseReason),
+    pub ends: End,
     /// Its rights on the network.
     pub grant: Grant,
     /// Its link to the router.
@@ -136,7 +139,7 @@ pub struct Commission {
     /// The plan that it must follow.
     pub plan: Plan,
     /// When it ends at the latest, and what that end is called.
-    pub ends: (Timestamp, CloseReason),
+    pub ends: End,
     /// The terminal's size.
     pub size: TerminalSize,
     /// The terminal's kind.

@@ -8,7 +8,7 @@ use sulku_audit::{CloseReason, Event, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::order::Report;
 
-use super::{BUILD_WITHIN, ENDED_STAYS, GONE_WITHIN, LINK_LINGERS, Mode, Warden};
+use super::{BUILD_WITHIN, ENDED_STAYS, GONE_WITHIN, LINK_LINGERS, Mode, REVIEW_EVERY, Reliance, Warden};
 use crate::cell::{Outcome, Phase, Remains, Said};
 use crate::ledger::Pending;
 
@@ -171,8 +171,36 @@ impl Warden {
         }
         late.into_iter().for_each(|(session, reason)| self.fail(session, reason.to_owned()));
         due.into_iter().for_each(|(session, reason)| self.reap(session, reason));
+        self.review(now, clock);
         self.look_after_the_dying(now);
         self.look_after_the_ledger();
+    }
+
+    /// What the warden's own permits say of its cells now, whatever the gateway says or does not.
+    fn review(&mut self, now: Instant, clock: Timestamp) {
+        if now.duration_since(self.reviewed) < REVIEW_EVERY {
+            return;
+        }
+        self.reviewed = now;
+        let alive = self.cells.values().filter(|cell| cell.is_alive()).map(|cell| &cell.opening);
+        let ends = match self.judge.review(alive, clock) {
+            Ok(ends) => ends,
+            Err(error) => {
+                if std::mem::replace(&mut self.permits, Reliance::Lost) == Reliance::Given {
+                    tracing::error!(error = crate::chain(&error), "permits not read again; cells go on by those from before, and none is launched");
+                }
+                return;
+            }
+        };
+        self.permits = Reliance::Given;
+        for (session, (at, reason)) in ends {
+            if at <= clock {
+                tracing::info!(%session, ?reason, "a cell ends: the permits have changed");
+                self.reap(session, reason);
+            } else if let Some(cell) = self.cells.get_mut(&session) {
+                cell.ends = (at, reason);
+            }
+        }
     }
 
     fn look_after_the_dying(&mut self, now: Instant) {
@@ -228,7 +256,7 @@ impl Warden {
         let orphan = cell.orphaned_until.is_some();
         match outcome {
             Outcome::Reaped(_) if orphan => {}
-            Outcome::Reaped(_) => self.report(&Report::Reaped { session, leftovers }),
+            Outcome::Reaped(reason) => self.report(&Report::Reaped { session, reason: reason.name(), leftovers }),
             Outcome::Refused(reason) if orphan || matches!(self.mode, Mode::Stopping(_)) => tracing::warn!(%session, reason, "a cell never ran"),
             Outcome::Refused(reason) => {
                 let about = cell.draft(Event::OrderRefused { order: String::new(), reason: String::new() });

@@ -29,6 +29,8 @@ use crate::{RUNG, doctor, sys};
 
 /// How often time-outs are looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
+/// How often the warden looks whether its permits have changed.
+const REVIEW_EVERY: Duration = Duration::from_millis(500);
 /// How often the kernel is asked whether a cell's link is gone, while one is going.
 const VANISHING_TICK: Duration = Duration::from_millis(5);
 /// How long cells stay frozen for a ledger that is away.
@@ -86,6 +88,15 @@ enum Mode {
     Stopping(Instant),
 }
 
+/// Whether the permits could be read when they were last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reliance {
+    /// They could.
+    Given,
+    /// They could not; what was decided by those before stands, and nothing is launched.
+    Lost,
+}
+
 struct Warden {
     config: Config,
     hierarchy: Hierarchy,
@@ -102,6 +113,8 @@ struct Warden {
     /// Sessions whose flows may still be reported as ended: their mark, and their draft without an event.
     next_mark: u32,
     mode: Mode,
+    reviewed: Instant,
+    permits: Reliance,
 }
 
 /// What a descriptor that became readable stands for.
@@ -161,6 +174,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
         cells: BTreeMap::new(),
         next_mark: 1,
         mode: Mode::Serving,
+        reviewed: Instant::now(),
+        permits: Reliance::Given,
         config,
     };
     tracing::info!(instance = warden.config.instance, rung = RUNG, "the warden serves");

@@ -128,6 +128,35 @@ impl Stage {
         sulku_permit::parse(&path.display().to_string(), &fs::read_to_string(&path).expect("a permit")).expect("a good permit")
     }
 
+    /// Puts a permit with other words in force; gives back its text from before.
+    pub fn change_permit(&self, file: &str, from: &str, to: &str) -> String {
+        let path = self.path("permits").join(file);
+        let text = fs::read_to_string(&path).expect("a permit");
+        assert!(text.contains(from), "{file} has {from}");
+        self.put_permit(file, &text.replace(from, to));
+        text
+    }
+
+    pub fn put_permit(&self, file: &str, text: &str) {
+        let (path, beside) = (self.path("permits").join(file), self.path("permits").join(format!(".{file}")));
+        fs::write(&beside, text).expect("written");
+        fs::rename(&beside, &path).expect("in its place");
+    }
+
+    /// What comes of a cell that nobody ordered to end.
+    pub fn reaped(&self, running: &Running) -> String {
+        loop {
+            match self.gateway.report().0 {
+                Report::Reaped { session, reason, leftovers } if session == running.session => {
+                    assert_eq!(leftovers, Vec::<String>::new());
+                    return reason;
+                }
+                Report::Exited { .. } => {}
+                other => panic!("not reaped: {other:?}"),
+            }
+        }
+    }
+
     pub fn next_session(&mut self) -> SessionId {
         self.sessions += 1;
         let mut bytes = [0; 10];
@@ -144,7 +173,7 @@ impl Stage {
             session: Some(self.next_session()),
             person: Some(MAIJA.parse().expect("an id")),
             event: Event::SessionOpened {
-                from: "192.0.2.1".parse::<std::net::IpAddr>().expect("an address").into(),
+                from: "127.0.0.1".parse::<std::net::IpAddr>().expect("an address").into(),
                 transport: "quic".to_owned(),
                 identity: "spiffe://spe.example.fi/person/maija".to_owned().into(),
                 at: permit.holders[0].at.to_string(),
@@ -189,7 +218,7 @@ impl Stage {
         self.gateway.order(&Order::End { session: running.session, reason: reason.to_owned() });
         loop {
             match self.gateway.report().0 {
-                Report::Reaped { session, leftovers } if session == running.session => {
+                Report::Reaped { session, leftovers, .. } if session == running.session => {
                     assert_eq!(leftovers, Vec::<String>::new());
                     return;
                 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use rustix::thread::UnshareFlags;
@@ -13,6 +14,7 @@ pub const UDP_PORTS: [u16; 2] = [53, 443];
 pub struct World {
     thread: i32,
     arrived: Arc<Mutex<Vec<(String, u16)>>>,
+    bytes: Arc<AtomicU64>,
     stop: Arc<std::sync::atomic::AtomicBool>,
 }
 
@@ -20,6 +22,8 @@ impl World {
     pub fn new() -> Self {
         let arrived = Arc::<Mutex<Vec<(String, u16)>>>::default();
         let seen = Arc::clone(&arrived);
+        let bytes = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&bytes);
         let stop = Arc::<std::sync::atomic::AtomicBool>::default();
         let stopped = Arc::clone(&stop);
         let (ready, wait) = mpsc::channel();
@@ -32,14 +36,16 @@ impl World {
             }
             for port in TCP_PORTS {
                 let listener = TcpListener::bind(("0.0.0.0", port)).expect("a listener");
-                let seen = Arc::clone(&seen);
+                let (seen, counter) = (Arc::clone(&seen), Arc::clone(&counter));
                 std::thread::spawn(move || {
                     for mut stream in listener.incoming().map_while(Result::ok) {
                         seen.lock().expect("a lock").push(("tcp".to_owned(), port));
+                        let counter = Arc::clone(&counter);
                         std::thread::spawn(move || {
                             let _ = stream.write_all(b"hello from the world\n");
                             let mut buffer = [0; 4096];
-                            while let Ok(1..) = stream.read(&mut buffer) {
+                            while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                                counter.fetch_add(length as u64, Ordering::Relaxed);
                                 if stream.write_all(b".").is_err() {
                                     break;
                                 }
@@ -64,12 +70,17 @@ impl World {
                 std::thread::park_timeout(std::time::Duration::from_millis(200));
             }
         });
-        Self { thread: wait.recv().expect("the world is made"), arrived, stop }
+        Self { thread: wait.recv().expect("the world is made"), arrived, bytes, stop }
     }
 
     /// The file that stands for its network namespace.
     pub fn namespace(&self) -> String {
         format!("/proc/{}/task/{}/ns/net", std::process::id(), self.thread)
+    }
+
+    /// Bytes that came over all TCP connections.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// What has arrived: protocol and port.
