@@ -404,6 +404,17 @@ events! {
         /// SHA-256 of the file, in hexadecimal.
         sha256: String,
     }
+    /// A list of revoked certificates is old. Written when it becomes so, and each time that one is loaded which is.
+    CrlStale "crl.stale" "SLK2104W" Gateway {
+        /// Its file.
+        file: String,
+        /// When it was made: its `thisUpdate`.
+        made: Timestamp,
+        /// How old it is, in seconds.
+        age_s: u64,
+        /// What follows: `alarm`, or `refused` when certificates of its authority are believed no more.
+        effect: String,
+    }
     /// A peer's certificate was refused during the handshake.
     CertificateRefused "certificate.refused" "SLK2201W" Gateway {
         /// What the peer is told.

@@ -105,6 +105,7 @@ fn samples() -> Vec<(&'static str, About, Value)> {
                 "protocol": "tcp", "destination": "10.20.30.40", "port": 443, "bytes_out": 900, "bytes_in": 70_000, "at": "statins.toml:21",
             }),
         ),
+        ("crl.stale", About::Nothing, json!({ "file": "issuer.crl", "made": "2026-06-01T00:00:00Z", "age_s": 90_000, "effect": "alarm" })),
     ]
 }
 

@@ -128,6 +128,7 @@ fn refusal_of(alert: AlertDescription) -> Option<RefusalCode> {
         A::CertificateRequired | A::NoCertificate => RefusalCode::CertificateMissing,
         A::CertificateExpired => RefusalCode::CertificateExpired,
         A::CertificateRevoked => RefusalCode::CertificateRevoked,
+        A::BadCertificateStatusResponse => RefusalCode::RevocationUnknown,
         // An authority that was set up anew keeps its name and has another key: the signature is wrong rather than the issuer unknown.
         A::UnknownCA | A::DecryptError => RefusalCode::CertificateUnknownIssuer,
         A::BadCertificate | A::UnsupportedCertificate | A::CertificateUnknown => RefusalCode::CertificateInvalid,

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
-use sulku_permit::{HolderId, Identity};
+use sulku_permit::{Assurance, HolderId, Identity};
 
 use crate::auditors::{AUDITORS_MAX, AuditorConfig};
 
@@ -63,6 +64,15 @@ pub struct IssuerConfig {
     pub certificate: PathBuf,
     /// Its list of revoked certificates, PEM or DER. An authority without one can't take a certificate back, so there must be one.
     pub crl: PathBuf,
+    /// How surely it knows the persons whom it certifies. A permit may ask for a least.
+    #[serde(default, deserialize_with = "assurance")]
+    pub assurance: Option<Assurance>,
+    /// A list of this age, counted from its `thisUpdate`, is an alarm; else when three quarters of the time to its `nextUpdate` are over.
+    #[serde(default, deserialize_with = "age")]
+    pub crl_alarm_after: Option<SignedDuration>,
+    /// A list of this age is believed no more; one past its `nextUpdate` never is.
+    #[serde(default, deserialize_with = "age")]
+    pub crl_refuse_after: Option<SignedDuration>,
 }
 
 /// A person who operates the environment.
@@ -170,10 +180,41 @@ impl Config {
                         FILE`, and what it prints goes here as recipient";
             return Err(wrong(0, format!("{what}; there are {}, and 1 to {AUDITORS_MAX} are allowed", config.auditor.len())));
         }
+        let late = |issuer: &&IssuerConfig| issuer.crl_alarm_after.zip(issuer.crl_refuse_after).is_some_and(|(alarm, refuse)| alarm > refuse);
+        if let Some(issuer) = config.issuer.iter().find(late) {
+            return Err(wrong(
+                0,
+                format!("issuer {}: crl_alarm_after is longer than crl_refuse_after, so nobody would hear of it in time", issuer.name),
+            ));
+        }
         if [handshakes_in_flight, connections_per_address, sessions].contains(&0) || !(1..=120).contains(&handshake_deadline_s) {
             return Err(wrong(0, "a limit is zero, or the handshake's deadline is not 1 to 120 s".to_owned()));
         }
         Ok(config)
+    }
+}
+
+/// `low`, `substantial` or `high`, as in permits.
+fn assurance<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Assurance>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+/// A whole number of hours or days.
+fn age<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SignedDuration>, D::Error> {
+    const HELP: &str = "write a whole number and a unit: min, h or d, as in \"24 h\"";
+    let text = String::deserialize(deserializer)?;
+    let (number, unit) = text.trim().split_once(' ').ok_or_else(|| serde::de::Error::custom(HELP))?;
+    let minutes_each = match unit.trim() {
+        "min" => 1,
+        "h" => 60,
+        "d" => 24 * 60,
+        _ => return Err(serde::de::Error::custom(HELP)),
+    };
+    let number: u32 = number.parse().map_err(|_| serde::de::Error::custom(HELP))?;
+    if number == 0 {
+        Err(serde::de::Error::custom("an age must be more than nothing"))
+    } else {
+        Ok(Some(SignedDuration::from_mins(i64::from(number) * minutes_each)))
     }
 }
 

@@ -140,7 +140,7 @@ fn enter(shared: &Shared, permit: Option<&PermitId>, now: Timestamp, asked: Aske
     let place = shared.registry.enter(session, &admission, origin, now, shared.config.limits.sessions)?;
     // What changed since the handshake has not been asked of a session that had no place yet.
     let trust = shared.trust();
-    readmission::judge(shared, &Sweep::by(&trust), &place.admitted, now).map_err(|code| Refusal {
+    readmission::judge(shared, &Sweep::by(&trust, now), &place.admitted, now).map_err(|code| Refusal {
         permit: Some(admission.permit().id.clone()),
         holder: Some(admission.holder().id.clone()),
         ..Refusal::new(code, "refused by what came into force while the session opened")

@@ -7,8 +7,9 @@
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
 use sulku_permit::PermitSet;
@@ -22,11 +23,11 @@ use crate::config::{Config, ConfigError};
 use crate::confine::{self, ConfineError};
 use crate::ledger::{AppendError, Ledger};
 use crate::listener;
+use crate::lists;
 use crate::policy::{self, PolicyError};
-use crate::readmission;
 use crate::registry::Registry;
 use crate::tls::{TlsError, Trust};
-use crate::warden::{Warden, WardenError, chain};
+use crate::warden::{Warden, WardenError};
 
 /// The ledger and the warden may be starting at the same time; they have this long.
 const START_PATIENCE: Duration = Duration::from_secs(5);
@@ -34,8 +35,6 @@ const START_PATIENCE: Duration = Duration::from_secs(5);
 const START_PAUSE: Duration = Duration::from_millis(50);
 /// Sessions have this long to end when the gateway stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
-/// Revocation lists are looked at this often, so that a revoked certificate's sessions end within a second of it.
-const CRL_LOOK: Duration = Duration::from_millis(500);
 
 /// A gateway that could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +91,11 @@ impl Shared {
     /// Certificates and lists in force now.
     pub fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts others in force. Who does so has open sessions judged by them ([`crate::readmission`]).
+    pub fn set_trust(&self, trust: Trust) {
+        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
     }
 }
 
@@ -153,7 +157,7 @@ async fn serve(
     for draft in policy.drafts {
         ledger.append(draft).await?;
     }
-    for draft in crl_drafts(&trust) {
+    for draft in lists::drafts(&trust, Timestamp::now()) {
         ledger.append(draft).await?;
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -175,7 +179,7 @@ async fn serve(
     let endpoint = listener::quic_endpoint(&shared, udp).map_err(|source| StartError::Listen { address, source })?;
     shared.tasks.spawn(listener::tls(Arc::clone(&shared), tcp, Arc::clone(&handshakes)));
     shared.tasks.spawn(listener::quic(Arc::clone(&shared), endpoint.clone(), handshakes));
-    shared.tasks.spawn(watch_crls(Arc::clone(&shared)));
+    shared.tasks.spawn(lists::watch(Arc::clone(&shared)));
     tracing::info!(%listen, rung = shared.warden.rung, "gateway accepts connections");
 
     let stopped = until_stopped(&ledger_lost, &warden_lost).await;
@@ -213,45 +217,6 @@ async fn until_stopped(ledger_lost: &CancellationToken, warden_lost: &Cancellati
 /// Nobody listens there yet; all else is final.
 fn not_yet(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
-}
-
-/// Loads revocation lists anew when a file has changed, and ends the sessions of certificates that they take back.
-async fn watch_crls(shared: Arc<Shared>) {
-    let files: Vec<_> = shared.config.issuer.iter().map(|issuer| issuer.crl.clone()).collect();
-    let seen = || files.iter().map(|file| std::fs::metadata(file).and_then(|data| data.modified()).ok()).collect::<Vec<Option<SystemTime>>>();
-    let mut before = seen();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(CRL_LOOK) => {}
-            () = shared.drain.cancelled() => return,
-        }
-        let now = seen();
-        if now == before {
-            continue;
-        }
-        before = now;
-        match shared.trust().reload(&shared.config) {
-            Ok(trust) => put_in_force(&shared, trust).await,
-            // What was in force stays so; the file is read again when it changes again.
-            Err(error) => tracing::error!(error = %chain(&error), "revocation lists not reloaded; those from before stay in force"),
-        }
-    }
-}
-
-async fn put_in_force(shared: &Shared, trust: Trust) {
-    let drafts = crl_drafts(&trust);
-    *shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
-    readmission::readmit(shared);
-    for draft in drafts {
-        if let Err(error) = shared.ledger.append(draft).await {
-            tracing::error!(%error, "revocation list in force, but not recorded");
-        }
-    }
-}
-
-fn crl_drafts(trust: &Trust) -> Vec<Draft> {
-    let loaded = trust.lists().iter().map(|list| Event::CrlLoaded { file: list.file().display().to_string(), sha256: list.sha256().to_owned() });
-    loaded.map(Draft::new).collect()
 }
 
 /// What the gateway still reads after start: revocation lists, with the authorities they belong to. Folders, since lists are replaced.

@@ -79,12 +79,13 @@ fn credential(certificate: &X509Certificate<'_>, trust: &Trust) -> Result<Creden
         }
     }
     // Matched by the exact bytes of the issuer's name (RFC 5280 section 4.1.2.4), never by how it is printed.
-    if let Some(issuer) = trust.issuers().iter().find(|issuer| issuer.subject == certificate.issuer().as_raw()) {
+    let issuer = trust.issuers().iter().find(|issuer| issuer.subject == certificate.issuer().as_raw());
+    if let Some(issuer) = issuer {
         for attribute in certificate.subject().iter_by_oid(&OID_X509_SERIALNUMBER) {
             let serial_number = attribute.as_str().map_err(|_| IdentityError::Malformed)?.to_owned();
             identities.push(Identity::Serial { issuer: issuer.name.clone(), serial_number });
         }
     }
     let expires = Timestamp::from_second(certificate.validity().not_after.timestamp()).map_err(|_| IdentityError::Malformed)?;
-    Ok(Credential { identities, expires, assurance: None })
+    Ok(Credential { identities, expires, assurance: issuer.and_then(|issuer| issuer.assurance) })
 }

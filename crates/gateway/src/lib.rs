@@ -17,6 +17,7 @@ mod descriptor;
 mod identity;
 mod ledger;
 mod listener;
+mod lists;
 mod operator;
 mod policy;
 mod readmission;

@@ -17,7 +17,8 @@ use crate::revocation::Sweep;
 pub fn readmit(shared: &Shared) {
     let began = Instant::now();
     let trust = shared.trust();
-    let (sweep, now) = (Sweep::by(&trust), Timestamp::now());
+    let now = Timestamp::now();
+    let sweep = Sweep::by(&trust, now);
     let ended = shared.registry.readmit(|open| match judge(shared, &sweep, open, now) {
         Ok(stays) => stays,
         Err(code) => Verdict::Ends(CloseReason::of_refusal(code)),

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -17,12 +18,12 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use sha2::{Digest, Sha256};
-use sulku_permit::RefusalCode;
+use sulku_permit::{Assurance, RefusalCode};
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, IssuerConfig};
-use crate::revocation::List;
+use crate::revocation::{Age, List, Patience, too_old};
 
 /// A certificate, key or list that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,8 @@ pub struct Issuer {
     pub name: String,
     /// Its subject's exact DER bytes.
     pub subject: Vec<u8>,
+    /// How surely it knows the persons whom it certifies, as configured.
+    pub assurance: Option<Assurance>,
 }
 
 /// What the gateway proves itself with, and whom it believes.
@@ -89,7 +92,7 @@ pub struct Trust {
     key: Arc<CertifiedKey>,
     verifier: Arc<dyn ClientCertVerifier>,
     issuers: Vec<Issuer>,
-    lists: Vec<List>,
+    lists: Arc<[List]>,
     authorities: [u8; 32],
 }
 
@@ -136,12 +139,12 @@ impl Trust {
     ///
     /// # Errors
     /// Why it would not.
-    pub fn still_accepts(&self, chain: &[CertificateDer<'_>]) -> Result<(), Refused> {
+    pub fn still_accepts(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<(), Refused> {
         let Some((end_entity, intermediates)) = chain.split_first() else {
             return Err(missing());
         };
-        let accepted = self.verifier.verify_client_cert(end_entity, intermediates, UnixTime::now());
-        accepted.map(drop).map_err(|error| refused_chain(end_entity, &error))
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default()));
+        verify(&*self.verifier, &self.lists, end_entity, intermediates, now).map(drop).map_err(|(refused, _)| refused)
     }
 
     /// The configuration for one connection, and where its verifier leaves what it refuses.
@@ -150,7 +153,7 @@ impl Trust {
     /// The cryptography's library was built without TLS 1.3.
     pub fn for_connection(&self) -> Result<(ServerConfig, Arc<Note>), rustls::Error> {
         let note = Arc::new(Note::default());
-        let verifier = Noting { inner: Arc::clone(&self.verifier), note: Arc::clone(&note) };
+        let verifier = Noting { inner: Arc::clone(&self.verifier), lists: Arc::clone(&self.lists), note: Arc::clone(&note) };
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(Arc::new(verifier))
@@ -167,6 +170,7 @@ impl Trust {
 #[derive(Debug)]
 struct Noting {
     inner: Arc<dyn ClientCertVerifier>,
+    lists: Arc<[List]>,
     note: Arc<Note>,
 }
 
@@ -181,8 +185,10 @@ impl ClientCertVerifier for Noting {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now);
-        verified.inspect_err(|error| self.note.leave(refused_chain(end_entity, error)))
+        verify(&*self.inner, &self.lists, end_entity, intermediates, now).map_err(|(refused, error)| {
+            self.note.leave(refused);
+            error
+        })
     }
 
     fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
@@ -201,6 +207,35 @@ impl ClientCertVerifier for Noting {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+/// The chain and the age of its authority's list. What can't be told of a certificate is not the certificate's fault: the alert says
+/// that its status is what is wrong (RFC 8446 section 6.2, bad_certificate_status_response), and our client says whose business that is.
+fn verify(
+    verifier: &dyn ClientCertVerifier,
+    lists: &[List],
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<ClientCertVerified, (Refused, rustls::Error)> {
+    let unknown = || rustls::Error::InvalidCertificate(CertificateError::InvalidOcspResponse);
+    let verified = verifier.verify_client_cert(end_entity, intermediates, now).map_err(|error| {
+        let refused = refused_chain(end_entity, &error);
+        let alert = if refused.code == RefusalCode::RevocationUnknown { unknown() } else { error };
+        (refused, alert)
+    })?;
+    let at = i64::try_from(now.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX);
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(end_entity).map_err(|_| {
+        let error = rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+        (refused(end_entity, &error), error)
+    })?;
+    match lists.iter().find(|list| list.is_of(parsed.issuer().as_raw()) && list.age(at) == Age::TooOld) {
+        Some(list) => {
+            let Refused { code, reason, .. } = too_old(list);
+            Err((Refused { code, reason, ..refused(end_entity, &unknown()) }, unknown()))
+        }
+        None => Ok(verified),
     }
 }
 
@@ -227,6 +262,8 @@ fn refused(certificate: &CertificateDer<'_>, error: &rustls::Error) -> Refused {
         }
         rustls::Error::InvalidCertificate(E::Revoked) => RefusalCode::CertificateRevoked,
         rustls::Error::InvalidCertificate(E::UnknownIssuer) => RefusalCode::CertificateUnknownIssuer,
+        rustls::Error::InvalidCertificate(E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } | E::UnknownRevocationStatus)
+        | rustls::Error::InvalidCertRevocationList(_) => RefusalCode::RevocationUnknown,
         _ => RefusalCode::CertificateInvalid,
     };
     let serial = x509_parser::certificate::X509Certificate::from_der(certificate).ok().map(|(_, parsed)| parsed.raw_serial_as_string());
@@ -251,24 +288,25 @@ fn server_key(config: &Config, provider: &CryptoProvider) -> Result<CertifiedKey
 struct Believed {
     verifier: Arc<dyn ClientCertVerifier>,
     issuers: Vec<Issuer>,
-    lists: Vec<List>,
+    lists: Arc<[List]>,
     authorities: [u8; 32],
 }
 
 fn believed(configured: &[IssuerConfig], provider: &Arc<CryptoProvider>) -> Result<Believed, TlsError> {
     let (mut roots, mut authorities) = (RootCertStore::empty(), Sha256::new());
     let (mut issuers, mut lists, mut crls) = (Vec::<Issuer>::new(), Vec::new(), Vec::new());
-    for IssuerConfig { name, certificate, crl } in configured {
+    for IssuerConfig { name, certificate, crl, assurance, crl_alarm_after, crl_refuse_after } in configured {
         for authority in certificates(certificate)? {
             let subject = subject(&authority).ok_or_else(|| content(certificate, "no X.509 certificate".to_owned()))?;
             if let Some(other) = issuers.iter().find(|issuer| issuer.subject == subject) {
                 return Err(content(certificate, format!("of the same subject as issuer {}; two issuers must differ in their subject", other.name)));
             }
-            issuers.push(Issuer { name: name.clone(), subject });
+            issuers.push(Issuer { name: name.clone(), subject, assurance: *assurance });
             authorities.update((authority.len() as u64).to_be_bytes());
             authorities.update(&authority);
             roots.add(authority).map_err(|error| content(certificate, format!("no authority's certificate: {error}")))?;
         }
+        let patience = Patience { alarm_after: *crl_alarm_after, refuse_after: *crl_refuse_after };
         let bytes = read(crl)?;
         let sha256 = hex(&Sha256::digest(&bytes));
         let der = if bytes.starts_with(b"-----") {
@@ -276,7 +314,7 @@ fn believed(configured: &[IssuerConfig], provider: &Arc<CryptoProvider>) -> Resu
         } else {
             CertificateRevocationListDer::from(bytes)
         };
-        lists.push(List::parse(crl, sha256, &der).ok_or_else(|| content(crl, "no X.509 revocation list".to_owned()))?);
+        lists.push(List::parse(crl, sha256, &der, patience).ok_or_else(|| content(crl, "no X.509 revocation list".to_owned()))?);
         crls.push(der);
     }
     // Stays at the strict defaults: the whole chain is checked, an unknown status is a refusal. A list past its next update is
@@ -287,7 +325,7 @@ fn believed(configured: &[IssuerConfig], provider: &Arc<CryptoProvider>) -> Resu
         .enforce_revocation_expiration()
         .build()
         .map_err(|error| content(&configured[0].certificate, format!("not usable together with the other authorities and lists: {error}")))?;
-    Ok(Believed { verifier, issuers, lists, authorities: authorities.finalize().into() })
+    Ok(Believed { verifier, issuers, lists: lists.into(), authorities: authorities.finalize().into() })
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -195,6 +195,11 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
             .success()
             .with("actor", subject.actor(USER))
             .with("entity", json!({ "name": file, "type": "certificate revocation list", "type_id": OTHER_KIND, "version": digest })),
+        Event::CrlStale { file, effect, .. } => Mapped::new(Class::EntityManagement, OTHER, "A list of revoked certificates is too old")
+            .failure()
+            .with("actor", subject.actor(USER))
+            .with("status_code", effect.clone().into())
+            .with("entity", json!({ "name": file, "type": "certificate revocation list", "type_id": OTHER_KIND })),
         Event::CertificateRefused { code, .. } => refused(subject, "A peer's certificate was refused in the handshake", code.as_str()),
         Event::ProtocolViolated { transport, .. } => {
             Mapped::new(Class::NetworkActivity, 3, "A peer broke the protocol and its connection was closed")

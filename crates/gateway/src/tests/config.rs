@@ -30,6 +30,9 @@ fn each_mistake_is_named_with_its_place() {
         ),
         ("# sessions = 4096", "sessions = 0", "a limit is zero"),
         ("crl = \"/etc/sulku/authority.crl\"", "", "missing field `crl`"),
+        ("# assurance = \"substantial\"", "assurance = \"some\"", "substantial"),
+        ("# crl_alarm_after = \"24 h\"", "crl_alarm_after = \"1 day\"", "min, h or d"),
+        ("# crl_alarm_after = \"24 h\"", "crl_alarm_after = \"2 h\"\ncrl_refuse_after = \"1 h\"", "nobody would hear of it"),
     ] {
         assert!(SAMPLE.contains(from), "the sample has {from}");
         let error = parse(&SAMPLE.replace(from, to)).expect_err(to).to_string();

@@ -1,16 +1,17 @@
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
-use sulku_permit::{Identity, RefusalCode};
+use sulku_permit::{Assurance, Identity, RefusalCode};
 use time::{Duration, OffsetDateTime};
 
 use crate::config::Config;
 use crate::identity::{IdentityError, VerifiedIdentity};
-use crate::revocation::Sweep;
+use crate::revocation::{Age, Sweep};
 use crate::tls::Trust;
 
 pub(super) struct Authority {
@@ -138,7 +139,9 @@ fn garbage_is_no_identity() {
 fn each_bad_certificate_is_refused_for_its_own_reason() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let trust = authority.trust();
-    let code = |certificate: CertificateDer<'static>| trust.still_accepts(&[certificate]).map_err(|refused| (refused.code, refused.serial));
+    let code = |certificate: CertificateDer<'static>| {
+        trust.still_accepts(&[certificate], Timestamp::now()).map_err(|refused| (refused.code, refused.serial))
+    };
     assert_eq!(code(authority.certify(uri)), Ok(()), "the positive control");
     let expired = authority.certify(|params| params.not_after = OffsetDateTime::now_utc() - Duration::minutes(1));
     assert_eq!(code(expired), Err((RefusalCode::CertificateExpired, Some("07".to_owned()))));
@@ -147,17 +150,17 @@ fn each_bad_certificate_is_refused_for_its_own_reason() {
     let server_only = authority.certify(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
     assert_eq!(code(server_only).expect_err("refused").0, RefusalCode::CertificateInvalid);
     assert_eq!(code(stranger.certify(uri)).expect_err("refused").0, RefusalCode::CertificateUnknownIssuer, "an authority of the same name");
-    assert_eq!(trust.still_accepts(&[]).expect_err("refused").code, RefusalCode::CertificateMissing);
+    assert_eq!(trust.still_accepts(&[], Timestamp::now()).expect_err("refused").code, RefusalCode::CertificateMissing);
 }
 
 #[test]
 fn a_list_that_is_loaded_again_takes_certificates_back() {
     let authority = Authority::new();
     let (trust, certificate) = (authority.trust(), authority.certify(uri));
-    assert!(trust.still_accepts(std::slice::from_ref(&certificate)).is_ok());
+    assert!(trust.still_accepts(std::slice::from_ref(&certificate), Timestamp::now()).is_ok());
     authority.revoke(&[7, 13]);
     let trust = trust.reload(&authority.config()).expect("usable");
-    assert_eq!(trust.still_accepts(&[certificate]).expect_err("refused").code, RefusalCode::CertificateRevoked);
+    assert_eq!(trust.still_accepts(&[certificate], Timestamp::now()).expect_err("refused").code, RefusalCode::CertificateRevoked);
 }
 
 #[test]
@@ -187,9 +190,10 @@ fn a_sweep_judges_each_certificate_as_a_handshake_would() {
     let identities: Vec<_> = [7, 8, 13, 9, 15].map(|serial| of(&trust, numbered(serial))).into();
     let elsewhere = of(&stranger.trust(), stranger.certify(uri));
     let codes = |trust: &Trust| -> Vec<_> {
-        let sweep = Sweep::by(trust);
+        let sweep = Sweep::by(trust, Timestamp::now());
         let swept: Vec<_> = identities.iter().chain([&elsewhere]).map(|one| sweep.judge(one).map_err(|refused| refused.code)).collect();
-        let asked = identities.iter().chain([&elsewhere]).map(|one| trust.still_accepts(one.chain()).map_err(|refused| refused.code));
+        let asked =
+            identities.iter().chain([&elsewhere]).map(|one| trust.still_accepts(one.chain(), Timestamp::now()).map_err(|refused| refused.code));
         assert_eq!(swept, asked.collect::<Vec<_>>());
         swept
     };
@@ -206,4 +210,43 @@ fn a_sweep_judges_each_certificate_as_a_handshake_would() {
     // Other authorities under the same name: nobody from before is accepted for her number's sake.
     let anew = trust.reload(&stranger.config()).expect("usable");
     assert_eq!(codes(&anew), [unknown, unknown, unknown, unknown, unknown, Ok(())]);
+}
+
+/// IA-07: a list grows old, which is an alarm first and a refusal then, in handshakes as of open sessions.
+#[test]
+fn a_list_that_grows_old_is_an_alarm_and_then_proves_nothing() {
+    let authority = Authority::new();
+    let hours = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
+    let list = |config: &Config| Trust::load(config).expect("usable");
+    // It was made an hour ago and lasts 12 more.
+    let own = list(&authority.config());
+    assert_eq!([8, 9, 11, 12].map(|age| own.lists()[0].age(hours(age))), [Age::Fresh, Age::Stale, Age::Stale, Age::TooOld]);
+    let mut config = authority.config();
+    (config.issuer[0].crl_alarm_after, config.issuer[0].crl_refuse_after) =
+        (Some(SignedDuration::from_hours(3)), Some(SignedDuration::from_hours(5)));
+    let configured = list(&config);
+    assert_eq!([1, 2, 3, 4].map(|age| configured.lists()[0].age(hours(age))), [Age::Fresh, Age::Stale, Age::Stale, Age::TooOld]);
+    let certificate = authority.certify(|params| params.not_after = OffsetDateTime::now_utc() + Duration::days(2));
+    for (trust, lasts, over) in [(&own, 11, 13), (&configured, 3, 5)] {
+        let identity = VerifiedIdentity::of_verified_chain(vec![certificate.clone()], trust).expect("an identity");
+        let code = |at: Timestamp| {
+            let (handshake, sweep) = (trust.still_accepts(identity.chain(), at), Sweep::by(trust, at).judge(&identity));
+            assert_eq!(handshake.clone().map_err(|refused| refused.code), sweep.map_err(|refused| refused.code));
+            handshake.map_err(|refused| refused.code)
+        };
+        assert_eq!((code(hours(lasts)), code(hours(over))), (Ok(()), Err(RefusalCode::RevocationUnknown)));
+    }
+}
+
+#[test]
+fn a_certificate_has_the_assurance_of_its_authority() {
+    let authority = Authority::new();
+    let assurance = |config: &Config| {
+        let identity = VerifiedIdentity::of_verified_chain(vec![authority.certify(uri)], &Trust::load(config).expect("usable"));
+        identity.expect("an identity").credential().assurance
+    };
+    let mut config = authority.config();
+    assert_eq!(assurance(&config), None, "none is given");
+    config.issuer[0].assurance = Some(Assurance::Substantial);
+    assert_eq!(assurance(&config), Some(Assurance::Substantial));
 }

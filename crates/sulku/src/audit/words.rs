@@ -77,6 +77,7 @@ fn describe(event: &Event) -> String {
         Event::OperatorBrokeGlass { uid, reason } => format!("user {uid}: {reason}"),
         Event::GatewayStarted { version, listen, rung, confinement } => format!("version {version} at {listen}, rung {rung}, {confinement}"),
         Event::GatewayStopped { reason, sessions_closed } => format!("{reason}, {sessions_closed} sessions closed"),
+        Event::CrlStale { file, made, age_s, effect } => format!("{file} is of {}, {} h old: {effect}", time(*made), age_s / 3600),
         Event::PermitLoaded { file, sha256, holders: _ } | Event::CrlLoaded { file, sha256 } => format!("{file} sha256:{}", short(sha256)),
         Event::PermitRefused { file, problems } => {
             format!("{file}: {}", problems.known().map_or_else(|| SEALED.to_owned(), |problems| problems.join("; ")))
