@@ -72,12 +72,13 @@ impl Reader<'_> {
         let span = list.span();
         let known = Role::ALL.iter().map(|role| (role.name(), *role)).collect::<Vec<_>>();
         let mut roles = Vec::new();
-        for word in self.bounded(list.into_inner()) {
+        let words = self.bounded(list.into_inner());
+        if words.is_empty() {
+            self.problem(span, "the person has no role", "write at least one, as in [\"analyst\"]");
+        }
+        for word in words {
             // The default is of no effect: there is a word.
             roles.extend(self.one_of(Some(word), Role::Observer, &known, "is no role"));
-        }
-        if roles.is_empty() {
-            self.problem(span, "the person has no role", "write at least one, as in [\"analyst\"]");
         }
         roles.sort_unstable();
         roles.dedup();

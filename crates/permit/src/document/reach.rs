@@ -117,11 +117,12 @@ impl Reader<'_> {
     pub(super) fn ports(&mut self, ports: Spanned<Vec<Spanned<String>>>) -> Vec<Port> {
         let span = ports.span();
         let mut list: Vec<Port> = Vec::new();
-        for port in self.bounded(ports.into_inner()) {
-            list.extend(self.checked(port.span(), measure::port(port.get()), "this is no port"));
-        }
-        if list.is_empty() {
+        let ports = self.bounded(ports.into_inner());
+        if ports.is_empty() {
             self.problem(span, "no port is open", "write at least one, as in [\"443/tcp\"]");
+        }
+        for port in ports {
+            list.extend(self.checked(port.span(), measure::port(port.get()), "this is no port"));
         }
         list.sort_unstable();
         list.dedup();

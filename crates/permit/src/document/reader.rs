@@ -61,15 +61,26 @@ impl<'a> Reader<'a> {
             };
             let span = error.span().unwrap_or(0..0);
             let what = error.message().trim().replace('\n', ", ");
-            let unknown = what.starts_with("unknown field") && text.get(span.clone()).is_some_and(|key| !key.contains('\n'));
-            self.problem(span.clone(), what, help(error.message()));
-            if !unknown {
+            let key = text.get(span.clone()).filter(|key| what.starts_with("unknown field") && !key.contains('\n')).map(str::to_owned);
+            let meant = key.as_deref().and_then(|key| meant(key, &what).map(str::to_owned));
+            let help = meant.as_ref().map_or_else(|| help(&what).to_owned(), |meant| format!("did you mean {meant}?"));
+            self.problem(span.clone(), what, help);
+            if key.is_none() {
                 return None;
             }
-            // The same without this key, to see what else there is; where that is no TOML any more, this was all.
-            let end = text[span.start..].find('\n').map_or(text.len(), |length| span.start + length);
+            // The same with the key that was meant, or without it, to see what else there is; where that is no TOML, this was all.
             let mut rest = text.into_owned();
-            rest.replace_range(span.start..end, &" ".repeat(end - span.start));
+            let blanks = rest[span.end..].bytes().take_while(|byte| *byte == b' ').count();
+            match meant.filter(|meant| meant.len() <= span.len() + blanks) {
+                Some(meant) => {
+                    let end = span.end.max(span.start + meant.len());
+                    rest.replace_range(span.start..end, &format!("{meant:width$}", width = end - span.start));
+                }
+                None => {
+                    let end = rest[span.start..].find('\n').map_or(rest.len(), |length| span.start + length);
+                    rest.replace_range(span.start..end, &" ".repeat(end - span.start));
+                }
+            }
             if toml::from_str::<toml::Table>(&rest).is_err() {
                 return None;
             }
@@ -189,17 +200,17 @@ impl<'a> Reader<'a> {
     pub(super) fn hours(&mut self, list: Spanned<Vec<Spanned<String>>>, closed: &[Spanned<Moment>], zone: &TimeZone) -> Option<Hours> {
         let span = list.span();
         let (mut rules, mut words) = (Vec::new(), Vec::new());
-        for rule in self.bounded(list.into_inner()) {
+        let list = self.bounded(list.into_inner());
+        if list.is_empty() {
+            self.problem(span.clone(), "no hour is open", "write at least one, as in [\"Mon-Fri 06:00-22:00\"]");
+        }
+        for rule in list {
             if let Some(parsed) = self.checked(rule.span(), Rule::parse(rule.get()), "these are no hours") {
                 rules.push(parsed);
                 words.push(rule.into_inner());
             }
         }
         let closed = closed.iter().filter_map(|day| self.date(day)).collect();
-        if rules.is_empty() {
-            self.problem(span, "no hour is open", "write at least one, as in [\"Mon-Fri 06:00-22:00\"]");
-            return None;
-        }
         Some(Hours::new(zone.clone(), &rules, words, closed, self.at(&span)))
     }
 
@@ -238,6 +249,12 @@ impl<'a> Reader<'a> {
     pub(super) fn unbuilt(&mut self, span: Range<usize>, what: &str, help: &str) {
         self.problem(span, format!("this version has no {what}"), help);
     }
+}
+
+/// The known key that is nearest to one that is unknown, from the parser's own list of what it knows.
+fn meant<'m>(key: &str, message: &'m str) -> Option<&'m str> {
+    let known = message.split_once("expected")?.1.split('`').skip(1).step_by(2);
+    known.map(|known| (distance(known, key), known)).filter(|(distance, _)| *distance <= 2).min().map(|(_, known)| known)
 }
 
 fn help(message: &str) -> &'static str {

@@ -31,11 +31,12 @@ impl Reader<'_> {
         let from_networks_at = self.at(&from_networks.span());
         let span = from_networks.span();
         let mut networks = Vec::new();
-        for item in self.bounded(from_networks.into_inner()) {
-            networks.extend(self.network(&item, "this is no network"));
-        }
-        if networks.is_empty() {
+        let items = self.bounded(from_networks.into_inner());
+        if items.is_empty() {
             self.problem(span, "nobody may connect from anywhere", "name at least one network; \"0.0.0.0/0\" and \"::/0\" are everywhere");
+        }
+        for item in items {
+            networks.extend(self.network(&item, "this is no network"));
         }
         let max_per_person = match max_per_person {
             None => Some(1),

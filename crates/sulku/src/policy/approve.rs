@@ -42,7 +42,7 @@ pub fn approve(args: &ApproveArgs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!signers.known.contains(operator), "{operator} has signed revision {number} already; another operator has to");
     let before = base(&store, &operators, &signed)?;
     let tree = store::files(&store, &signed.revision)?;
-    sound(store.folder(), &tree)?;
+    sound(&args.store.store, &tree)?;
     print::answer(&format!("by {}: {}\n{}", signed.revision.by(), signed.revision.reason(), changes(&before, &tree)?))?;
     print::answer(&format!("revision {number}: {} files, SHA-256 {}\n", tree.len(), signed.revision.digest()))?;
     confirm(&args.confirm, &format!("Sign it as {operator}?"))?;
