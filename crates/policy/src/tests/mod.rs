@@ -1,5 +1,6 @@
 //! Tests, and what they share: keys, and a store in memory that counts what is read of it.
 
+mod diff;
 mod properties;
 mod revision;
 mod store;

@@ -1,8 +1,12 @@
 use proptest::prelude::*;
 
+use jiff::Timestamp;
+
 use crate::*;
 
-const GOOD: &str = include_str!("../tests/good.toml");
+mod terms;
+
+const GOOD: &str = include_str!("../../tests/good.toml");
 
 fn good() -> Permit {
     parse("good.toml", GOOD).expect("the sample is a good permit")
