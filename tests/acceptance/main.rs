@@ -18,6 +18,7 @@ mod input;
 mod losses;
 mod peers;
 mod walls;
+mod workspaces;
 
 /// Each test is a function of the same name, in the module before the colons.
 macro_rules! trials {
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         audit::{
             what_was_shown_can_be_replayed, nothing_on_the_host_opens_a_recording, every_reading_is_an_entry, a_flipped_bit_is_found_and_named, a_proof_stands_alone, a_ledger_survives_its_own_restart,
         }
+        workspaces::{an_ended_permits_workspace_is_destroyed_with_a_certificate}
         courier::{a_sessions_events_reach_the_file_and_the_syslog_receiver}
         input::{
             an_unknown_key_in_a_daemons_settings_is_an_error_with_its_place, a_mistake_in_a_permit_is_named_before_it_is_in_force,

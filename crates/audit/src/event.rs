@@ -146,6 +146,7 @@ impl CloseReason {
             | RefusalCode::TooManySessions
             | RefusalCode::PermitFull
             | RefusalCode::NotAnOperator
+            | RefusalCode::WorkspaceKept
             | RefusalCode::NoSuchSession => Self::NoLongerAdmitted,
             RefusalCode::Draining => Self::Drain,
             RefusalCode::AuditUnavailable => Self::AuditFailed,
@@ -539,7 +540,7 @@ events! {
     }
     /// An operator did something.
     OperatorActed "operator.acted" "SLK2501I" Gateway {
-        /// What: `sessions-listed` or `session-ended`.
+        /// What: `sessions-listed`, `session-ended`, `workspaces-listed` or `workspace-deletion-ordered`.
         action: String,
     } + private {
         /// Where the operator is.
@@ -603,6 +604,35 @@ events! {
         memory_peak_bytes: u64,
         /// What could not be removed; empty when all is gone.
         leftovers: Vec<String>,
+    }
+    /// A workspace whose permit has ended is about to be destroyed, by an operator's order. Nothing of it is, before this entry is durable.
+    WorkspaceDeletionBegun "workspace.deletion-begun" "SLK3301I" Warden {
+        /// Its name.
+        workspace: String,
+        /// Files in it, and all else that is no folder.
+        files: u64,
+        /// Folders in it.
+        folders: u64,
+        /// Bytes of its regular files.
+        bytes: u64,
+        /// SHA-256 over the list of all that is in it, in hexadecimal: for each entry, depth first and by the bytes of names, its kind
+        /// (`f`, `d`, `l`, `o`), a space, its length (0 unless a regular file), a space, its path, a zero byte.
+        sha256: String,
+    }
+    /// A workspace is destroyed: the certificate of it, written when nothing was left in its folder.
+    WorkspaceDeleted "workspace.deleted" "SLK3302I" Warden {
+        /// Its name.
+        workspace: String,
+        /// Files in it, as the entry of its beginning counted them.
+        files: u64,
+        /// Folders in it.
+        folders: u64,
+        /// Bytes of its regular files.
+        bytes: u64,
+        /// SHA-256 over the list of all that was in it, as there.
+        sha256: String,
+        /// When its permit ended.
+        permit_ended: Timestamp,
     }
     /// A cell tried to reach what its permit does not list.
     EgressDenied "egress.denied" "SLK3201W" Warden {

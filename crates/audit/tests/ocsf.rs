@@ -106,6 +106,19 @@ fn samples() -> Vec<(&'static str, About, Value)> {
             }),
         ),
         ("crl.stale", About::Nothing, json!({ "file": "issuer.crl", "made": "2026-06-01T00:00:00Z", "age_s": 90_000, "effect": "alarm" })),
+        (
+            "workspace.deletion-begun",
+            About::Permit,
+            json!({ "workspace": "statins", "files": 41, "folders": 3, "bytes": 70_000, "sha256": digest("7") }),
+        ),
+        (
+            "workspace.deleted",
+            About::Permit,
+            json!({
+                "workspace": "statins", "files": 41, "folders": 3, "bytes": 70_000, "sha256": digest("7"),
+                "permit_ended": "2026-12-31T22:00:00Z",
+            }),
+        ),
     ]
 }
 

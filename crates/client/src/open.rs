@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sulku_permit::{PermitId, SessionId};
-use sulku_protocol::{Ask, HelloFrame, Purpose, RefusedFrame, SessionRow, Tell, VERSION};
+use sulku_protocol::{Ask, DeletedFrame, HelloFrame, Purpose, RefusedFrame, SessionRow, Tell, VERSION, WorkspacesFrame};
 use tokio::time::timeout;
 
 use crate::dial::{Transport, dial};
@@ -14,6 +14,8 @@ use crate::session::Session;
 
 /// A gateway builds a workspace in well under a second; one that makes its records durable on a slow disk takes a few.
 const WELCOME_PATIENCE: Duration = Duration::from_secs(30);
+/// A workspace with millions of files takes minutes to destroy.
+const DELETION_PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// What a gateway takes as a command; more belongs into a script.
 const COMMAND_WORDS_MAX: usize = 256;
 const COMMAND_BYTES_MAX: usize = 8 * 1024;
@@ -95,6 +97,34 @@ pub async fn end_session(profile: &Profile, transport: Transport, session: Sessi
     }
 }
 
+/// The workspaces on the host, for an operator.
+///
+/// # Errors
+/// The gateway refused, or could not be reached or believed.
+pub async fn workspaces(profile: &Profile, transport: Transport) -> Result<WorkspacesFrame, DialError> {
+    match ask(profile, transport, Purpose::ListWorkspaces).await? {
+        (link, Tell::Workspaces(workspaces)) => {
+            link.farewell.say().await;
+            Ok(workspaces)
+        }
+        (link, _) => out_of_phase(link).await,
+    }
+}
+
+/// Destroys the workspace of a permit that has ended, for an operator. When this returns, it is gone.
+///
+/// # Errors
+/// The gateway refused, or could not be reached or believed. Where it took too long to answer, the workspace is being destroyed.
+pub async fn delete_workspace(profile: &Profile, transport: Transport, named: String) -> Result<DeletedFrame, DialError> {
+    match ask_for(profile, transport, Purpose::DeleteWorkspace { named }, DELETION_PATIENCE).await? {
+        (link, Tell::Deleted(deleted)) => {
+            link.farewell.say().await;
+            Ok(deleted)
+        }
+        (link, _) => out_of_phase(link).await,
+    }
+}
+
 fn check_command(words: &[String]) -> Result<(), DialError> {
     let bytes: usize = words.iter().map(String::len).sum();
     match words.first() {
@@ -106,6 +136,10 @@ fn check_command(words: &[String]) -> Result<(), DialError> {
 }
 
 async fn ask(profile: &Profile, transport: Transport, purpose: Purpose) -> Result<(Link, Tell), DialError> {
+    ask_for(profile, transport, purpose, WELCOME_PATIENCE).await
+}
+
+async fn ask_for(profile: &Profile, transport: Transport, purpose: Purpose, patience: Duration) -> Result<(Link, Tell), DialError> {
     let mut link = dial(profile, transport).await?;
     let hello = Ask::Hello(HelloFrame { version: VERSION, client: CLIENT.to_owned(), purpose });
     let answer = async {
@@ -117,7 +151,7 @@ async fn ask(profile: &Profile, transport: Transport, purpose: Purpose) -> Resul
         link.incoming.next().await.map_err(|ending| ending.before_answer(&profile.gateway()))
     };
     let no_answer = || DialError::NoAnswer { gateway: profile.gateway(), over: "its open connection" };
-    match timeout(WELCOME_PATIENCE, answer).await.unwrap_or_else(|_| Err(no_answer())) {
+    match timeout(patience, answer).await.unwrap_or_else(|_| Err(no_answer())) {
         Ok(Tell::Refused(RefusedFrame { code, advice, choices })) => {
             link.farewell.say().await;
             Err(DialError::Refused(Refused { code, advice, choices }))

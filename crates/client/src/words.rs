@@ -1,6 +1,6 @@
 //! Words from the gateway, made safe for a terminal. Removes; never translates or judges.
 
-use sulku_protocol::{ClosedFrame, NoticeFrame, RefusedFrame, SessionRow, Tell, WelcomeFrame};
+use sulku_protocol::{ClosedFrame, DeletedFrame, NoticeFrame, RefusedFrame, SessionRow, Tell, WelcomeFrame, WorkspaceRow, WorkspacesFrame};
 
 /// Longer than any sentence that a gateway has for a person.
 const WORDS_CHARS_MAX: usize = 400;
@@ -31,6 +31,12 @@ pub(crate) fn made_plain(mut tell: Tell) -> Tell {
                 [from, transport].into_iter().for_each(plain);
             }
         }
+        Tell::Workspaces(WorkspacesFrame { rows, all: _ }) => {
+            for WorkspaceRow { workspace, state, permit: _, ends: _, kept_until: _ } in rows {
+                [workspace, state].into_iter().for_each(plain);
+            }
+        }
+        Tell::Deleted(DeletedFrame { workspace, files: _, bytes: _ }) => plain(workspace),
         Tell::Notice(NoticeFrame { kind: _, text }) => plain(text),
         Tell::Output(_) | Tell::Done | Tell::Taken(_) => {}
     }

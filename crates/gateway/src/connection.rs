@@ -26,6 +26,8 @@ const COMMAND_WORDS_MAX: usize = 256;
 const COMMAND_BYTES_MAX: usize = 8 * 1024;
 /// A client's name, a terminal's kind.
 const NAME_BYTES_MAX: usize = 64;
+/// A permit's id and a workspace's name are shorter.
+const NAMED_BYTES_MAX: usize = 256;
 /// A terminal larger than this is none.
 const TERMINAL_SIDE_MAX: u16 = 1000;
 
@@ -97,6 +99,8 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
             enter(&shared, permit.as_ref(), now, asked, Origin { from, transport, identity })
         }
         Purpose::ListSessions => return operator::list(&shared, &identity, from, transport, writer).await,
+        Purpose::ListWorkspaces => return operator::workspaces(&shared, &identity, from, transport, writer).await,
+        Purpose::DeleteWorkspace { named } => return operator::delete_workspace(&shared, &identity, named, from, transport, writer).await,
         Purpose::EndSession { session } => return operator::end(&shared, &identity, session, from, transport, writer).await,
     };
     match outcome {
@@ -170,6 +174,11 @@ fn checked(hello: HelloFrame) -> Result<HelloFrame, String> {
         if !plain(term) || !side.contains(columns) || !side.contains(rows) {
             return Err(format!("the terminal has no plain name, or a side that is not 1 to {TERMINAL_SIDE_MAX}"));
         }
+    }
+    if let Purpose::DeleteWorkspace { named } = &hello.purpose
+        && (named.is_empty() || named.len() > NAMED_BYTES_MAX || named.chars().any(char::is_control))
+    {
+        return Err("the workspace's name is none".to_owned());
     }
     Ok(hello)
 }

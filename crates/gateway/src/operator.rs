@@ -1,17 +1,20 @@
-//! What an operator may ask of the gateway: to see the open sessions, and to end one. Each is an entry before it takes effect.
+//! What an operator may ask of the gateway: to see the open sessions and the workspaces, to end a session, to have a workspace destroyed.
+//! Each is an entry before it takes effect. Which workspace may be destroyed is the warden's to decide.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
-use sulku_permit::{HolderId, Refusal, RefusalCode, SessionId};
-use sulku_protocol::{RefusedFrame, Tell, quic_code};
+use sulku_permit::{HolderId, Permit, Refusal, RefusalCode, SessionId};
+use sulku_plan::order::{self, Report, WorkspaceState};
+use sulku_protocol::{DeletedFrame, RefusedFrame, Tell, WorkspaceRow, WorkspacesFrame, quic_code};
 
 use crate::connection::{record_refusal, refuse, say_and_end};
 use crate::daemon::Shared;
 use crate::identity::VerifiedIdentity;
 use crate::transport::Writer;
+use crate::warden::Question;
 
 /// A session that was told to end has this long until the operator is told that it has.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -57,6 +60,55 @@ pub async fn end(shared: &Shared, identity: &VerifiedIdentity, session: SessionI
     match ended.await {
         Ok(()) => say_and_end(writer, &Tell::Done, quic_code::DONE).await,
         Err(_) => refuse(writer, RefusedFrame::plain(RefusalCode::CellUnavailable), quic_code::REFUSED).await,
+    }
+}
+
+/// Sends the workspaces that there are.
+pub async fn workspaces(shared: &Shared, identity: &VerifiedIdentity, from: IpAddr, transport: &'static str, writer: Writer) {
+    let Some(operator) = operator(shared, identity) else {
+        return not_an_operator(shared, from, transport, writer).await;
+    };
+    let event = Event::OperatorActed { action: "workspaces-listed".to_owned(), from: from.into() };
+    if !kept(shared, Draft { person: Some(operator), ..Draft::new(event) }).await {
+        return refuse(writer, RefusedFrame::plain(RefusalCode::AuditUnavailable), quic_code::REFUSED).await;
+    }
+    let Some(Report::Workspaces { rows, all }) = shared.warden.ask(Question::Workspaces).await else {
+        return refuse(writer, RefusedFrame::plain(RefusalCode::CellUnavailable), quic_code::REFUSED).await;
+    };
+    let row = |row: order::WorkspaceRow| {
+        let order::WorkspaceRow { workspace, permit, state, ends, kept_until } = row;
+        let state = match state {
+            WorkspaceState::Due => "due",
+            WorkspaceState::Sealed => "sealed",
+            WorkspaceState::InUse => "in-use",
+            WorkspaceState::Open => "open",
+        };
+        WorkspaceRow { workspace, permit, state: state.to_owned(), ends, kept_until }
+    };
+    say_and_end(writer, &Tell::Workspaces(WorkspacesFrame { rows: rows.into_iter().map(row).collect(), all }), quic_code::DONE).await;
+}
+
+/// Has a workspace destroyed, and says so once it is.
+pub async fn delete_workspace(shared: &Shared, identity: &VerifiedIdentity, named: String, from: IpAddr, transport: &'static str, writer: Writer) {
+    let Some(operator) = operator(shared, identity) else {
+        return not_an_operator(shared, from, transport, writer).await;
+    };
+    let event = Event::OperatorActed { action: "workspace-deletion-ordered".to_owned(), from: from.into() };
+    let is_it = |permit: &&std::sync::Arc<Permit>| permit.id.as_str() == named || permit.workspace.name.as_str() == named;
+    let permit = shared.permits.iter().find(is_it).map(|permit| permit.id.clone());
+    if !kept(shared, Draft { permit, person: Some(operator), ..Draft::new(event) }).await {
+        return refuse(writer, RefusedFrame::plain(RefusalCode::AuditUnavailable), quic_code::REFUSED).await;
+    }
+    match shared.warden.ask(Question::Deletion(named)).await {
+        Some(Report::Deleted { workspace, files, bytes }) => {
+            say_and_end(writer, &Tell::Deleted(DeletedFrame { workspace, files, bytes }), quic_code::DONE).await;
+        }
+        // An operator runs the host: she learns the warden's reason.
+        Some(Report::Kept { reason, .. }) => {
+            let frame = RefusedFrame { advice: reason, ..RefusedFrame::plain(RefusalCode::WorkspaceKept) };
+            refuse(writer, frame, quic_code::REFUSED).await;
+        }
+        _ => refuse(writer, RefusedFrame::plain(RefusalCode::CellUnavailable), quic_code::REFUSED).await,
     }
 }
 

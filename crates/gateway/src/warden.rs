@@ -1,6 +1,6 @@
 //! The gateway's end of the warden's socket: orders go out, reports come back and find their session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -14,13 +14,15 @@ use rustix::net::{
 use sulku_audit::{CloseReason, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::order::{self, ORDER_VERSION, Order, PACKET_BYTES_MAX, Report};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::descriptor::Descriptor;
 
 /// Orders that may wait for the warden.
 const ORDERS_WAITING_MAX: usize = 256;
+/// Operators' questions that may wait for an answer.
+const QUESTIONS_MAX: usize = 16;
 
 /// A warden that can't be worked with.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,16 @@ enum Job {
     Order(Box<Order<Receipt>>),
     Follow(SessionId, mpsc::Sender<CellNews>),
     Forget(SessionId),
+    Ask(Question, oneshot::Sender<Report>),
+}
+
+/// What an operator asks of the warden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Which workspaces there are.
+    Workspaces,
+    /// To destroy one.
+    Deletion(String),
 }
 
 /// The warden, to give orders to.
@@ -109,6 +121,13 @@ impl Warden {
         self.jobs.send(Job::Follow(session, news)).await.ok();
     }
 
+    /// Asks for an operator. `None`: the warden is gone, or has too much to answer already.
+    pub async fn ask(&self, question: Question) -> Option<Report> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job::Ask(question, answer)).await.ok()?;
+        answered.await.ok()
+    }
+
     /// The session is closed.
     pub async fn forget(&self, session: SessionId) {
         self.jobs.send(Job::Forget(session)).await.ok();
@@ -117,17 +136,24 @@ impl Warden {
 
 async fn work(socket: &Socket, mut queue: mpsc::Receiver<Job>) -> Result<(), WardenError> {
     let mut sessions = HashMap::<SessionId, mpsc::Sender<CellNews>>::new();
+    let mut asked = Asked::default();
     loop {
         tokio::select! {
             job = queue.recv() => match job {
                 Some(Job::Order(order)) => socket.send(&order::encode(&*order)?).await?,
                 Some(Job::Follow(session, news)) => drop(sessions.insert(session, news)),
                 Some(Job::Forget(session)) => drop(sessions.remove(&session)),
+                Some(Job::Ask(question, answer)) => {
+                    if let Some(order) = asked.order(question, answer) {
+                        socket.send(&order::encode(&order)?).await?;
+                    }
+                }
                 None => return Ok(()),
             },
             packet = socket.receive() => match packet? {
                 Some((packet, fd)) => {
-                    let Some((session, news)) = news(order::decode(&packet)?, fd) else { continue };
+                    let Some(report) = asked.answer(order::decode(&packet)?) else { continue };
+                    let Some((session, news)) = news(report, fd) else { continue };
                     if let Some(sender) = sessions.get(&session)
                         && sender.try_send(news).is_err()
                     {
@@ -138,6 +164,51 @@ async fn work(socket: &Socket, mut queue: mpsc::Receiver<Job>) -> Result<(), War
                 None => return Ok(()),
             },
         }
+    }
+}
+
+/// Questions that the warden has not answered yet: one deletion, and few listings, which it answers in order.
+#[derive(Default)]
+struct Asked {
+    listings: VecDeque<oneshot::Sender<Report>>,
+    deletion: Option<oneshot::Sender<Report>>,
+}
+
+impl Asked {
+    /// The order that asks it; `None` where it is answered already, or dropped since too many wait.
+    fn order(&mut self, question: Question, answer: oneshot::Sender<Report>) -> Option<Order<Receipt>> {
+        match question {
+            Question::Workspaces if self.listings.len() >= QUESTIONS_MAX => None,
+            Question::Workspaces => {
+                self.listings.push_back(answer);
+                Some(Order::ListWorkspaces)
+            }
+            Question::Deletion(_) if self.deletion.is_some() => {
+                let reason = "a workspace is being destroyed; try again when it is gone".to_owned();
+                answer.send(Report::Kept { order: "delete-workspace".to_owned(), reason }).ok();
+                None
+            }
+            Question::Deletion(named) => {
+                self.deletion = Some(answer);
+                Some(Order::DeleteWorkspace { named })
+            }
+        }
+    }
+
+    /// Hands an answer to whoever asked; gives back what is no answer.
+    fn answer(&mut self, report: Report) -> Option<Report> {
+        let answers_listing = match &report {
+            Report::Workspaces { .. } => true,
+            Report::Kept { order, .. } => order == "list-workspaces",
+            Report::Deleted { .. } => false,
+            _ => return Some(report),
+        };
+        let asked = if answers_listing { self.listings.pop_front() } else { self.deletion.take() };
+        match asked {
+            Some(answer) => drop(answer.send(report)),
+            None => tracing::warn!("the warden answered what nobody asked"),
+        }
+        None
     }
 }
 
@@ -160,7 +231,7 @@ fn news(report: Report, fd: Option<OwnedFd>) -> Option<(SessionId, CellNews)> {
             let reason = serde_json::from_value(serde_json::Value::String(reason)).unwrap_or(CloseReason::CellFailed);
             Some((session, CellNews::Reaped(reason)))
         }
-        (Report::Ready { .. }, _) => None,
+        (Report::Ready { .. } | Report::Workspaces { .. } | Report::Deleted { .. } | Report::Kept { .. }, _) => None,
     }
 }
 

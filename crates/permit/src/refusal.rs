@@ -118,6 +118,8 @@ refusal_codes! {
     NotAnOperator "not-an-operator" "this needs an operator's certificate"
     /// No such session is open.
     NoSuchSession "no-such-session" "no such session is open; see them with: sulku sessions list"
+    /// The workspace may not be destroyed, or not now.
+    WorkspaceKept "workspace-kept" "the workspace stays; see why with: sulku workspace list"
     /// The peer broke the protocol.
     ProtocolError "protocol-error" "update your client, or use the one that this environment offers"
 }

@@ -3,14 +3,17 @@
 //! Packets travel over a unix `SOCK_SEQPACKET` socket; [`Report::Launched`] carries the master side of the cell's terminal as a
 //! file descriptor (`SCM_RIGHTS`). One gateway at a time. The first order is [`Order::Hello`]; an order out of phase is refused.
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sulku_permit::SessionId;
+use sulku_permit::{PermitId, SessionId};
 
 /// The version of this vocabulary; gateway and warden must agree.
 pub const ORDER_VERSION: u32 = 2;
 /// The longest packet: a receipt with its entry (65,535 bytes, escaped once more as a JSON string) and a little.
 pub const PACKET_BYTES_MAX: usize = 160 * 1024;
+/// Workspaces in one answer, so that an operator's client gets it in one frame.
+pub const WORKSPACES_MAX: usize = 80;
 
 /// What the gateway may ask of the warden.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,13 @@ pub enum Order<R> {
         session: SessionId,
         /// Which signal.
         signal: Signal,
+    },
+    /// Tell which workspaces there are.
+    ListWorkspaces,
+    /// Destroy the workspace of a permit that has ended. One at a time.
+    DeleteWorkspace {
+        /// The permit's id or the workspace's name.
+        named: String,
     },
     /// Reap the session's cell now.
     End {
@@ -82,6 +92,29 @@ pub enum Report {
         /// Its exit status; 128 + n when signal n ended it.
         status: i32,
     },
+    /// The answer to [`Order::ListWorkspaces`].
+    Workspaces {
+        /// Those first that somebody has to do something about; at most [`WORKSPACES_MAX`].
+        rows: Vec<WorkspaceRow>,
+        /// How many there are.
+        all: u64,
+    },
+    /// The answer to [`Order::DeleteWorkspace`]: it is gone, and its certificate is in the ledger.
+    Deleted {
+        /// Which.
+        workspace: String,
+        /// Files that it had.
+        files: u64,
+        /// Bytes that they had.
+        bytes: u64,
+    },
+    /// The other answer to either: it stays, or what is left of it does.
+    Kept {
+        /// `list-workspaces` or `delete-workspace`.
+        order: String,
+        /// Why, for the operator.
+        reason: String,
+    },
     /// The cell is gone.
     Reaped {
         /// Which session.
@@ -91,6 +124,36 @@ pub enum Report {
         /// What could not be removed; empty when all is gone.
         leftovers: Vec<String>,
     },
+}
+
+/// One workspace on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceRow {
+    /// Its name.
+    pub workspace: String,
+    /// The permit it belongs to.
+    pub permit: PermitId,
+    /// What may be done with it.
+    pub state: WorkspaceState,
+    /// When the permit ends.
+    pub ends: Timestamp,
+    /// Until when the permit keeps it.
+    pub kept_until: Timestamp,
+}
+
+/// What may be done with a workspace; first that which somebody has to do something about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkspaceState {
+    /// Its permit has ended and its retention is over: it may be destroyed.
+    Due,
+    /// Its permit has ended: nobody works in it, and it is kept.
+    Sealed,
+    /// A session is open in it.
+    InUse,
+    /// A session may be opened in it, as far as the permit is in force.
+    Open,
 }
 
 /// A terminal's size in characters.

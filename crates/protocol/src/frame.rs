@@ -56,6 +56,10 @@ pub enum Tell {
     Closed(ClosedFrame),
     /// The open sessions, to an operator.
     Sessions(Vec<SessionRow>),
+    /// The workspaces, to an operator.
+    Workspaces(WorkspacesFrame),
+    /// A workspace is destroyed, and its certificate in the ledger; nothing follows.
+    Deleted(DeletedFrame),
     /// What an operator asked for is done; nothing follows.
     Done,
     /// This many more bytes of input have been taken by the terminal.
@@ -95,6 +99,13 @@ pub enum Purpose {
     },
     /// An operator wants to see the open sessions.
     ListSessions,
+    /// An operator wants to see the workspaces.
+    ListWorkspaces,
+    /// An operator destroys the workspace of a permit that has ended.
+    DeleteWorkspace {
+        /// The permit's id or the workspace's name.
+        named: String,
+    },
     /// An operator ends a session.
     EndSession {
         /// Which.
@@ -206,6 +217,44 @@ pub struct SessionRow {
     pub bytes_out: u64,
 }
 
+/// The workspaces on the host, as an operator sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspacesFrame {
+    /// Those first that somebody has to do something about.
+    pub rows: Vec<WorkspaceRow>,
+    /// How many there are.
+    pub all: u64,
+}
+
+/// One workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceRow {
+    /// Its name.
+    pub workspace: String,
+    /// Its permit.
+    pub permit: PermitId,
+    /// `due`, `sealed`, `in-use` or `open`.
+    pub state: String,
+    /// When the permit ends.
+    pub ends: Timestamp,
+    /// Until when the permit keeps it.
+    pub kept_until: Timestamp,
+}
+
+/// A workspace is destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeletedFrame {
+    /// Its name.
+    pub workspace: String,
+    /// Files that it had.
+    pub files: u64,
+    /// Bytes that they had.
+    pub bytes: u64,
+}
+
 /// A signal for what runs in the foreground; the byte on the wire is its place in [`Signal::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "signal(7) says what each is")]
@@ -239,6 +288,8 @@ const SESSIONS: u8 = 0x85;
 const DONE: u8 = 0x86;
 const TAKEN: u8 = 0x87;
 const NOTICE: u8 = 0x88;
+const WORKSPACES: u8 = 0x89;
+const DELETED: u8 = 0x8a;
 
 impl Message for Ask {
     fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
@@ -282,6 +333,8 @@ impl Message for Tell {
             Self::Output(bytes) => (OUTPUT, bytes.clone()),
             Self::Closed(closed) => (CLOSED, json_payload(closed)?),
             Self::Sessions(rows) => (SESSIONS, json_payload(rows)?),
+            Self::Workspaces(workspaces) => (WORKSPACES, json_payload(workspaces)?),
+            Self::Deleted(deleted) => (DELETED, json_payload(deleted)?),
             Self::Done => (DONE, Vec::new()),
             Self::Taken(bytes) => (TAKEN, bytes.to_be_bytes().to_vec()),
             Self::Notice(notice) => (NOTICE, json_payload(notice)?),
@@ -296,6 +349,8 @@ impl Message for Tell {
             (OUTPUT, payload) => Ok(Self::Output(payload.to_vec())),
             (CLOSED, payload) => Ok(Self::Closed(json(kind, payload)?)),
             (SESSIONS, payload) => Ok(Self::Sessions(json(kind, payload)?)),
+            (WORKSPACES, payload) => Ok(Self::Workspaces(json(kind, payload)?)),
+            (DELETED, payload) => Ok(Self::Deleted(json(kind, payload)?)),
             (DONE, []) => Ok(Self::Done),
             (NOTICE, payload) => Ok(Self::Notice(json(kind, payload)?)),
             (TAKEN, &[a, b, c, d]) => Ok(Self::Taken(u32::from_be_bytes([a, b, c, d]))),

@@ -15,7 +15,10 @@ mod codec;
 mod frame;
 
 pub use codec::{Decoder, FrameError, encode};
-pub use frame::{Ask, ClosedFrame, HelloFrame, Message, NoticeFrame, NoticeKind, Purpose, RefusedFrame, SessionRow, Signal, Tell, WelcomeFrame};
+pub use frame::{
+    Ask, ClosedFrame, DeletedFrame, HelloFrame, Message, NoticeFrame, NoticeKind, Purpose, RefusedFrame, SessionRow, Signal, Tell, WelcomeFrame,
+    WorkspaceRow, WorkspacesFrame,
+};
 
 /// The protocol's name in TLS ALPN (RFC 7301).
 pub const ALPN: &[u8] = b"sulku/1";

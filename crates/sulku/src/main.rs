@@ -19,6 +19,7 @@ mod print;
 mod profile;
 mod sessions;
 mod witness;
+mod workspace;
 
 /// The gateway said no.
 const EXIT_REFUSED: u8 = 3;
@@ -42,6 +43,9 @@ enum Command {
     /// See and end open sessions, as an operator
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    /// See workspaces, and destroy those whose time is over, as an operator
+    #[command(subcommand)]
+    Workspace(workspace::WorkspaceCommand),
     /// Check the policy, and put it in force
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Connect(args) => connect::run(args),
         Command::Sessions(command) => sessions::run(command),
+        Command::Workspace(command) => workspace::run(command),
         Command::Policy(command) => policy::run(&command),
         Command::Permit(command) => permit::run(&command),
         Command::Halt(args) => permit::halt(&args),

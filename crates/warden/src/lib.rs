@@ -16,6 +16,7 @@ mod packet;
 mod permits;
 mod sys;
 mod verdict;
+mod workspace;
 
 pub use daemon::{RunError, run};
 

@@ -11,6 +11,7 @@ use sulku_plan::order::TerminalSize;
 
 use crate::cell::{Commission, End};
 use crate::permits::{Permits, PermitsError};
+use crate::workspace::{self, Due, KeptBecause};
 
 /// How old an opening may be: longer than any launch takes, short enough that a stolen receipt is of no use.
 const OPENING_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -64,6 +65,9 @@ pub enum LaunchRefused {
     /// The command or the terminal's kind is none.
     #[error("{0} is malformed")]
     Malformed(&'static str),
+    /// The workspace is being destroyed.
+    #[error("workspace {0} is being destroyed")]
+    Doomed(sulku_permit::WorkspaceName),
     /// There are as many cells as there may be.
     #[error("{0} cells are open, which is as many as this host has")]
     Full(usize),
@@ -103,6 +107,22 @@ impl Judge {
             Ok((plan, ends)) => Ok(Commission { opening, plan, ends, size, term }),
             Err(refused) => Err((refused, Some(opening))),
         }
+    }
+
+    /// The workspace of a permit that has ended, if it may be destroyed now.
+    ///
+    /// # Errors
+    /// Why it may not, or that the permits can't be relied on.
+    pub fn due(&mut self, named: &str, now: Timestamp) -> Result<Result<Due, KeptBecause>, PermitsError> {
+        Ok(workspace::due(self.permits.current()?, named, now))
+    }
+
+    /// The warden's own permits.
+    ///
+    /// # Errors
+    /// They can't be relied on.
+    pub fn permits(&mut self) -> Result<&PermitSet, PermitsError> {
+        self.permits.current()
     }
 
     /// Judges cells again, where the permits are others than when it last did: when each ends now, and why. One that may not be any

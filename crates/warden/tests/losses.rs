@@ -45,14 +45,7 @@ fn a_warden_that_is_killed_takes_everything_with_it() {
     let gone = |pid: &u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
     eventually("the host's first process has buried them", || processes.iter().all(gone).then_some(()));
     // The uplink's far end went with the router.
-    eventually("the uplink is gone", || {
-        let links = std::process::Command::new("/usr/bin/nsenter")
-            .arg(format!("--net={}", stage.world.namespace()))
-            .args(["/bin/ip", "-o", "link"])
-            .output()
-            .expect("nsenter");
-        (!String::from_utf8_lossy(&links.stdout).contains("-world")).then_some(())
-    });
+    stage.await_uplinks_end();
     drop(shell);
     stage.restart();
     assert_eq!(stage.cell_groups(), 0, "the next warden removes the empty control groups");

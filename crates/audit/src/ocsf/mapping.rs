@@ -253,8 +253,8 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
         }
         Event::OperatorActed { action, .. } => {
             let activity = match action.as_str() {
-                "sessions-listed" => 2,
-                "session-ended" => 4,
+                "sessions-listed" | "workspaces-listed" => 2,
+                "session-ended" | "workspace-deletion-ordered" => 4,
                 _ => OTHER,
             };
             Mapped::new(Class::ApiActivity, activity, "An operator did something")
@@ -286,6 +286,15 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
                 .with("process", process(subject, None));
             if leftovers.is_empty() { mapped.success() } else { mapped.failure() }
         }
+        Event::WorkspaceDeletionBegun { workspace, sha256: digest, .. } => {
+            Mapped::new(Class::EntityManagement, OTHER, "A workspace whose permit has ended is about to be destroyed")
+                .with("actor", subject.actor(USER))
+                .with("entity", json!({ "name": workspace, "type": "workspace", "type_id": OTHER_KIND, "version": digest }))
+        }
+        Event::WorkspaceDeleted { workspace, sha256: digest, .. } => Mapped::new(Class::EntityManagement, 4, "A workspace is destroyed")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("entity", json!({ "name": workspace, "type": "workspace", "type_id": OTHER_KIND, "version": digest })),
         Event::EgressDenied { protocol, destination, port, suppressed } => {
             Mapped::new(Class::NetworkActivity, 5, "A cell tried to reach what its permit does not list")
                 .failure()

@@ -77,6 +77,15 @@ fn describe(event: &Event) -> String {
         Event::OperatorBrokeGlass { uid, reason } => format!("user {uid}: {reason}"),
         Event::GatewayStarted { version, listen, rung, confinement } => format!("version {version} at {listen}, rung {rung}, {confinement}"),
         Event::GatewayStopped { reason, sessions_closed } => format!("{reason}, {sessions_closed} sessions closed"),
+        Event::WorkspaceDeletionBegun { workspace, files, folders, bytes, sha256 } => {
+            format!("{workspace}: {files} files, {folders} folders, {}, list sha256:{}", amount(*bytes), short(sha256))
+        }
+        Event::WorkspaceDeleted { workspace, files, folders, bytes, sha256, permit_ended } => format!(
+            "{workspace}: {files} files, {folders} folders, {}, list sha256:{}, permit ended {}",
+            amount(*bytes),
+            short(sha256),
+            time(*permit_ended)
+        ),
         Event::CrlStale { file, made, age_s, effect } => format!("{file} is of {}, {} h old: {effect}", time(*made), age_s / 3600),
         Event::PermitLoaded { file, sha256, holders: _ } | Event::CrlLoaded { file, sha256 } => format!("{file} sha256:{}", short(sha256)),
         Event::PermitRefused { file, problems } => {

@@ -6,6 +6,7 @@ mod cells;
 mod orders;
 mod record;
 mod unfit;
+mod workspaces;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,6 +26,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::network::{NetworkError, Pool, Router, Watch, ruleset_digest};
 use crate::permits::Permits;
 use crate::verdict::Judge;
+use crate::workspace::Deletion;
 use crate::{RUNG, doctor, sys};
 
 /// How often time-outs are looked at when nothing happens.
@@ -115,6 +117,8 @@ struct Warden {
     mode: Mode,
     reviewed: Instant,
     permits: Reliance,
+    /// The workspace that is being destroyed.
+    deletion: Option<Deletion>,
 }
 
 /// What a descriptor that became readable stands for.
@@ -176,6 +180,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         mode: Mode::Serving,
         reviewed: Instant::now(),
         permits: Reliance::Given,
+        deletion: None,
         config,
     };
     tracing::info!(instance = warden.config.instance, rung = RUNG, "the warden serves");
@@ -191,6 +196,7 @@ impl Warden {
                 self.attend(source);
             }
             self.pass_time();
+            self.carry_on_deleting();
             match self.mode {
                 Mode::Serving if idle && self.may_fill() => {
                     if let Err(error) = self.pool.fill(self.router.home(), self.router.links()) {
@@ -240,7 +246,7 @@ impl Warden {
     }
 
     fn wait_at_most(&self) -> Duration {
-        if self.may_fill() {
+        if self.may_fill() || self.is_deleting() {
             return Duration::ZERO;
         }
         if self.cells.values().any(Cell::is_vanishing) { VANISHING_TICK } else { TICK }

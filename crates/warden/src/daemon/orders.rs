@@ -59,12 +59,16 @@ impl Warden {
             (Phase::Serving, Order::Launch { receipt, size, term }) => self.launch(&receipt, size, term),
             (Phase::Serving, Order::Signal { session, signal }) => self.signal(session, signal),
             (Phase::Serving, Order::End { session, reason }) => self.end(session, &reason),
+            (Phase::Serving, Order::ListWorkspaces) => self.list_workspaces(),
+            (Phase::Serving, Order::DeleteWorkspace { named }) => self.delete_workspace(&named),
             (_, order) => {
                 let (name, session) = match order {
                     Order::Hello { .. } => ("hello", None),
                     Order::Launch { .. } => ("launch", None),
                     Order::Signal { session, .. } => ("signal", Some(session)),
                     Order::End { session, .. } => ("end", Some(session)),
+                    Order::ListWorkspaces => ("list-workspaces", None),
+                    Order::DeleteWorkspace { .. } => ("delete-workspace", None),
                 };
                 self.refuse(name, session, None, "the order is out of phase".to_owned());
             }
@@ -97,6 +101,10 @@ impl Warden {
         if self.cells.len() >= self.config.cells_max {
             let full = LaunchRefused::Full(self.config.cells_max);
             return self.refuse("launch", Some(session), Some(about), full.to_string());
+        }
+        if let Some(deletion) = self.deletion.as_ref().filter(|deletion| deletion.due.workspace == *commission.plan.workspace()) {
+            let doomed = LaunchRefused::Doomed(deletion.due.workspace.clone());
+            return self.refuse("launch", Some(session), Some(about), doomed.to_string());
         }
         let network = match self.pool.take(self.router.home(), self.router.links()) {
             Ok(network) => network,

@@ -32,7 +32,10 @@ impl Warden {
 
     pub(super) fn hear_ledger(&mut self) {
         match self.ledger.turn() {
-            Ok(receipts) => receipts.iter().for_each(|(pending, receipt)| self.release(*pending, receipt)),
+            Ok(receipts) => receipts.iter().for_each(|(pending, receipt)| {
+                self.release(*pending, receipt);
+                self.go_on_deleting(*pending);
+            }),
             Err(error) => self.ledger_lost(&error),
         }
     }

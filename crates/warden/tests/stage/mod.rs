@@ -263,6 +263,18 @@ impl Stage {
             .count()
     }
 
+    /// The uplink goes with the router of a warden that was killed, a moment after it.
+    pub fn await_uplinks_end(&self) {
+        eventually("the uplink is gone", || {
+            let links = Command::new("/usr/bin/nsenter")
+                .arg(format!("--net={}", self.world.namespace()))
+                .args(["/bin/ip", "-o", "link"])
+                .output()
+                .expect("nsenter");
+            (!String::from_utf8_lossy(&links.stdout).contains("-world")).then_some(())
+        });
+    }
+
     pub fn restart(&mut self) {
         self.warden = start(self.folder.path());
         let socket = self.path("warden.sock");
