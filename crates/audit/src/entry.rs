@@ -23,8 +23,9 @@ use serde::de::{DeserializeSeed, IntoDeserializer as _, MapAccess};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sulku_permit::{HolderId, PermitId, Pseudonym, SessionId};
+use zeroize::Zeroizing;
 
-use crate::event::{Draft, Event, Writer};
+use crate::event::{Draft, Event, Privacy, Writer};
 use crate::personal::{NONCE_BYTES, PersonalKey};
 
 mod time;
@@ -177,13 +178,21 @@ impl Body {
     /// # Errors
     /// [`EntryError::Unknown`]: a private field is missing. [`EntryError::Malformed`]: the event can't be written as JSON.
     pub fn new(draft: &Draft, key: &PersonalKey, nonce: &[u8; NONCE_BYTES]) -> Result<Self, EntryError> {
-        let Draft { permit, session, person, event } = draft;
-        let mut rest = Vec::with_capacity(512);
-        if let Some(person) = person {
-            rest.extend_from_slice(format!("\"person\":\"{}\",", key.pseudonym(person)).as_bytes());
+        Self::named(draft, draft.person.as_ref().map(|person| key.pseudonym(person)), key, nonce)
+    }
+
+    /// The same, for who has computed the person's pseudonym before: it is the key's name for `draft.person`.
+    ///
+    /// # Errors
+    /// As [`Body::new`].
+    pub fn named(draft: &Draft, pseudonym: Option<Pseudonym>, key: &PersonalKey, nonce: &[u8; NONCE_BYTES]) -> Result<Self, EntryError> {
+        let Draft { permit, session, person: _, event } = draft;
+        let mut rest = Vec::with_capacity(1024);
+        if let Some(pseudonym) = pseudonym {
+            let _never_fails = write!(rest, "\"person\":\"{pseudonym}\",");
         }
-        rest.extend_from_slice(format!("\"code\":\"{}\",", event.code()).as_bytes());
-        let private = event.private_fields();
+        let _never_fails = write!(rest, "\"code\":\"{}\",", event.code());
+        let mut private = event.private_fields();
         let begin = rest.len();
         if private.is_empty() {
             serde_json::to_writer(&mut rest, event)?;
@@ -195,11 +204,22 @@ impl Body {
         rest.pop();
         if !private.is_empty() {
             let unknown = |field| EntryError::Unknown { event: event.name(), field };
-            let fields: Result<BTreeMap<_, _>, EntryError> =
-                private.into_iter().map(|(field, value)| Ok((field, value.ok_or_else(|| unknown(field))?))).collect();
-            let sealed = key.seal(nonce, event.name(), &serde_json::to_vec(&fields?)?).ok_or(EntryError::Unsealed(event.name()))?;
+            private.sort_unstable_by_key(|(field, _)| *field);
+            let mut fields = Zeroizing::new(String::with_capacity(256));
+            for (field, value) in private {
+                let value = Zeroizing::new(value.ok_or_else(|| unknown(field))?);
+                let before = if fields.is_empty() { "{\"" } else { ",\"" };
+                fields.push_str(before);
+                fields.push_str(field);
+                fields.push_str("\":");
+                fields.push_str(&value);
+            }
+            fields.push('}');
+            let sealed = key.seal(nonce, event.name(), fields.as_bytes()).ok_or(EntryError::Unsealed(event.name()))?;
             rest.extend_from_slice(b",\"sealed\":\"");
-            rest.extend_from_slice(STANDARD.encode(sealed).as_bytes());
+            let begin = rest.len();
+            rest.resize(begin + sealed.len().div_ceil(3) * 4, 0);
+            STANDARD.encode_slice(sealed, &mut rest[begin..]).map_err(|_| EntryError::Unsealed(event.name()))?;
             rest.push(b'"');
         }
         Ok(Self { by: event.writer(), permit: permit.clone(), session: *session, rest })
@@ -273,9 +293,9 @@ impl Entry {
         if permit.is_some() != permit_seq.is_some() || session.is_some() != session_seq.is_some() {
             return Err(EntryError::Counters);
         }
-        let private = event.private_fields();
-        if private.iter().any(|(_, value)| value.is_some()) || private.is_empty() != sealed.is_none() {
-            return Err(EntryError::Unsealed(event.name()));
+        match (event.privacy(), &sealed) {
+            (Privacy::Nothing, None) | (Privacy::Sealed, Some(_)) => {}
+            _ => return Err(EntryError::Unsealed(event.name())),
         }
         let sealed = sealed.map(|sealed| STANDARD.decode(sealed.as_bytes())).transpose().map_err(|_| EntryError::Unsealed(event.name()))?;
         if !is_boot_id(&boot) {

@@ -195,6 +195,17 @@ impl CloseReason {
     }
 }
 
+/// Whether an event has something private, and whether that stands open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Privacy {
+    /// It has nothing private.
+    Nothing,
+    /// All that is private is sealed.
+    Sealed,
+    /// Something private stands open.
+    Open,
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident $wire:literal $code:literal $writer:ident
         { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* }
@@ -233,11 +244,23 @@ macro_rules! events {
             }
 
             /// Its private fields by their names, as JSON; `None` for those that are sealed.
-            pub(crate) fn private_fields(&self) -> Vec<(&'static str, Option<Value>)> {
+            pub(crate) fn private_fields(&self) -> Vec<(&'static str, Option<String>)> {
                 match self {
                     $(Self::$name { $($($private,)*)? .. } => {
-                        vec![$($((stringify!($private), $private.known().and_then(|value| serde_json::to_value(value).ok())),)*)?]
+                        vec![$($((stringify!($private), $private.known().and_then(|value| serde_json::to_string(value).ok())),)*)?]
                     })*
+                }
+            }
+
+            /// What of it is private, and whether that is sealed.
+            pub(crate) fn privacy(&self) -> Privacy {
+                let sealed: &[bool] = match self {
+                    $(Self::$name { $($($private,)*)? .. } => &[$($($private.is_sealed(),)*)?],)*
+                };
+                match (sealed.is_empty(), sealed.iter().all(|sealed| *sealed)) {
+                    (true, _) => Privacy::Nothing,
+                    (false, true) => Privacy::Sealed,
+                    (false, false) => Privacy::Open,
                 }
             }
 

@@ -153,14 +153,33 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLong`]: the head or the blob is beyond its bound.
 pub fn encode<T: Serialize>(head: &T, blob: &[u8]) -> Result<Vec<u8>, WireError> {
-    let head = serde_json::to_vec(head)?;
-    let (head_length, blob_length) = lengths(head.len(), blob.len())?;
-    let mut frame = Vec::with_capacity(8 + head.len() + blob.len());
-    frame.extend_from_slice(&head_length.to_be_bytes());
-    frame.extend_from_slice(&blob_length.to_be_bytes());
-    frame.extend_from_slice(&head);
-    frame.extend_from_slice(blob);
+    let mut frame = Vec::with_capacity(512 + blob.len());
+    append(&mut frame, head, blob)?;
     Ok(frame)
+}
+
+/// Adds a frame's bytes to those of others.
+///
+/// # Errors
+/// As [`encode`]; `frames` is as it was.
+pub fn append<T: Serialize>(frames: &mut Vec<u8>, head: &T, blob: &[u8]) -> Result<(), WireError> {
+    let begin = frames.len();
+    let appended = append_parts(frames, head, blob);
+    if appended.is_err() {
+        frames.truncate(begin);
+    }
+    appended
+}
+
+fn append_parts<T: Serialize>(frames: &mut Vec<u8>, head: &T, blob: &[u8]) -> Result<(), WireError> {
+    let begin = frames.len();
+    frames.extend_from_slice(&[0; 8]);
+    serde_json::to_writer(&mut *frames, head)?;
+    let (head_length, blob_length) = lengths(frames.len() - begin - 8, blob.len())?;
+    frames[begin..begin + 4].copy_from_slice(&head_length.to_be_bytes());
+    frames[begin + 4..begin + 8].copy_from_slice(&blob_length.to_be_bytes());
+    frames.extend_from_slice(blob);
+    Ok(())
 }
 
 /// A frame taken off a buffer: its head, its blob, and how many bytes it had.

@@ -53,7 +53,7 @@ fn measure(folder: &Path, length: Duration) -> Result<(), Failure> {
         row(appenders, "fdatasync for each event", plain, length, Some(rate));
         match &nats {
             Some(program) => {
-                let jetstream = in_jetstream(program, &folder.join("nats"), appenders, length)?;
+                let jetstream = in_jetstream(program, &folder.join(format!("nats-{appenders}")), appenders, length)?;
                 row(appenders, "NATS JetStream, sync always", jetstream, length, Some(rate));
             }
             None => println!("| {appenders} | NATS JetStream | not measured: set SULKU_NATS_SERVER | | | | |"),
@@ -83,7 +83,9 @@ impl Drop for Server {
 }
 
 fn in_ledger(folder: &Path, appenders: usize, length: Duration) -> Result<Times, Failure> {
-    let home = folder.join("ledger");
+    // Each its own, removed when all is measured: ext4 passes over inodes that were freed in the last seconds, one by one, and files made
+    // after many were removed cost a multiple.
+    let home = folder.join(format!("ledger-{appenders}"));
     fs::create_dir(&home)?;
     let (config, socket, signing_key) = (home.join("ledger.toml"), home.join("socket"), home.join("key"));
     key::create("bench.example/audit", &signing_key)?;
@@ -95,6 +97,7 @@ fn in_ledger(folder: &Path, appenders: usize, length: Duration) -> Result<Times,
     fs::write(&config, text)?;
     let program = env::current_exe()?.parent().and_then(Path::parent).ok_or("where is the target folder?")?.join("examples/ledger");
     let started = Command::new(&program).arg(&config).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    // Ended when this returns; what it wrote stays.
     let mut server = Server(started.map_err(|error| format!("{}: {error}; build it: cargo build --release --examples", program.display()))?);
     let mut ready = String::new();
     BufReader::new(server.0.stdout.as_mut().ok_or("no output")?).read_line(&mut ready)?;
@@ -105,8 +108,6 @@ fn in_ledger(folder: &Path, appenders: usize, length: Duration) -> Result<Times,
         let threads: Vec<_> = (0..connections).map(load).collect();
         threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread of the load panicked")?).collect::<Result<Vec<Times>, Failure>>()
     })?;
-    drop(server);
-    fs::remove_dir_all(&home)?;
     Ok(times.concat())
 }
 
@@ -216,7 +217,7 @@ fn in_jetstream(program: &Path, folder: &Path, appenders: usize, length: Duratio
     let config = folder.join("nats.conf");
     let text = format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: {:?}, sync_interval: always }}\n", folder.join("store"));
     fs::write(&config, text)?;
-    let server = Server(Command::new(program).arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    let _server = Server(Command::new(program).arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut stream = loop {
         match TcpStream::connect(("127.0.0.1", port)) {
@@ -264,7 +265,5 @@ fn in_jetstream(program: &Path, folder: &Path, appenders: usize, length: Duratio
         Ok(Some((number, end + 2 + count + 2)))
     };
     let times = closed_loop(stream, appenders, Instant::now() + length, request, answer)?;
-    drop(server);
-    fs::remove_dir_all(folder)?;
     Ok(times)
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::net::{SendFlags, send};
+use sulku_audit::wire::{self, Response, WireError};
 
 use crate::flight::Flight;
 
@@ -84,13 +85,16 @@ impl Outbox {
     }
 
     /// Adds the answer of a request of this weight, to be sent by [`Outbox::flush`].
-    pub(crate) fn add(&self, frame: &[u8], weight: usize) {
+    ///
+    /// # Errors
+    /// It can't be encoded; nothing was added.
+    pub(crate) fn add(&self, response: &Response, blob: &[u8], weight: usize) -> Result<(), WireError> {
         let mut state = self.state();
-        if state.gone {
-            return;
+        if !state.gone {
+            wire::append(&mut state.bytes, response, blob)?;
+            (state.requests, state.weight) = (state.requests + 1, state.weight + weight);
         }
-        state.bytes.extend_from_slice(frame);
-        (state.requests, state.weight) = (state.requests + 1, state.weight + weight);
+        Ok(())
     }
 
     /// Sends what the peer takes at once, and leaves the rest to the thread that waits.

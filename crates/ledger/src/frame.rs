@@ -15,6 +15,7 @@
 
 use jiff::Timestamp;
 use sulku_audit::counters::Chunk;
+use sulku_audit::lanes::leaf_hashes;
 use sulku_audit::merkle::{leaf_hash, sha256};
 use sulku_audit::tile::{EntryTooLong, push_entry, split_entry};
 use sulku_audit::wire::BLOB_BYTES_MAX;
@@ -111,7 +112,7 @@ fn split_chunk(bytes: &[u8]) -> Split<'_> {
 pub(crate) struct Contents {
     /// Of each entry its length in 16 bits, and its bytes.
     pub(crate) entries: Vec<u8>,
-    /// The entries' leaf hashes.
+    /// The entries' leaf hashes, from [`Contents::hash`] on.
     pub(crate) hashes: Vec<Hash>,
     /// The chunks of recordings that the entries name.
     pub(crate) chunks: Vec<(Chunk, Vec<u8>)>,
@@ -120,12 +121,27 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
+    /// Nothing yet, with room for entries of so many bytes.
+    pub(crate) fn with_room_for(entries_bytes: usize) -> Self {
+        Self { entries: Vec::with_capacity(entries_bytes), ..Self::default() }
+    }
+
     /// Adds an entry, and the chunk that it names.
-    pub(crate) fn push(&mut self, entry: &[u8], hash: Hash, chunk: Option<(Chunk, Vec<u8>)>) -> Result<(), EntryTooLong> {
+    pub(crate) fn push(&mut self, entry: &[u8], chunk: Option<(Chunk, Vec<u8>)>) -> Result<(), EntryTooLong> {
         push_entry(&mut self.entries, entry)?;
-        self.hashes.push(hash);
         self.chunks.extend(chunk);
         Ok(())
+    }
+
+    /// Hashes the entries, all together: side by side they take a quarter of the time that one after the other does. To be called when
+    /// nothing more is pushed.
+    pub(crate) fn hash(&mut self) {
+        let (mut entries, mut rest) = (Vec::new(), self.entries.as_slice());
+        while let Some((entry, after)) = split_entry(rest) {
+            entries.push(entry);
+            rest = after;
+        }
+        self.hashes = leaf_hashes(&entries);
     }
 
     /// How much memory it takes.
@@ -195,8 +211,9 @@ mod tests {
                 let (session, sha256) = (SessionId::from_random([1; 10]), sha256(&[bytes]));
                 (Chunk { session, part: Part::Chunks, offset: 0, length: bytes.len() as u64, sha256 }, bytes.clone())
             });
-            contents.push(entry, leaf_hash(entry), chunk).expect("short entries");
+            contents.push(entry, chunk).expect("short entries");
         }
+        contents.hash();
         let mut aligned = Aligned::default();
         let hash = contents.frame(&EPOCH, first, &NO_FRAME, &mut aligned);
         assert_eq!(aligned.bytes().len(), contents.frame_bytes());

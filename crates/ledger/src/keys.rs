@@ -13,13 +13,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sulku_audit::personal::{KEY_FILE_BYTES_MAX, KeyFile, KeyFileForm, KeyId, KeyState, Names, PersonalKey, Scope};
 use sulku_audit::{Draft, Event};
-use sulku_permit::{HolderId, PermitId};
+use sulku_permit::{HolderId, PermitId, Pseudonym};
 
 use crate::disk::{Disk as _, RealDisk};
 use crate::files::{FileError, NO_LINK, at, create_folder, replace};
 
 /// Names in one key's file; beyond it nobody new is written down, and pseudonyms of those stay unnamed for readers.
 const PERSONS_MAX: usize = 10_000;
+/// Pseudonyms of one scope that are kept in memory: a keyed hash costs a fifth of what sealing an entry does. Beyond it they are forgotten.
+const PSEUDONYMS_MAX: usize = 1024;
 
 /// A key that can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,14 @@ pub(crate) struct Keys {
 struct Used {
     file: KeyFile,
     unwritten: Names,
+    /// What the key calls persons who were named since start. At most [`PSEUDONYMS_MAX`].
+    pseudonyms: HashMap<HolderId, Pseudonym>,
+}
+
+/// A scope's key, and what it calls the person whom a draft names.
+pub(crate) struct Sealing {
+    pub(crate) key: PersonalKey,
+    pub(crate) pseudonym: Option<Pseudonym>,
 }
 
 impl Keys {
@@ -60,7 +70,7 @@ impl Keys {
 
     /// The scope's key, which knows every person whom the draft names. Names that a full disk has no room for are written as soon as it
     /// has: what an operator does then must be kept, and needs the key alone.
-    pub(crate) fn key(&self, scope: &Scope, draft: &Draft) -> Result<PersonalKey, KeyError> {
+    pub(crate) fn key(&self, scope: &Scope, draft: &Draft) -> Result<Sealing, KeyError> {
         let listed = match &draft.event {
             Event::PermitLoaded { holders, .. } => holders.known().map(Vec::as_slice).unwrap_or_default(),
             _ => &[],
@@ -68,9 +78,9 @@ impl Keys {
         let mut used = self.used();
         if !used.contains_key(scope) {
             let file = self.load(scope)?;
-            used.insert(scope.clone(), Used { file, unwritten: Names::Known });
+            used.insert(scope.clone(), Used { file, unwritten: Names::Known, pseudonyms: HashMap::new() });
         }
-        let Used { file, unwritten } = used.get_mut(scope).expect("it was put there above");
+        let Used { file, unwritten, pseudonyms } = used.get_mut(scope).expect("it was put there above");
         let room = PERSONS_MAX.saturating_sub(file.persons().len());
         if file.add(draft.person.iter().chain(listed).take(room)) == Names::New {
             *unwritten = Names::New;
@@ -82,7 +92,18 @@ impl Keys {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(file.key().clone())
+        let key = file.key().clone();
+        let pseudonym = draft.person.as_ref().map(|person| {
+            pseudonyms.get(person).copied().unwrap_or_else(|| {
+                let pseudonym = key.pseudonym(person);
+                if pseudonyms.len() >= PSEUDONYMS_MAX {
+                    pseudonyms.clear();
+                }
+                pseudonyms.insert(person.clone(), pseudonym);
+                pseudonym
+            })
+        });
+        Ok(Sealing { key, pseudonym })
     }
 
     /// A permit that names the person, if there is one.

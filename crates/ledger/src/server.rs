@@ -287,11 +287,11 @@ impl Reply {
             ResponseBody::Refused { .. } => taken.refused(),
             _ => {}
         }
-        let refusal = |reason: String| wire::encode(&Response { id, body: ResponseBody::Refused { cause: Cause::Malformed, reason } }, &[]);
-        let frame = wire::encode(&Response { id, body }, blob).or_else(|error| refusal(error.to_string()));
-        match frame {
-            Ok(frame) => outbox.add(&frame, weight),
-            Err(error) => tracing::error!(%error, "an answer could not be encoded"),
+        let response = Response { id, body };
+        let refusal = |reason: String| Response { id, body: ResponseBody::Refused { cause: Cause::Malformed, reason } };
+        let added = outbox.add(&response, blob, weight).or_else(|error| outbox.add(&refusal(error.to_string()), &[], weight));
+        if let Err(error) = added {
+            tracing::error!(%error, "an answer could not be encoded");
         }
         Some(Arc::clone(outbox))
     }

@@ -5,14 +5,14 @@
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use sulku_audit::entry::{Body, EntryError, Stamp};
-use sulku_audit::merkle::{leaf_hash, sha256};
+use sulku_audit::merkle::sha256;
 use sulku_audit::personal::Scope;
 use sulku_audit::wire::Cause;
 use sulku_audit::{Counters, Draft, Event, Hash};
 
 use crate::files::FileError;
 use crate::frame::Contents;
-use crate::keys::{KeyError, Keys};
+use crate::keys::{KeyError, Keys, Sealing};
 use crate::random::random;
 use crate::server::Reply;
 
@@ -109,9 +109,9 @@ impl Prepared {
 
     fn at(keys: &Keys, draft: Box<Draft>, blob: Blob, time: Timestamp) -> Result<Self, Rejection> {
         let scope = Scope::of(draft.permit.as_ref(), time);
-        let key = keys.key(&scope, &draft)?;
+        let Sealing { key, pseudonym } = keys.key(&scope, &draft)?;
         let nonce = random().map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
-        let body = Body::new(&draft, &key, &nonce).map_err(|error: EntryError| Rejection::malformed(&error))?;
+        let body = Body::named(&draft, pseudonym, &key, &nonce).map_err(|error: EntryError| Rejection::malformed(&error))?;
         Ok(Self { draft, body, scope, blob })
     }
 
@@ -181,14 +181,22 @@ impl Stage {
         let bytes = body.encode(&stamp).map_err(|error| Rejection::malformed(&error))?;
         self.counters.count(&*draft, time).map_err(|error| Rejection::malformed(&error))?;
         let chunk = chunk.map(|chunk| (chunk, blob.bytes));
-        self.frame.push(&bytes, leaf_hash(&bytes), chunk).map_err(|error| Rejection::malformed(&error))?;
+        self.frame.push(&bytes, chunk).map_err(|error| Rejection::malformed(&error))?;
         Ok((draft, time))
     }
 
     /// The frame, if it holds anything; the next one is empty.
     pub(crate) fn take_frame(&mut self) -> Option<Staged> {
-        let holds_something = !self.frame.hashes.is_empty();
-        holds_something.then(|| Staged { frame: std::mem::take(&mut self.frame), waiting: std::mem::take(&mut self.waiting) })
+        if self.waiting.is_empty() {
+            return None;
+        }
+        // The next one is likely to be as long.
+        let next = Contents::with_room_for(self.frame.entries.len());
+        let mut frame = std::mem::replace(&mut self.frame, next);
+        let room = Vec::with_capacity(self.waiting.len());
+        let waiting = std::mem::replace(&mut self.waiting, room);
+        frame.hash();
+        Some(Staged { frame, waiting })
     }
 
     /// Those who wait for entries that will not be written.

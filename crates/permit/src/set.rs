@@ -1,7 +1,10 @@
 //! The permits in force, checked against each other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
+
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::admission::Hers;
 use crate::ids::{HolderId, PermitId};
@@ -13,9 +16,10 @@ use crate::refusal::{Refusal, RefusalCode};
 pub struct PermitSet {
     permits: Vec<Arc<Permit>>,
     halt: Option<Halt>,
-    by_id: HashMap<PermitId, usize>,
-    /// Of each identity, the permits that list it. Which person it stands for is the same in all of them.
-    by_identity: HashMap<Identity, Vec<usize>>,
+    /// Hashes of the permits' ids, sorted, each with its permit's index.
+    by_id: Vec<(u64, u32)>,
+    /// Hashes of the identities that permits list, sorted, each with its permit's index.
+    by_identity: Vec<(u64, u32)>,
 }
 
 impl PermitSet {
@@ -33,18 +37,15 @@ impl PermitSet {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let by_id = permits.iter().enumerate().map(|(index, permit)| (permit.id.clone(), index)).collect();
-        let mut by_identity: HashMap<Identity, Vec<usize>> = HashMap::new();
-        for (index, permit) in permits.iter().enumerate() {
-            for holder in &permit.holders {
-                match by_identity.get_mut(&holder.identity) {
-                    Some(listed) => listed.push(index),
-                    None => {
-                        by_identity.insert(holder.identity.clone(), vec![index]);
-                    }
-                }
-            }
-        }
+        let indexed = || permits.iter().zip(0_u32..);
+        let mut by_id: Vec<_> = indexed().map(|(permit, index)| (FxBuildHasher.hash_one(&permit.id), index)).collect();
+        let identities = |(permit, index): (&Arc<Permit>, u32)| {
+            let hashes: Vec<_> = permit.holders.iter().map(|holder| (FxBuildHasher.hash_one(&holder.identity), index)).collect();
+            hashes
+        };
+        let mut by_identity: Vec<_> = indexed().flat_map(identities).collect();
+        by_id.sort_unstable();
+        by_identity.sort_unstable();
         Ok(Self { permits, halt: None, by_id, by_identity })
     }
 
@@ -64,7 +65,7 @@ impl PermitSet {
     /// The permit of that id.
     #[must_use]
     pub fn get(&self, id: &PermitId) -> Option<&Arc<Permit>> {
-        self.by_id.get(id).map(|index| &self.permits[*index])
+        self.at(&self.by_id, FxBuildHasher.hash_one(id)).find(|permit| permit.id == *id)
     }
 
     /// Every permit, in the order given.
@@ -72,12 +73,17 @@ impl PermitSet {
         self.permits.iter()
     }
 
+    /// The permits that an index has for a hash; another key may have the same.
+    fn at<'s>(&'s self, index: &'s [(u64, u32)], hash: u64) -> impl Iterator<Item = &'s Arc<Permit>> {
+        let first = index.partition_point(|(known, _)| *known < hash);
+        index[first..].iter().take_while(move |(known, _)| *known == hash).map(|(_, permit)| &self.permits[*permit as usize])
+    }
+
     /// The one person that the certificate stands for, over all permits, and those that list her under it.
     pub(crate) fn of(&self, credential: &Credential) -> Result<Hers<'_>, Refusal> {
         let mut hers: Option<Hers<'_>> = None;
         for identity in &credential.identities {
-            for index in self.by_identity.get(identity).into_iter().flatten() {
-                let permit = &self.permits[*index];
+            for permit in self.at(&self.by_identity, FxBuildHasher.hash_one(identity)) {
                 let Some(holder) = permit.holders.iter().find(|holder| holder.identity == *identity) else { continue };
                 match &mut hers {
                     None => hers = Some(Hers { person: &holder.id, permits: vec![permit] }),
@@ -99,10 +105,12 @@ impl PermitSet {
 
 fn contradictions(permits: &[Arc<Permit>]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut ids: HashMap<&PermitId, &Arc<Permit>> = HashMap::with_capacity(permits.len());
-    let mut workspaces = HashMap::with_capacity(permits.len());
-    let mut identities: HashMap<&Identity, (&HolderId, &Place)> = HashMap::new();
-    let mut names: HashMap<&HolderId, (&String, &Place)> = HashMap::new();
+    let persons: usize = permits.iter().map(|permit| permit.holders.len() + permit.output_checkers.len()).sum();
+    // The files are the operators' own, so nobody picks keys that collide.
+    let mut ids: FxHashMap<&PermitId, &Arc<Permit>> = FxHashMap::with_capacity_and_hasher(permits.len(), FxBuildHasher);
+    let mut workspaces = FxHashMap::with_capacity_and_hasher(permits.len(), FxBuildHasher);
+    let mut identities: FxHashMap<&Identity, (&HolderId, &Place)> = FxHashMap::with_capacity_and_hasher(persons, FxBuildHasher);
+    let mut names: FxHashMap<&HolderId, (&String, &Place)> = FxHashMap::with_capacity_and_hasher(persons, FxBuildHasher);
     for permit in permits {
         if let Some(first) = ids.insert(&permit.id, permit) {
             let what = format!("{} is the id of the permit at {} too", permit.id, first.at);
