@@ -7,7 +7,7 @@ use crate::decision::{Decision, Denial, Question, decide};
 use crate::document::{Case, Expected, PermitFile, Shared, SharedKind, parse_halt, parse_with};
 use crate::model::{Permit, Place, Problem};
 use crate::refusal::RefusalCode;
-use crate::set::PermitSet;
+use crate::set::{Keyed, PermitSet};
 
 /// One file of a policy.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ pub struct Policy {
 
 #[derive(Debug)]
 struct Parsed {
-    permit: Arc<Permit>,
+    keyed: Keyed,
     cases: Vec<Case>,
 }
 
@@ -91,17 +91,17 @@ impl Policy {
             let entry = match known {
                 Some((text, parsed)) => (Arc::clone(text), Arc::clone(parsed)),
                 None => match parse_with(source.shown, source.text, &shared.shared) {
-                    Ok(PermitFile { permit, cases }) => (source.text.into(), Arc::new(Parsed { permit: Arc::new(permit), cases })),
+                    Ok(PermitFile { permit, cases }) => (source.text.into(), Arc::new(Parsed { keyed: Keyed::new(permit), cases })),
                     Err(found) => {
                         problems.extend(found);
                         continue;
                     }
                 },
             };
-            parsed_permits.push(Arc::clone(&entry.1.permit));
+            parsed_permits.push(entry.1.keyed.clone());
             files.insert(source.path.to_owned(), entry);
         }
-        match PermitSet::of_shared(parsed_permits) {
+        match PermitSet::of_keyed(parsed_permits) {
             Ok(set) if problems.is_empty() => Ok(Self { permits: set.halted(halt), files, shared }),
             Ok(_) => Err(problems),
             Err(contradictions) => {
@@ -135,7 +135,7 @@ impl Policy {
     /// The permit that stands in that file.
     #[must_use]
     pub fn in_file(&self, path: &str) -> Option<&Arc<Permit>> {
-        self.files.get(path).map(|(_, parsed)| &parsed.permit)
+        self.files.get(path).map(|(_, parsed)| &parsed.keyed.permit)
     }
 
     /// How many cases there are.
@@ -147,7 +147,7 @@ impl Policy {
     /// Every case and the permit it is about, in the order of the files.
     #[must_use]
     pub fn all_cases(&self) -> Vec<(&Permit, &Case)> {
-        let mut cases: Vec<_> = self.files.values().flat_map(|(_, parsed)| parsed.cases.iter().map(|case| (&*parsed.permit, case))).collect();
+        let mut cases: Vec<_> = self.files.values().flat_map(|(_, parsed)| parsed.cases.iter().map(|case| (&*parsed.keyed.permit, case))).collect();
         cases.sort_by_key(|(_, case)| (&case.place.file, case.place.line));
         cases
     }

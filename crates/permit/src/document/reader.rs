@@ -65,9 +65,7 @@ impl<'a> Reader<'a> {
             let meant = key.as_deref().and_then(|key| meant(key, &what).map(str::to_owned));
             let help = meant.as_ref().map_or_else(|| help(&what).to_owned(), |meant| format!("did you mean {meant}?"));
             self.problem(span.clone(), what, help);
-            if key.is_none() {
-                return None;
-            }
+            key?;
             // The same with the key that was meant, or without it, to see what else there is; where that is no TOML, this was all.
             let mut rest = text.into_owned();
             let blanks = rest[span.end..].bytes().take_while(|byte| *byte == b' ').count();
