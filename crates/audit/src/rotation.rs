@@ -78,8 +78,19 @@ impl Rotation {
         if !trusted.keys().iter().all(|key| old.keys().contains(key)) {
             return Ok(None);
         }
-        if let Some(found) = [&old, &new].into_iter().find(|keys| keys.origin() != trusted.origin()) {
-            return Err(RotationError::Origin { expected: trusted.origin().to_owned(), found: found.origin().to_owned() });
+        self.check(trusted.origin())?;
+        Ok(Some(new))
+    }
+
+    /// Checks that the keys are this log's, and that the old ones have signed the change. Whether they were ever the log's this does not
+    /// show: that takes a reader who knows them ([`Rotation::verify`]).
+    ///
+    /// # Errors
+    /// As [`Rotation::verify`].
+    pub fn check(&self, origin: &str) -> Result<(), RotationError> {
+        let (old, new): (LogKeys, LogKeys) = (self.old.join("\n").parse()?, self.new.join("\n").parse()?);
+        if let Some(found) = [&old, &new].into_iter().find(|keys| keys.origin() != origin) {
+            return Err(RotationError::Origin { expected: origin.to_owned(), found: found.origin().to_owned() });
         }
         let statement = statement(&old, &new);
         let signatures = STANDARD.decode(&self.signature).unwrap_or_default();
@@ -90,7 +101,7 @@ impl Rotation {
             key.verify_bytes(statement.as_bytes(), signature).map_err(|_| forged())?;
             rest = after;
         }
-        if rest.is_empty() { Ok(Some(new)) } else { Err(RotationError::Forged(old.keys()[0].short())) }
+        if rest.is_empty() { Ok(()) } else { Err(RotationError::Forged(old.keys()[0].short())) }
     }
 }
 

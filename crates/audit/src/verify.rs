@@ -1,7 +1,7 @@
 //! Verification of a whole log against its key: what an auditor runs, trusting nobody who kept it.
 //!
 //! Reads the log once, tile by tile, and builds the tree again: every entry against its hash, every tile against the tiles below,
-//! the root against the signed checkpoint, every entry's form, the gapless counters, and each recording against its entries. The
+//! the root against the signed checkpoint, every entry's form, the gapless counters, the old keys' word where keys change, and each recording against its entries. The
 //! first thing wrong is named by the number of its entry.
 //!
 //! Comes in two parts, so that it can be spread over threads by whoever has some: a [`Portion`] is a bundle that is checked by
@@ -17,6 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::counters::CounterError;
 use crate::entry::{Entry, EntryError};
 use crate::policy::Trust;
+use crate::rotation::RotationError;
 use crate::source::{ReadError, Source, read_checkpoint};
 use crate::tile::TILE_WIDTH;
 
@@ -76,6 +77,14 @@ pub enum Fault {
         index: u64,
         /// Why.
         cause: CounterError,
+    },
+    /// A change of the log's keys that the old keys have not signed.
+    #[error("entry {index} claims to change the log's keys, and is not to be believed: {cause}")]
+    Rotation {
+        /// The entry.
+        index: u64,
+        /// Why.
+        cause: RotationError,
     },
     /// A recording is missing or other than its entry says.
     #[error("entry {index}: {what} (recordings/{session}.rec from byte {offset}, {length} bytes)")]

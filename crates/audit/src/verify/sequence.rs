@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use crate::checkpoint::Checkpoint;
 use crate::counters::Counters;
 use crate::entry::Entry;
+use crate::event::Event;
 use crate::merkle::Hash;
+use crate::rotation::Rotation;
 use crate::source::{Source, read_hashes};
 use crate::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
 use crate::verify::recording::Recorded;
@@ -65,6 +67,10 @@ impl Sequence {
             let chunk = self.counters.check(entry).map_err(|cause| Fault::Counter { index, cause })?;
             if self.recordings == Recordings::Check {
                 self.recorded.take(source, index, entry, chunk)?;
+            }
+            if let Event::LedgerKeyRotated { old, new, signature } = &entry.event {
+                let rotation = Rotation { old: old.clone(), new: new.clone(), signature: signature.clone() };
+                rotation.check(&self.checkpoint.origin).map_err(|cause| Fault::Rotation { index, cause })?;
             }
             let time = entry.stamp.time;
             self.period = Some((self.period.map_or(time, |(first, _)| first), time));

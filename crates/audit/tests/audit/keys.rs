@@ -11,9 +11,9 @@ use sulku_audit::log_key::LogKeyError;
 use sulku_audit::note::Note;
 use sulku_audit::policy::TrustError;
 use sulku_audit::rotation::{self, Rotation, RotationError};
-use sulku_audit::{Checkpoint, EntryProof, Hash, LogKeys, LogSigner, PublicKey, SecretKey, Trust};
+use sulku_audit::{Checkpoint, Draft, EntryProof, Event, Fault, Hash, LogKeys, LogSigner, PublicKey, Recordings, SecretKey, Trust};
 
-use crate::support::{ORIGIN, SIGNED_AT, key, log_signer};
+use crate::support::{ORIGIN, SIGNED_AT, acted, entries_of, key, log_of, log_signer};
 
 fn checkpoint() -> Checkpoint {
     Checkpoint { origin: ORIGIN.to_owned(), size: 42, root: Hash::from_bytes([1; 32]) }
@@ -315,6 +315,25 @@ fn a_forged_rotation_is_rejected_by_whoever_holds_the_old_key() {
     let other_log = Rotation::sign(&elsewhere(1).replacing(elsewhere(2)).unwrap()).unwrap();
     let mixed = Rotation { old: keys(log_signer().own_keys()), ..other_log };
     assert!(matches!(mixed.verify(&log_signer().own_keys()), Err(RotationError::Origin { .. })));
+}
+
+/// A ledger signs its entries as a whole; that the old keys wanted the change is another signature, and is checked as such.
+#[test]
+fn a_log_with_a_change_of_keys_that_the_old_keys_did_not_sign_does_not_verify() {
+    let [second, third] = [31, 41].map(|seed| move || LogSigner::from_seeds(ORIGIN, &[seed; 32], &[seed + 1; 32]).unwrap());
+    let genuine = Rotation::sign(&second().replacing(log_signer()).unwrap()).unwrap();
+    let log = |Rotation { old, new, signature }: Rotation| {
+        let rotated = Draft::new(Event::LedgerKeyRotated { old, new, signature });
+        log_of(&entries_of([acted(0), rotated, acted(2)]))
+    };
+    let verify = |rotation| sulku_audit::verify::verify(&mut log(rotation), &key(), Recordings::Check, |_, _, _| {});
+    assert_eq!(verify(genuine.clone()).unwrap().entries(), 3, "the control");
+    let other = Rotation { new: third().own_keys().keys().iter().map(ToString::to_string).collect(), ..genuine };
+    let fault = verify(other).unwrap_err();
+    assert!(matches!(fault, Fault::Rotation { index: 1, cause: RotationError::Forged(_) }), "{fault}");
+    let elsewhere = |seed| LogSigner::from_seeds("elsewhere.example/audit", &[seed; 32], &[seed; 32]).unwrap();
+    let of_another = Rotation::sign(&elsewhere(1).replacing(elsewhere(2)).unwrap()).unwrap();
+    assert!(matches!(verify(of_another), Err(Fault::Rotation { index: 1, cause: RotationError::Origin { .. } })));
 }
 
 proptest! {
