@@ -26,7 +26,7 @@ use crate::disk::Disk;
 use crate::files::{FILE_MODE, FileError, at, create_folder, replace};
 use crate::publisher::{PublishError, Publisher, SIGNED_HEAD};
 use crate::segment::Segments;
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::{self, SignedBy, Snapshot};
 use crate::wal::{self, Wal, WalError};
 
 /// A log that the ledger does not go on with.
@@ -156,9 +156,13 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
         last: None,
         head: head.as_ref().map(|(_, head)| head.clone()),
     };
-    if let Some(Snapshot { tree, counters, rotated_to }) = snapshot::read(&**disk, directory, &signer, signed)? {
+    let mut signed_again = None;
+    if let Some(Snapshot { tree, counters, rotated_to, signed_by }) = snapshot::read(&**disk, directory, &signer, signed)? {
         if head.as_ref().is_some_and(|(_, head)| head.size == tree.size() && head.root != tree.root()) {
             return Err(snapshot::refused(snapshot::path(directory)));
+        }
+        if signed_by == SignedBy::Previous {
+            signed_again = snapshot::Taken::new(&signer, &tree, &counters, rotated_to.as_ref());
         }
         (log.from, log.counters, log.rotated_to) = (tree.size(), counters, rotated_to);
         log.publisher.resume(tree);
@@ -185,6 +189,13 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
     }
     // From here on files are changed: the log is what was signed and what was durable after it.
     segments.check_spare()?;
+    // By the new key before the old one is gone: a start that knows the new one alone would refuse it.
+    if let Some(snapshot) = signed_again {
+        match snapshot.write(&**disk, directory) {
+            Err(error) if error.is_full() => tracing::warn!(%error, "the snapshot is signed by the previous key until there is room"),
+            written => written?,
+        }
+    }
     let mut wal = match found.wal {
         Some(wal) => wal,
         None => Wal::begin(segments, 0)?,

@@ -485,6 +485,29 @@ fn a_start_reads_the_log_from_the_snapshot_on_or_all_of_it() {
     assert!(world.begin(&without_snapshot).is_err(), "the control: without both the log is not whole");
 }
 
+/// The log's key is replaced while a start reads from a snapshot that the old key signed, and then the old key is gone.
+#[test]
+fn a_snapshot_outlives_the_key_that_signed_it() {
+    let mut world = World::new();
+    let (disk, size) = log_with_snapshot(&mut world);
+    disk.take_away(Path::new("/log/tile/entries/000"));
+    let new = || LogSigner::from_seeds("test.example/audit", &[5; 32], &[6; 32]).unwrap();
+    let old = std::mem::replace(&mut world.signer, Arc::new(new()));
+    assert!(world.begin(&disk.copy()).is_err(), "the control: the new key alone, before the old one has said so");
+    let old = Arc::try_unwrap(old).unwrap_or_else(|_| panic!("nobody else has it"));
+    world.signer = Arc::new(new().replacing(old).unwrap());
+    let Recovered { mut wal, counters, mut publisher, .. } = world.begin(&disk).unwrap();
+    assert_eq!(wal.next(), size, "the old key's snapshot is read, for there is no bundle that it covers");
+    // One entry, so that there is a head by both keys.
+    let mut stage = Stage::new(counters, "boot".to_owned());
+    world.stage(&mut stage, acted(9_000), &[]);
+    world.commit(&mut wal, &mut stage, &mut publisher, SessionId::from_random([9; 10])).unwrap();
+    publisher.publish(&mut Written::default()).unwrap();
+    drop((wal, publisher));
+    world.signer = Arc::new(new());
+    assert_eq!(world.begin(&disk).unwrap().wal.next(), size + 1, "the new key alone starts from it");
+}
+
 #[test]
 fn a_snapshot_that_was_changed_or_is_of_another_log_is_refused() {
     let mut world = World::new();

@@ -28,6 +28,16 @@ pub(crate) struct Snapshot {
     pub(crate) tree: TiledTree,
     pub(crate) counters: Counters,
     pub(crate) rotated_to: Option<Vec<String>>,
+    pub(crate) signed_by: SignedBy,
+}
+
+/// Which of the log's keys signed a snapshot, while one is being replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignedBy {
+    /// The one that signs from now on.
+    Current,
+    /// The one that is being replaced: soon nobody knows it any more.
+    Previous,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,11 +110,12 @@ fn parse(bytes: &[u8], signer: &LogSigner) -> Option<Snapshot> {
     let (note, body) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     let signers = std::iter::once(signer).chain(signer.previous());
     let verifiers: Vec<_> = signers.map(|signer| signer.receipts().verifier()).collect();
-    let signed = verifiers.iter().find_map(|verifier| verifier.open(note).ok())?;
+    let (by, signed) = verifiers.iter().enumerate().find_map(|(by, verifier)| Some((by, verifier.open(note).ok()?)))?;
+    let signed_by = if by == 0 { SignedBy::Current } else { SignedBy::Previous };
     let size: u64 = signed.lines().nth(2)?.parse().ok()?;
     let Body { edge, counters, rotated_to } = serde_json::from_slice::<Body<Counters>>(body).ok()?;
     let edge = edge.iter().map(|hashes| hashes.iter().map(|hash| Hash::from_hex(hash)).collect()).collect::<Option<_>>()?;
     let tree = TiledTree::resume(size, edge)?;
     let is_right = size.is_multiple_of(TILE_WIDTH) && size > 0 && signed == text(signer.origin(), size, &tree.root(), body);
-    is_right.then_some(Snapshot { tree, counters, rotated_to })
+    is_right.then_some(Snapshot { tree, counters, rotated_to, signed_by })
 }
