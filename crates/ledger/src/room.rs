@@ -12,9 +12,13 @@ use sulku_audit::Event;
 use sulku_audit::entry::ENTRY_BYTES_MAX;
 
 use crate::disk::BLOCK_BYTES;
+use crate::segment::SEGMENT_BYTES;
 
 /// What is left in the reserve when the ledger stops in order: for the last entries and for breaking the glass.
 pub(crate) const FLOOR_BYTES: usize = 1 << 20;
+/// What must be left for what closes when a gateway or a warden starts on a full disk: half of a segment. So nobody who starts them again
+/// and again uses the reserve up.
+pub(crate) const STARTS_FLOOR_BYTES: usize = SEGMENT_BYTES / 2;
 /// What breaking the glass leaves of that: the ledger's own last entries.
 pub(crate) const LAST_BYTES: usize = 256 << 10;
 /// The most that an entry takes of a segment when it is written by itself.
@@ -68,6 +72,8 @@ impl Room {
 pub(crate) enum Share {
     /// It is not kept.
     None,
+    /// It is kept while there is far more than the floor.
+    AboveStartsFloor,
     /// It is kept above the floor.
     AboveFloor,
     /// It is kept below the floor too.
@@ -79,6 +85,12 @@ impl Share {
     pub(crate) const fn of(event: &Event) -> Self {
         match event {
             Event::OperatorBrokeGlass { .. } => Self::BelowFloor,
+            // What a gateway and a warden say when they start: without it they end again, and nobody can reach what is open.
+            Event::GatewayStarted { .. }
+            | Event::PermitLoaded { .. }
+            | Event::PermitRefused { .. }
+            | Event::CrlLoaded { .. }
+            | Event::WardenStarted { .. } => Self::AboveStartsFloor,
             // What ends, what an operator or an auditor does, and what the ledger has to say.
             Event::SessionClosed { .. }
             | Event::CellReaped { .. }

@@ -24,7 +24,7 @@ use crate::keys::Keys;
 use crate::ledger::Alarm;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::room::{ENTRY_ROOM_BYTES, FLOOR_BYTES, LAST_BYTES, Room, Share};
+use crate::room::{ENTRY_ROOM_BYTES, FLOOR_BYTES, LAST_BYTES, Room, STARTS_FLOOR_BYTES, Share};
 use crate::server::Reply;
 use crate::stage::{Blob, Prepared, Rejection, Stage, StageFailure, Waiting};
 use crate::wal::Wal;
@@ -218,11 +218,15 @@ impl Writer {
     fn find_no_room(&mut self, event: &Event) -> Result<Option<String>, Failure> {
         let floor = match Share::of(event) {
             Share::None => return Ok(Some(format!("the disk is full, and {} is not kept until it has room", event.name()))),
+            Share::AboveStartsFloor => STARTS_FLOOR_BYTES,
             Share::AboveFloor => FLOOR_BYTES,
             Share::BelowFloor => LAST_BYTES,
         };
         if self.wal.reserve_bytes()? >= floor + self.stage.frame_bytes() + ENTRY_ROOM_BYTES {
             return Ok(None);
+        }
+        if floor == STARTS_FLOOR_BYTES {
+            return Ok(Some(format!("the disk is full, and what is left of the reserve is for what closes; {} waits for room", event.name())));
         }
         let reason = "the disk is full, and the ledger's reserve is used up but for its last entries; make room and start it again";
         self.alarm.stop(reason);

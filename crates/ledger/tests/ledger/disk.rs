@@ -105,6 +105,59 @@ fn a_full_disk_opens_nothing_closes_everything_and_loses_nothing() {
     assert_eq!(names.iter().filter(|name| **name == "session.opened").count(), 2, "the refused one has left no trace");
 }
 
+/// What a gateway says when it starts.
+fn gateway_started() -> Draft {
+    Draft::new(Event::GatewayStarted {
+        version: "0.1.0".to_owned(),
+        listen: "192.0.2.1:443".parse().unwrap(),
+        rung: "root".to_owned(),
+        confinement: "test".to_owned(),
+    })
+}
+
+/// What a warden says when it starts.
+fn warden_started() -> Draft {
+    Draft::new(Event::WardenStarted {
+        version: "0.1.0".to_owned(),
+        rung: "root".to_owned(),
+        kernel: "6.1".to_owned(),
+        landlock_abi: 6,
+        ruleset: "0".repeat(64),
+    })
+}
+
+/// A file that they load.
+fn crl_loaded(file: String) -> Draft {
+    Draft::new(Event::CrlLoaded { file, sha256: "0".repeat(64) })
+}
+
+/// LG-07. And whoever starts them for ever takes nothing from what closes.
+#[test]
+fn a_gateway_and_a_warden_start_on_a_full_disk_and_leave_the_reserve_to_what_closes() {
+    let (home, disk) = home_on_small_disk(140);
+    let ledger = home.start();
+    let mut client = ledger.client();
+    assert_eq!(cause(client.append(opened(1), &[])), None);
+    fill(&mut client);
+    assert_eq!(cause(client.append(opened(2), &[])), Some(Cause::Full), "the control: the disk is full");
+    for start in [warden_started(), gateway_started(), crl_loaded("revoked.crl".to_owned())] {
+        assert_eq!(cause(client.append(start.clone(), &[])), None, "{}", start.event.name());
+    }
+    // As large as such entries can be, to get there sooner.
+    let large = || crl_loaded("x".repeat(31 << 10));
+    let kept = (0..4000).take_while(|_| cause(client.append(large(), &[])).is_none()).count();
+    assert!((100..4000).contains(&kept), "{kept} were kept: more than a start needs, and not without end");
+    assert_eq!(cause(client.append(gateway_started(), &[])), Some(Cause::Full), "no more of them");
+    for _ in 0..200 {
+        assert_eq!(cause(client.append(closed(1), &[])), None, "what closes is kept as before");
+    }
+    assert_eq!(cause(client.break_glass("the disk is full, and the gateway starts and starts")), None);
+    disk.resize(400);
+    ledger.stop().unwrap();
+    let starts = home.events().iter().filter(|event| event.name() == "crl.loaded").count();
+    assert_eq!(starts, kept + 1, "what was acknowledged is in the log");
+}
+
 /// Somebody whom no entry has named yet acts while there is no room for a byte; the entry is kept, and the name as soon as there is.
 #[test]
 fn an_operator_who_is_new_to_the_log_acts_on_a_full_disk() {
