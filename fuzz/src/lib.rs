@@ -6,16 +6,19 @@
 
 use std::io::Read as _;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use sulku_audit::export::{self, Check, Subject};
 use sulku_audit::merkle::leaf_hash;
 use sulku_audit::personal::{KeyFile, KeyState};
 use sulku_audit::wire::{Request, Response};
 use sulku_audit::{Body, Checkpoint, Entry, EntryProof, LogSigner, PersonalKey, Receipt, Trust, tile, wire};
+use sulku_permit::SessionId;
 use sulku_plan::Plan;
 use sulku_plan::order::{self, Order, Report};
 use sulku_policy::{OperatorKey, Signed, SigningKey, TreePath};
 use sulku_protocol::{Ask, Decoder, Message, Tell, encode};
+use sulku_recording::{Began, Cast, Line, SealedChunk, Sealer, SessionKey};
 
 /// The most that is read from standard input.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
@@ -171,6 +174,61 @@ pub fn orders(bytes: &[u8]) {
         && let Ok(again) = order::encode(&read)
     {
         assert_eq!(order::decode::<Report>(&again).ok(), Some(read));
+    }
+}
+
+/// A session's recording of three chunks under a key of zeroes, and its session.
+pub fn recording() -> &'static (SessionId, Vec<SealedChunk>) {
+    static RECORDING: OnceLock<(SessionId, Vec<SealedChunk>)> = OnceLock::new();
+    RECORDING.get_or_init(record)
+}
+
+fn record() -> (SessionId, Vec<SealedChunk>) {
+    let session = SessionId::from_random([1; 10]);
+    let mut cast = Cast::begin(Began { size: (80, 24), term: "xterm", timestamp: 0, title: "fuzzed" }, Duration::ZERO);
+    let mut sealer = Sealer::new(SessionKey::take(&mut [0; 32]), session);
+    let mut chunks = Vec::new();
+    for second in 0..3 {
+        // The second is long enough to be compressed.
+        cast.push('o', &"shown\r\n".repeat(1 + second % 2 * 200), Duration::from_secs(second as u64));
+        chunks.extend(cast.take().map(|lines| sealer.seal(&lines)));
+    }
+    (session, chunks)
+}
+
+/// Recordings: the lines that a player parses, what a session shows on its way through the writer and the reader, and chunks that
+/// somebody changed, which open nowhere.
+pub fn recordings(bytes: &[u8]) {
+    for first in [true, false] {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let _ = Line::parse(line, first);
+        }
+    }
+    let session = SessionId::from_random([2; 10]);
+    let shown = String::from_utf8_lossy(bytes);
+    let mut cast = Cast::begin(Began { size: (80, 24), term: "xterm", timestamp: 0, title: &shown }, Duration::ZERO);
+    cast.push('o', &shown, Duration::from_millis(bytes.len() as u64));
+    let (key, mut sealer) = (SessionKey::take(&mut [0; 32]), Sealer::new(SessionKey::take(&mut [0; 32]), session));
+    let (mut read, mut first, mut previous) = (String::new(), true, None);
+    while let Some(lines) = cast.take() {
+        let chunk = sealer.seal(&lines);
+        let opened = sulku_recording::open(&key, &session, chunk.number, previous.as_ref(), &chunk.bytes).expect("a chunk that was just sealed");
+        previous = Some(chunk.sha256);
+        for line in opened.split_inclusive(|byte| *byte == b'\n') {
+            if let Line::Event { text, .. } = Line::parse(line, first).expect("a line that was just written") {
+                read += &text;
+            }
+            first = false;
+        }
+    }
+    assert_eq!(read, shown, "what was shown is what is played");
+    let (session, chunks) = recording();
+    let mut previous = None;
+    for chunk in chunks {
+        let is_it = chunk.bytes == bytes;
+        let opens = sulku_recording::open(&key, session, chunk.number, previous.as_ref(), bytes).is_ok();
+        assert_eq!(opens, is_it, "other bytes than chunk {} open in its place", chunk.number);
+        previous = Some(chunk.sha256);
     }
 }
 

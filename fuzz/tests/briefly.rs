@@ -8,6 +8,8 @@ const ENTRY: &str = r#"{"v":1,"t":"2026-11-23T08:00:00.000000Z","mono_ns":1,"boo
 const REVISION: &str = "sulku policy revision 1\nnumber 12\nprevious none\nmade 2026-11-25T01:00:00Z\nby onni\nreason Maija joins\nfile e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 permits/statins.toml\n\nsignature onni AQID\n";
 const OPERATOR_KEY: &str =
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
+const LINES: &str =
+    "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[0.5,\"o\",\"shown \\u001b[31m\"]\n[1.0,\"r\",\"100x40\"]\n[0.1,\"x\",\"0\"]\n# end\n";
 const ORDER: &str = r#"{"order":"signal","session":"0123456789abcdef","signal":"INT"}"#;
 
 fn frames() -> Vec<u8> {
@@ -53,7 +55,8 @@ proptest! {
 
     #[test]
     fn no_bytes_break_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        for target in [sulku_fuzz::frames, sulku_fuzz::permits, sulku_fuzz::revisions, sulku_fuzz::entries, sulku_fuzz::exports, sulku_fuzz::orders] {
+        use sulku_fuzz::{entries, exports, frames, orders, permits, recordings, revisions};
+        for target in [frames, permits, entries, exports, orders, recordings, revisions] {
             target(&bytes);
         }
     }
@@ -95,8 +98,22 @@ proptest! {
 }
 
 proptest! {
-    // Each checks two signatures.
+    // Each checks two signatures, or seals some chunks.
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_changed_chunk_opens(number in 0_usize..3, change in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let (_, chunks) = sulku_fuzz::recording();
+        let mut bytes = chunks[number].bytes.clone();
+        sulku_fuzz::recordings(&bytes);
+        *change.get_mut(&mut bytes) ^= 1 << bit;
+        sulku_fuzz::recordings(&bytes);
+    }
+
+    #[test]
+    fn no_changed_line_breaks_its_player(bytes in changed(LINES.as_bytes().to_vec())) {
+        sulku_fuzz::recordings(&bytes);
+    }
 
     #[test]
     fn no_changed_export_passes_for_another(bytes in changed(sulku_fuzz::export_of_one().1.clone().into_bytes())) {
