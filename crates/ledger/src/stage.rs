@@ -214,3 +214,43 @@ pub(crate) fn monotonic_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use sulku_audit::{Entry, tile};
+
+    use super::*;
+
+    /// Prepared in one year and stamped in the next: the key is that of the year in which it is stamped, so that the year's key opens
+    /// all of the year's entries and none of another, and goes with them.
+    #[test]
+    fn an_entry_about_no_permit_is_sealed_with_the_key_of_the_year_that_it_is_stamped_in() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = Keys::open(folder.path().join("keys")).expect("keys");
+        let event = Event::OperatorActed { action: "sessions-listed".to_owned(), from: std::net::IpAddr::from([192, 0, 2, 9]).into() };
+        let draft = Draft { person: Some("onni".parse().expect("an id")), ..Draft::new(event) };
+        let now = Timestamp::now();
+        let last_year: Timestamp = format!("{}-12-31T23:59:59.9Z", now.to_zoned(jiff::tz::TimeZone::UTC).year() - 1).parse().expect("a time");
+        let mut stage = Stage::new(Counters::default(), "boot".to_owned());
+        for prepared_at in [last_year, now] {
+            let prepared = Prepared::at(&keys, Box::new(draft.clone()), Blob::none(), prepared_at).expect("a whole draft");
+            assert_eq!(prepared.scope, Scope::of(None, prepared_at), "the control: it was sealed for that year at first");
+            assert!(stage.take(&keys, prepared, Reply::nobody()).is_ok());
+        }
+        let staged = stage.take_frame().expect("two entries");
+        let [old, new] = [last_year, now].map(|time| keys.key(&Scope::of(None, time), &draft).expect("a key").key);
+        let mut rest = staged.frame.entries.as_slice();
+        while let Some((bytes, after)) = tile::split_entry(rest) {
+            let entry = Entry::parse(bytes).expect("an entry");
+            let opened = |key: &sulku_audit::PersonalKey| {
+                let person = draft.person.clone().expect("she is named");
+                entry.open(key, &BTreeMap::from([(key.pseudonym(&person), person)]))
+            };
+            assert_eq!(opened(&new).as_ref(), Some(&draft), "person and address");
+            assert_eq!(opened(&old), None);
+            rest = after;
+        }
+    }
+}
