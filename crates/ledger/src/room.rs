@@ -98,6 +98,8 @@ impl Share {
             | Event::OperatorActed { .. }
             | Event::GatewayStopped { .. }
             | Event::WardenStopped { .. }
+            | Event::WorkspaceDeletionBegun { .. }
+            | Event::WorkspaceDeleted { .. }
             | Event::GatewayLost { .. }
             | Event::AuditRead { .. }
             | Event::AuditRefused { .. }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::*;
 
+mod schema;
 mod terms;
 
 const GOOD: &str = include_str!("../../tests/good.toml");
