@@ -164,7 +164,7 @@ impl Policy {
                 Expected::Deny(denial) => Some(denial),
             };
             // A case says what the permit means. That it was taken back or held up on purpose is no mistake of either.
-            let taken_back = case.expected == Expected::Allow && decision.denial.is_some_and(is_taken_back);
+            let taken_back = decision.denial.is_some_and(is_taken_back);
             (decision.denial != expected && !taken_back).then_some(Failed { case, permit, decision })
         });
         failed.collect()
