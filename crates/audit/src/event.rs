@@ -206,6 +206,26 @@ pub(crate) enum Privacy {
     Open,
 }
 
+/// A permit and those who hold it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldPermit {
+    /// The permit.
+    pub permit: PermitId,
+    /// Its holders.
+    pub holders: Vec<HolderId>,
+}
+
+/// What a list of holders is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// Of all permits: who is not listed holds none.
+    Whole,
+    /// Of those permits that changed.
+    Changes,
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident $wire:literal $code:literal $writer:ident
         { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* }
@@ -421,6 +441,50 @@ events! {
         /// The problems, each with line and column; at most the first ten.
         problems: Vec<String>,
     }
+    /// A revision of the policy comes into force; nothing is admitted by it before this entry is durable. About the operator who made it.
+    PolicyActivated "policy.activated" "SLK2111I" Gateway {
+        /// Its number.
+        number: u64,
+        /// SHA-256 of its signed text, in hexadecimal.
+        sha256: String,
+        /// The number of the revision that was in force until then, if one was since the gateway's start.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<u64>,
+        /// Files that it has.
+        files: u64,
+        /// Operators who signed it.
+        signatures: u64,
+    } + private {
+        /// Those operators.
+        approvers: Vec<HolderId>,
+        /// Why it was made, in its maker's words.
+        reason: String,
+        /// What changes, in words; as many lines as there is room for.
+        changes: Vec<String>,
+    }
+    /// What is in the policy's store was refused. What was in force stays so.
+    PolicyRefused "policy.refused" "SLK2112E" Gateway {
+        /// The number of the revision in force, if one is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_force: Option<u64>,
+    } + private {
+        /// Why, each problem with its place; as many as there is room for.
+        problems: Vec<String>,
+    }
+    /// Who holds which permit by a revision, so that no holder audits. Follows its activation.
+    PolicyHolders "policy.holders" "SLK2113I" Gateway {
+        /// The revision's number.
+        number: u64,
+        /// What is listed.
+        extent: Extent,
+        /// Which part of the list this is, from 1.
+        part: u32,
+        /// How many parts there are.
+        parts: u32,
+    } + private {
+        /// Permits with their holders; a permit without any is gone.
+        permits: Vec<HeldPermit>,
+    }
     /// A list of revoked certificates is in force.
     CrlLoaded "crl.loaded" "SLK2103I" Gateway {
         /// Its file.
@@ -601,6 +665,22 @@ events! {
         cells: u64,
         /// After how many seconds they are reaped, unless a gateway takes them over.
         grace_s: u64,
+    }
+    /// A revision of the policy is what the warden goes by from here on.
+    WardenPolicyActivated "warden.policy-activated" "SLK3005I" Warden {
+        /// Its number.
+        number: u64,
+        /// SHA-256 of its signed text, in hexadecimal.
+        sha256: String,
+    }
+    /// What is in the policy's store was refused by the warden. What it went by stays.
+    WardenPolicyRefused "warden.policy-refused" "SLK3006E" Warden {
+        /// The number of the revision that it goes by, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_force: Option<u64>,
+    } + private {
+        /// Why; as many problems as there is room for.
+        problems: Vec<String>,
     }
     /// A cell runs.
     CellLaunched "cell.launched" "SLK3101I" Warden {

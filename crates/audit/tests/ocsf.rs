@@ -52,6 +52,11 @@ fn samples() -> Vec<(&'static str, About, Value)> {
         ("gateway.stopped", About::Nothing, json!({ "reason": "SIGTERM", "sessions_closed": 3 })),
         ("permit.loaded", About::Permit, json!({ "file": "statins.toml", "sha256": digest("a") })),
         ("permit.refused", About::Nothing, json!({ "file": "broken.toml" })),
+        ("policy.activated", About::Operator, json!({ "number": 12, "sha256": digest("a"), "before": 11, "files": 3, "signatures": 2 })),
+        ("policy.refused", About::Nothing, json!({ "in_force": 12 })),
+        ("policy.holders", About::Nothing, json!({ "number": 12, "extent": "changes", "part": 1, "parts": 1 })),
+        ("warden.policy-activated", About::Nothing, json!({ "number": 12, "sha256": digest("a") })),
+        ("warden.policy-refused", About::Nothing, json!({})),
         ("crl.loaded", About::Nothing, json!({ "file": "issuer.crl", "sha256": digest("b") })),
         ("certificate.refused", About::Nothing, json!({ "code": "certificate-expired", "reason": "the certificate ended", "transport": "quic" })),
         ("protocol.violated", About::Nothing, json!({ "reason": "a frame of 2 GiB", "transport": "tls" })),
@@ -127,6 +132,7 @@ fn samples() -> Vec<(&'static str, About, Value)> {
 enum About {
     Nothing,
     Permit,
+    Operator,
     Person,
     Session,
 }
@@ -139,10 +145,10 @@ fn leaf(name: &str, about: About, data: &Value) -> Vec<u8> {
             "v": 1, "t": "2026-11-24T08:00:00.123456Z", "mono_ns": 99, "boot": "c2655b15-1d5c-4547-bf12-3c6eb65c8302", "by": by,
             "code": code, "event": name, "data": data, "salt": "AAECAwQFBgcICQoLDA0ODw==",
         });
-        if about != About::Nothing {
+        if !matches!(about, About::Nothing | About::Operator) {
             (entry["permit"], entry["permit_seq"]) = (json!("THL/1234/14.02.00/2026"), json!(7));
         }
-        if matches!(about, About::Person | About::Session) {
+        if matches!(about, About::Operator | About::Person | About::Session) {
             entry["person"] = json!(PSEUDONYM);
         }
         if about == About::Session {

@@ -17,11 +17,14 @@ use sulku_permit::{HolderId, PermitId, Pseudonym};
 
 use crate::disk::{Disk as _, RealDisk};
 use crate::files::{FileError, NO_LINK, at, create_folder, replace};
+use crate::holders::{Holders, HoldersError};
 
 /// Names in one key's file; beyond it nobody new is written down, and pseudonyms of those stay unnamed for readers.
 const PERSONS_MAX: usize = 10_000;
 /// Pseudonyms of one scope that are kept in memory: a keyed hash costs a fifth of what sealing an entry does. Beyond it they are forgotten.
 const PSEUDONYMS_MAX: usize = 1024;
+/// The file of those who hold permits now.
+const HOLDERS: &str = "holders";
 
 /// A key that can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -35,15 +38,28 @@ pub(crate) enum KeyError {
     /// The disk or its file system.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The list of holders is too long.
+    #[error("{0}")]
+    Holders(HoldersError),
     /// The system gave no randomness.
     #[error("the kernel gave no randomness: {0}")]
     Randomness(getrandom::Error),
+}
+
+impl From<HoldersError> for KeyError {
+    fn from(error: HoldersError) -> Self {
+        match error {
+            HoldersError::File(error) => Self::File(error),
+            error @ HoldersError::TooMany => Self::Holders(error),
+        }
+    }
 }
 
 /// The folder of the keys, and those that were used since start.
 #[derive(Debug)]
 pub(crate) struct Keys {
     folder: PathBuf,
+    holders: Holders,
     used: Mutex<HashMap<Scope, Used>>,
 }
 
@@ -65,7 +81,7 @@ pub(crate) struct Sealing {
 impl Keys {
     pub(crate) fn open(folder: PathBuf) -> Result<Self, FileError> {
         create_folder(&RealDisk, &folder)?;
-        Ok(Self { folder, used: Mutex::default() })
+        Ok(Self { holders: Holders::open(folder.join(HOLDERS))?, folder, used: Mutex::default() })
     }
 
     /// The scope's key, which knows every person whom the draft names. Names that a full disk has no room for are written as soon as it
@@ -75,6 +91,7 @@ impl Keys {
             Event::PermitLoaded { holders, .. } => holders.known().map(Vec::as_slice).unwrap_or_default(),
             _ => &[],
         };
+        self.holders.learn(&draft.event)?;
         let mut used = self.used();
         if !used.contains_key(scope) {
             let file = self.load(scope)?;
@@ -106,8 +123,11 @@ impl Keys {
         Ok(Sealing { key, pseudonym })
     }
 
-    /// A permit that names the person, if there is one.
+    /// A permit that names the person, by the policy in force or by entries, if there is one.
     pub(crate) fn permit_of(&self, person: &HolderId) -> Result<Option<PermitId>, KeyError> {
+        if let Some(permit) = self.holders.permit_of(person) {
+            return Ok(Some(permit));
+        }
         // Held, so that no file changes while it is read.
         let used = self.used();
         let in_use = used.iter().find_map(|(scope, used)| match scope {

@@ -19,6 +19,7 @@ mod flight;
 pub mod folder;
 mod frame;
 mod handover;
+mod holders;
 pub mod key;
 mod keys;
 mod ledger;

@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     waiting_requests: AtomicU64,
     waiting_bytes: AtomicU64,
     refused: AtomicU64,
+    policy: AtomicU64,
 }
 
 /// What others know of the ledger's state at the moment.
@@ -54,6 +55,7 @@ impl Metrics {
             waiting_requests: zero(),
             waiting_bytes: zero(),
             refused: zero(),
+            policy: zero(),
         })
     }
 
@@ -69,6 +71,11 @@ impl Metrics {
     pub(crate) fn committed(&self, batch: usize, entries: u64) {
         self.batch.observe(batch as f64);
         self.entries.store(entries, Ordering::Relaxed);
+    }
+
+    /// That revision of the policy is in force.
+    pub(crate) fn policy(&self, number: u64) {
+        self.policy.store(number, Ordering::Relaxed);
     }
 
     /// A checkpoint over so many entries is out.
@@ -94,6 +101,8 @@ impl Metrics {
         let age = cosigned.map_or(f64::NAN, |age| age.as_secs_f64());
         text.single("sulku_ledger_cosignature_age_seconds", Gauge, "Since enough witnesses cosigned; NaN where none is asked for.", age);
         text.single("sulku_ledger_full", Gauge, "1 while the disk has no room and only what closes is kept.", u8::from(is_full));
+        let help = "The number of the policy's revision in force, as the gateway said last; 0 before it has said one.";
+        text.single("sulku_policy_revision", Gauge, help, value(&self.policy));
         let help = "What missing cosignatures have led to: 0 nothing, 1 no new sessions, 2 sessions stand still.";
         text.single("sulku_ledger_witness_effect", Gauge, help, effect);
         text.into_text()

@@ -65,7 +65,7 @@ impl From<KeyError> for Rejection {
             KeyError::File(error) if error.is_full() => Self::Refused(Cause::Full, format!("the disk is full: {error}")),
             KeyError::File(error) => Self::Failed(error.into()),
             KeyError::Randomness(error) => Self::Failed(StageFailure::Randomness(error)),
-            error @ (KeyError::Destroyed(_) | KeyError::Form(..)) => Self::Refused(Cause::NotAllowed, error.to_string()),
+            error @ (KeyError::Destroyed(_) | KeyError::Form(..) | KeyError::Holders(_)) => Self::Refused(Cause::NotAllowed, error.to_string()),
         }
     }
 }

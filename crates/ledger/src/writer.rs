@@ -284,6 +284,9 @@ impl Writer {
         }
         self.metrics.committed(staged.frame.hashes.len(), self.wal.next());
         for ((index, hash), Waiting { reply, draft, time }) in (first..).zip(&staged.frame.hashes).zip(staged.waiting) {
+            if let Event::PolicyActivated { number, .. } = draft.event {
+                self.metrics.policy(number);
+            }
             let answer = ResponseBody::Kept(Receipt::issue(self.signer.receipts(), index, hash, &draft, time));
             if let Some(outbox) = reply.add(answer, &[])
                 && !self.answered.iter().any(|other| Arc::ptr_eq(other, &outbox))

@@ -191,6 +191,22 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
             .failure()
             .with("actor", subject.actor(USER))
             .with("entity", json!({ "name": file, "type": "permit", "type_id": POLICY })),
+        Event::PolicyActivated { number, sha256: digest, .. } => {
+            Mapped::new(Class::EntityManagement, 10, "A revision of the policy comes into force")
+                .success()
+                .with("actor", json!({ "user": subject.user(ADMIN) }))
+                .with("entity", revision(Some(*number), Some(digest)))
+        }
+        Event::PolicyRefused { in_force, .. } => {
+            Mapped::new(Class::EntityManagement, 10, "What is in the policy's store was refused; what was in force stays so")
+                .failure()
+                .with("actor", subject.actor(USER))
+                .with("entity", revision(*in_force, None))
+        }
+        Event::PolicyHolders { number, .. } => Mapped::new(Class::EntityManagement, 3, "Who holds which permit by a revision of the policy")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("entity", revision(Some(*number), None)),
         Event::CrlLoaded { file, sha256: digest } => Mapped::new(Class::EntityManagement, 3, "A list of revoked certificates is in force")
             .success()
             .with("actor", subject.actor(USER))
@@ -274,6 +290,18 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
         Event::GatewayLost { cells, .. } => {
             lifecycle(4, "sulku gateway", None, format!("The gateway's connection to the warden broke; it left {cells} cells")).failure()
         }
+        Event::WardenPolicyActivated { number, sha256: digest } => {
+            Mapped::new(Class::EntityManagement, 10, "A revision of the policy is what the warden goes by from here on")
+                .success()
+                .with("actor", subject.actor(USER))
+                .with("entity", revision(Some(*number), Some(digest)))
+        }
+        Event::WardenPolicyRefused { in_force, .. } => {
+            Mapped::new(Class::EntityManagement, 10, "What is in the policy's store was refused by the warden; what it went by stays")
+                .failure()
+                .with("actor", subject.actor(USER))
+                .with("entity", revision(*in_force, None))
+        }
         Event::CellLaunched { pid, .. } => Mapped::new(Class::ProcessActivity, 1, "A cell runs")
             .success()
             .with("actor", subject.actor(USER))
@@ -334,6 +362,18 @@ fn local_user(uid: u32) -> Value {
 
 fn policy(name: &str, digest: &str) -> Value {
     json!({ "name": name, "type": "permit", "type_id": POLICY, "policy": { "uid": name, "version": digest } })
+}
+
+/// A revision of the policy, as far as it is known.
+fn revision(number: Option<u64>, digest: Option<&String>) -> Value {
+    let mut entity = json!({ "name": "policy", "type": "revision of the policy", "type_id": POLICY });
+    if let Some(number) = number {
+        entity["uid"] = number.to_string().into();
+    }
+    if let Some(digest) = digest {
+        entity["version"] = digest.as_str().into();
+    }
+    entity
 }
 
 /// Somebody who was not let in.

@@ -1,5 +1,6 @@
 //! What is private is sealed under keys that can be destroyed, and who holds a permit does not audit.
 
+use sulku_audit::event::{Extent, HeldPermit};
 use sulku_audit::personal::{Keyring, Scope, Sight};
 use sulku_audit::wire::Cause;
 use sulku_audit::{Draft, Entry, Event, Recordings};
@@ -7,7 +8,7 @@ use sulku_ledger::client::ClientError;
 use sulku_ledger::folder::Folder;
 use sulku_permit::{HolderId, PermitId};
 
-use crate::support::{AUDITOR, GATEWAY, Home, STRANGER, acted, opened};
+use crate::support::{AUDITOR, GATEWAY, Home, Running, STRANGER, acted, opened};
 
 fn permit() -> PermitId {
     "THL/1/2026".parse().unwrap()
@@ -17,6 +18,13 @@ fn loaded(holders: &[&str]) -> Draft {
     let holders: Vec<HolderId> = holders.iter().map(|holder| holder.parse().unwrap()).collect();
     let event = Event::PermitLoaded { file: "thl-1.toml".to_owned(), sha256: "0".repeat(64), holders: holders.into() };
     Draft { permit: Some(permit()), ..Draft::new(event) }
+}
+
+/// What the gateway tells of the permits in force.
+fn held(holders: &[&str]) -> Draft {
+    let holders: Vec<HolderId> = holders.iter().map(|holder| holder.parse().unwrap()).collect();
+    let permits = vec![HeldPermit { permit: permit(), holders }];
+    Draft::new(Event::PolicyHolders { number: 1, extent: Extent::Whole, part: 1, parts: 1, permits: permits.into() })
 }
 
 /// What a reader of the log's folder sees of each entry.
@@ -69,11 +77,20 @@ fn an_auditor_who_holds_a_permit_is_refused_and_the_try_is_an_entry() {
     let home = Home::with_separate_users();
     let ledger = home.start();
     ledger.as_user(AUDITOR, |client| assert!(client.announce("all").is_ok(), "the control: she holds none yet"));
-    ledger.as_user(GATEWAY, |mut client| drop(client.append(loaded(&["maija.meikalainen", "aino.auditor"]), &[]).unwrap()));
-    ledger.as_user(AUDITOR, |client| match client.announce("all") {
-        Err(ClientError::Refused { cause: Cause::NotAllowed, reason }) => assert!(reason.contains("holds the permit THL/1/2026"), "{reason}"),
-        other => panic!("{other:?}"),
-    });
+    ledger.as_user(GATEWAY, |mut client| drop(client.append(held(&["maija.meikalainen", "aino.auditor"]), &[]).unwrap()));
+    let is_refused = |ledger: &Running| {
+        ledger.as_user(AUDITOR, |client| match client.announce("all") {
+            Err(ClientError::Refused { cause: Cause::NotAllowed, reason }) => assert!(reason.contains("holds the permit THL/1/2026"), "{reason}"),
+            other => panic!("{other:?}"),
+        });
+    };
+    is_refused(&ledger);
+    ledger.stop().unwrap();
+    // Also while the gateway has not told anew who holds what.
+    let ledger = home.start();
+    is_refused(&ledger);
+    ledger.as_user(GATEWAY, |mut client| drop(client.append(held(&["maija.meikalainen"]), &[]).unwrap()));
+    ledger.as_user(AUDITOR, |client| assert!(client.announce("all").is_ok(), "the control: who is no holder any more reads again"));
     ledger.stop().unwrap();
     let refused = |(entry, _): &(Entry, Sight)| matches!(&entry.event, Event::AuditRefused { uid: AUDITOR, reason, .. } if reason == "holder");
     assert!(sights(&home).iter().any(refused));

@@ -91,6 +91,21 @@ fn describe(event: &Event) -> String {
         Event::PermitRefused { file, problems } => {
             format!("{file}: {}", problems.known().map_or_else(|| SEALED.to_owned(), |problems| problems.join("; ")))
         }
+        Event::PolicyActivated { number, sha256, before: _, files: _, signatures: _, approvers, reason, changes: _ } => {
+            let approvers = approvers
+                .known()
+                .map_or_else(|| SEALED.to_owned(), |approvers| approvers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+            format!("revision {number} sha256:{}, signed by {approvers}: {}", short(sha256), known(reason))
+        }
+        Event::PolicyRefused { in_force, problems } | Event::WardenPolicyRefused { in_force, problems } => {
+            let stays = in_force.map_or_else(|| "none is in force".to_owned(), |number| format!("revision {number} stays in force"));
+            format!("{}; {stays}", problems.known().map_or_else(|| SEALED.to_owned(), |problems| problems.join("; ")))
+        }
+        Event::PolicyHolders { number, extent: _, part, parts, permits } => {
+            let permits = permits.known().map_or_else(|| SEALED.to_owned(), |permits| format!("{} permits", permits.len()));
+            format!("revision {number}: {permits}, part {part} of {parts}")
+        }
+        Event::WardenPolicyActivated { number, sha256 } => format!("revision {number} sha256:{}", short(sha256)),
         Event::CertificateRefused { code, reason, serial, certificate_sha256: _, from, transport } => {
             let serial = serial.known().and_then(Option::as_ref).map_or_else(String::new, |serial| format!(", serial {serial}"));
             format!("{code} from {} over {transport}: {reason}{serial}", known(from))
