@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -33,11 +33,21 @@ enum Ending {
 impl Log {
     fn new(ending: Ending) -> Self {
         assert!(rustix::process::getuid().is_root(), "this test needs root: it writes as the gateway");
+        Self::kept_until(ending, "2030-01-01T00:00:00Z")
+    }
+
+    fn kept_until(ending: Ending, until: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opened");
         let log = Self { folder, session: SessionId::from_random([3; 10]) };
-        let signing_key = log.path("key");
-        key::create(ORIGIN, &signing_key).expect("a key");
+        key::create(ORIGIN, &log.path("key")).expect("a key");
+        log.while_running(|| log.record(ending, until));
+        log
+    }
+
+    /// Does something while the log's ledger runs.
+    fn while_running<T>(&self, act: impl FnOnce() -> T) -> T {
+        let (log, signing_key) = (self, self.path("key"));
         let text = format!(
             "origin = {ORIGIN:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {signing_key:?}\ngateway_uid = 0\nwarden_uid = 0\n",
             log.path("log"),
@@ -47,10 +57,22 @@ impl Log {
         let ledger = Ledger::start(settings, key::load(&signing_key).expect("a key")).expect("a ledger");
         let stopper = ledger.stopper();
         let running = std::thread::spawn(|| ledger.run());
-        log.record(ending);
-        stopper.stop("all is recorded");
+        let done = act();
+        stopper.stop("all is done");
         running.join().expect("no panic").expect("in order");
-        log
+        done
+    }
+
+    /// `sulku audit` on the log's folder.
+    fn audit(&self, command: &str) -> Output {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_sulku"));
+        program.args(["audit", command]).arg("--dir").arg(self.path("log")).arg("--key").arg(self.path("key.pub")).output().expect("sulku runs")
+    }
+
+    /// `sulku audit delete-recording`, asked of the running ledger.
+    fn delete(&self) -> Output {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_sulku"));
+        program.args(["audit", "delete-recording", &self.session.to_string(), "--ledger"]).arg(self.path("socket")).output().expect("sulku runs")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -61,7 +83,7 @@ impl Log {
         self.path("log").join(format!("recordings/{}.rec", self.session))
     }
 
-    fn record(&self, ending: Ending) {
+    fn record(&self, ending: Ending, until: &str) {
         let mut client = Client::connect(&self.path("socket")).expect("a connection");
         let mut keep = |event, blob: &[u8]| {
             let draft = Draft { permit: Some("THL/1/2026".parse().expect("an id")), session: Some(self.session), person: None, event };
@@ -78,7 +100,7 @@ impl Log {
                 recipients: vec![identity.to_public().to_string()],
                 durability: "windowed".to_owned(),
                 input: "timing".to_owned(),
-                keep_until: "2030-01-01T00:00:00Z".parse().expect("a time"),
+                keep_until: until.parse().expect("a time"),
             },
             &wrapped,
         );
@@ -214,10 +236,30 @@ fn a_recording_without_an_end_says_so() {
 #[test]
 fn only_what_is_past_its_retention_is_due() {
     let log = Log::new(Ending::Closed);
-    let due = |key: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sulku"));
-        command.args(["audit", "due"]).arg("--dir").arg(log.path("log")).arg("--key").arg(key).output().expect("sulku runs")
-    };
-    let listed = due(&log.path("key.pub"));
+    let listed = log.audit("due");
     assert!(listed.status.success() && text(&listed.stderr).contains("0 of 1 recordings may be deleted"), "{listed:?}");
+}
+
+/// LG-03: what is past its retention goes with its key, on an order that is an entry; what is not stays.
+#[test]
+fn a_recording_past_its_retention_is_deleted_by_command_and_the_log_verifies_without_it() {
+    let kept = Log::new(Ending::Closed);
+    let refused = kept.while_running(|| kept.delete());
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(text(&refused.stderr).contains("is kept until 2030-01-01"), "{refused:?}");
+    assert!(kept.recording().exists() && kept.play("identity", &["--no-wait"]).status.success(), "nothing of it is gone");
+
+    let log = Log::kept_until(Ending::Closed, "2026-01-01T00:00:00Z");
+    let due = log.audit("due");
+    assert!(text(&due.stdout).contains(&log.session.to_string()) && text(&due.stderr).contains("1 of 1 recordings may be deleted"), "{due:?}");
+    assert!(log.play("identity", &["--no-wait"]).status.success(), "the control: it plays");
+    let deleted = log.while_running(|| (log.delete(), log.delete()));
+    assert!(deleted.0.status.success() && text(&deleted.0.stdout).contains("is gone for good"), "{:?}", deleted.0);
+    assert!(text(&deleted.1.stderr).contains("was deleted already"), "{:?}", deleted.1);
+    assert!(!log.recording().exists() && !log.recording().with_extension("key").exists());
+    let verified = log.audit("verify");
+    assert!(verified.status.success() && text(&verified.stdout).contains("1 recording deleted, as entries say"), "{verified:?}");
+    let played = log.play("identity", &["--no-wait"]);
+    assert!(played.status.code() == Some(1) && text(&played.stderr).contains("was deleted, as entry"), "{played:?}");
+    assert!(text(&log.audit("due").stderr).contains("0 of 0 recordings"), "it is listed no more");
 }

@@ -6,10 +6,14 @@
 use age::x25519::Identity;
 use anyhow::{Context as _, bail, ensure};
 use sulku_audit::counters::{Chunk, Counters, Part};
+use sulku_audit::reading::Pages;
+use sulku_audit::source::read_checkpoint;
 use sulku_audit::verify::{ChunkRead, read_chunk};
-use sulku_audit::{Event, Recordings, Source, Trust};
+use sulku_audit::{Entry, Event, Source, Trust};
 use sulku_permit::SessionId;
 use sulku_recording::SessionKey;
+
+use super::search::{Candidates as _, Direction, Everything};
 
 /// A chunk as its entry names it.
 struct Named {
@@ -40,20 +44,18 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Looks a session up in a log, which is verified on the way.
+    /// Looks a session up in a log, from its end back to the session's first entry; each bundle on the way is proven, and the session's
+    /// counter shows that none of its entries is left out.
     ///
     /// # Errors
-    /// The log does not verify, or has no recording of the session, or it was deleted, or its entries contradict each other.
+    /// What was read does not prove, or has no recording of the session, or it was deleted, or its entries contradict each other.
     pub(super) fn find(source: &mut dyn Source, trust: &Trust, session: SessionId) -> anyhow::Result<Self> {
         let mut counters = Counters::default();
-        let (mut begun, mut chunks, mut closed, mut deleted, mut known) = (None, Vec::new(), None, None, false);
-        let verified = sulku_audit::verify::verify(source, trust, Recordings::Skip, |index, entry, _| {
-            if entry.session != Some(session) {
-                return;
-            }
-            known = true;
-            // The verification has checked it already; here it is taken apart again.
-            let chunk = counters.count(entry, entry.stamp.time).ok().flatten();
+        let (mut begun, mut chunks, mut closed, mut deleted) = (None, Vec::new(), None, None);
+        for (index, mut entry) in entries_of(source, trust, session)? {
+            // Its permit's other entries were not looked at; the session's are all here, and in order.
+            (entry.permit, entry.stamp.permit_seq) = (None, None);
+            let chunk = counters.check(&entry).with_context(|| format!("entry {index}"))?;
             match (&entry.event, chunk) {
                 (Event::RecordingBegun { recipients, durability, .. }, Some(chunk)) => {
                     begun = Some((index, chunk, recipients.clone(), durability.clone()));
@@ -63,8 +65,7 @@ impl Recording {
                 (Event::RecordingDeleted { .. }, _) => deleted = Some(index),
                 _ => {}
             }
-        })?;
-        ensure!(known, "none of the {} entries is of session {session}; see sulku audit list --event session.opened", verified.entries());
+        }
         if let Some(index) = deleted {
             bail!("the recording of session {session} was deleted, as entry {index} says; its entries stay, and nothing opens it any more");
         }
@@ -144,6 +145,38 @@ impl Recording {
             last.index
         );
         Ok(())
+    }
+}
+
+/// A session's entries, each with its number, in the log's order.
+fn entries_of(source: &mut dyn Source, trust: &Trust, session: SessionId) -> anyhow::Result<Vec<(u64, Entry)>> {
+    let (_, checkpoint) = read_checkpoint(source, trust)?;
+    let size = checkpoint.size;
+    let mut pages = Pages::new(source, checkpoint)?;
+    // Whatever names the session, or could in escapes, is parsed; of all else nothing is.
+    let (name, escape) = (session.to_string(), memchr::memmem::Finder::new(b"\\u"));
+    let name = memchr::memmem::Finder::new(&name);
+    let may_name = |bytes: &[u8]| name.find(bytes).is_some() || escape.find(bytes).is_some();
+    let mut candidates = Everything::new(0..size, Direction::Backward);
+    let mut found = Vec::new();
+    while let Some(range) = candidates.next() {
+        let bundle = pages.bundle_of(range.start)?;
+        for (index, bytes) in bundle.entries().rev().filter(|(_, bytes)| may_name(bytes)) {
+            let entry = Entry::parse(bytes).with_context(|| format!("entry {index}"))?;
+            if entry.session != Some(session) {
+                continue;
+            }
+            let is_first = entry.stamp.session_seq == Some(0);
+            found.push((index, entry));
+            if is_first {
+                found.reverse();
+                return Ok(found);
+            }
+        }
+    }
+    match found.last() {
+        None => bail!("none of the {size} entries is of session {session}; see sulku audit list --event session.opened"),
+        Some((index, _)) => bail!("entry {index} is the first of session {session} and is not numbered so; entries are missing"),
     }
 }
 
