@@ -13,7 +13,7 @@ use sulku_audit::merkle::leaf_hash;
 use sulku_audit::personal::{KeyFile, KeyState};
 use sulku_audit::wire::{Request, Response};
 use sulku_audit::{Body, Checkpoint, Entry, EntryProof, LogSigner, PersonalKey, Receipt, Trust, tile, wire};
-use sulku_permit::SessionId;
+use sulku_permit::{Policy, SessionId, Source};
 use sulku_plan::Plan;
 use sulku_plan::order::{self, Order, Report};
 use sulku_policy::{OperatorKey, Signed, SigningKey, TreePath};
@@ -57,9 +57,15 @@ fn decoded<M: Message>(bytes: &[u8], piece: usize) -> Vec<M> {
     frames
 }
 
-/// Permit documents. One that is accepted has a plan, and that plan has a text.
+/// Permit documents, and the files that permits share. A permit that is accepted has a plan, and that plan has a text.
 pub fn permits(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for path in ["permits/a.toml", "images/a.toml", "datasets/a.toml", "networks/a.toml", "calendars/a.toml", "authorities/a.toml", "halt.toml"] {
+        match Policy::read([Source { path, shown: path, text }]) {
+            Ok(policy) => assert!(policy.failed_cases().len() <= policy.cases()),
+            Err(problems) => assert!(!problems.is_empty(), "{path}"),
+        }
+    }
     match sulku_permit::parse("fuzzed.toml", text) {
         Ok(permit) => assert!(!Plan::of(&permit).render().is_empty()),
         Err(problems) => {
