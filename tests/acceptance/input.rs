@@ -38,7 +38,7 @@ pub fn a_mistake_in_a_permit_is_named_before_it_is_in_force() -> anyhow::Result<
     let stage = shared()?;
     let folder = stage.folder().join("permits-to-check");
     std::fs::create_dir_all(&folder)?;
-    let good = std::fs::read_to_string(stage.folder().join("permits/statins-and-dementia.toml"))?;
+    let good = std::fs::read_to_string(stage.folder().join("policies/permits/statins-and-dementia.toml"))?;
     let path = folder.display().to_string();
     std::fs::write(folder.join("one.toml"), &good)?;
     let checked = stage.run(&["policy", "check", &path])?;
@@ -66,7 +66,7 @@ pub fn the_samples_parse_and_fit_together() -> anyhow::Result<()> {
     ensure!(value("gateway", "ledger_socket")? == value("ledger", "socket")?, "the gateway looks for the ledger elsewhere");
     ensure!(value("warden", "ledger_socket")? == value("ledger", "socket")?, "the warden looks for the ledger elsewhere");
     ensure!(value("gateway", "warden_socket")? == value("warden", "socket")?, "the gateway looks for the warden elsewhere");
-    ensure!(value("gateway", "permits")? == value("warden", "permits")?, "two folders of permits");
+    ensure!(value("gateway", "policy")? == value("warden", "policy")?, "two stores of the policy");
     ensure!(value("warden", "ledger_origin")? == value("ledger", "origin")?, "two origins");
     ensure!(value("warden", "gateway_uid")? == value("ledger", "gateway_uid")?, "two gateways");
     Ok(())

@@ -114,7 +114,10 @@ async fn measure(mode: Mode, count: usize) -> anyhow::Result<Vec<Sample>> {
     let changed = Instant::now();
     match mode {
         Mode::Real | Mode::Played => stage.authority().revoke(Person::Tiina)?,
-        Mode::Permit => permits.iter().try_for_each(|(_, workspace)| revoke(&stage.folder().join(format!("permits/{workspace}.toml"))))?,
+        Mode::Permit => {
+            permits.iter().try_for_each(|(_, workspace)| revoke(&stage.folder().join(format!("policies/permits/{workspace}.toml"))))?;
+            stage.apply("revoked")?;
+        }
     }
     let mut samples = Vec::new();
     for (transport, client) in clients {

@@ -415,6 +415,8 @@ events! {
         rung: String,
         /// What holds the gateway itself: Landlock and seccomp, in words.
         confinement: String,
+        /// The policy's revision in force, as in `session.opened`; `none` where none is.
+        policy: String,
     }
     /// The gateway stopped in order.
     GatewayStopped "gateway.stopped" "SLK2002I" Gateway {
@@ -422,24 +424,6 @@ events! {
         reason: String,
         /// Sessions that were closed for it.
         sessions_closed: u64,
-    }
-    /// A permit is in force.
-    PermitLoaded "permit.loaded" "SLK2101I" Gateway {
-        /// Its file.
-        file: String,
-        /// SHA-256 of the file, in hexadecimal.
-        sha256: String,
-    } + private {
-        /// The holders that it lists.
-        holders: Vec<HolderId>,
-    }
-    /// A permit's file was refused.
-    PermitRefused "permit.refused" "SLK2102E" Gateway {
-        /// Its file.
-        file: String,
-    } + private {
-        /// The problems, each with line and column; at most the first ten.
-        problems: Vec<String>,
     }
     /// A revision of the policy comes into force; nothing is admitted by it before this entry is durable. About the operator who made it.
     PolicyActivated "policy.activated" "SLK2111I" Gateway {
@@ -556,6 +540,8 @@ events! {
         plan: String,
         /// Isolation rung.
         rung: String,
+        /// The policy's revision that admits her: its number and its SHA-256 in hexadecimal.
+        policy: String,
     } + private {
         /// Where the holder is.
         from: IpAddr,

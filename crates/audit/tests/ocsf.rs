@@ -48,10 +48,12 @@ fn samples() -> Vec<(&'static str, About, Value)> {
             }),
         ),
         ("audit.read", About::Nothing, json!({ "uid": 64030 })),
-        ("gateway.started", About::Nothing, json!({ "version": "0.1.0", "listen": "192.0.2.1:443", "rung": "root", "confinement": "Landlock" })),
+        (
+            "gateway.started",
+            About::Nothing,
+            json!({ "version": "0.1.0", "listen": "192.0.2.1:443", "rung": "root", "confinement": "Landlock", "policy": format!("12 {}", digest("a")) }),
+        ),
         ("gateway.stopped", About::Nothing, json!({ "reason": "SIGTERM", "sessions_closed": 3 })),
-        ("permit.loaded", About::Permit, json!({ "file": "statins.toml", "sha256": digest("a") })),
-        ("permit.refused", About::Nothing, json!({ "file": "broken.toml" })),
         ("policy.activated", About::Operator, json!({ "number": 12, "sha256": digest("a"), "before": 11, "files": 3, "signatures": 2 })),
         ("policy.refused", About::Nothing, json!({ "in_force": 12 })),
         ("policy.holders", About::Nothing, json!({ "number": 12, "extent": "changes", "part": 1, "parts": 1 })),
@@ -66,6 +68,7 @@ fn samples() -> Vec<(&'static str, About, Value)> {
             About::Session,
             json!({
                 "transport": "quic", "at": "statins.toml:7", "ends": "2027-01-01T00:00:00Z", "plan": digest("c"), "rung": "root",
+                "policy": format!("12 {}", digest("a")),
             }),
         ),
         (
@@ -231,6 +234,7 @@ fn an_entry_with_a_person_in_it_is_exported_without_her() {
         ends: "2027-01-01T00:00:00Z".parse().unwrap(),
         plan: "0".repeat(64),
         rung: "root".to_owned(),
+        policy: "12 0".to_owned(),
         from: "192.0.2.7".parse::<std::net::IpAddr>().unwrap().into(),
         identity: "spiffe://example/maija".to_owned().into(),
         command: Some(vec!["python3".to_owned(), "private.py".to_owned()]).into(),

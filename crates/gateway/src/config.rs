@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use sulku_permit::{Assurance, HolderId, Identity};
+use sulku_policy::{Approval, Operator, OperatorKey, Operators, OperatorsError};
 
 use crate::auditors::{AUDITORS_MAX, AuditorConfig};
 
@@ -23,8 +24,8 @@ pub struct Config {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub private_key: PathBuf,
-    /// The folder of permits.
-    pub permits: PathBuf,
+    /// The store of the policy, where operators' signed revisions are.
+    pub policy: PathBuf,
     /// The ledger's socket.
     pub ledger_socket: PathBuf,
     /// The warden's socket.
@@ -36,6 +37,9 @@ pub struct Config {
     /// The persons who operate the environment.
     #[serde(default)]
     pub operator: Vec<OperatorConfig>,
+    /// How many operators have to sign.
+    #[serde(default)]
+    pub approval: Approval,
     /// The persons who can open recordings. At least one.
     #[serde(default)]
     pub auditor: Vec<AuditorConfig>,
@@ -84,6 +88,8 @@ pub struct OperatorConfig {
     /// What her certificate must show.
     #[serde(deserialize_with = "identity")]
     pub certificate: Identity,
+    /// Her certificate's public key, which her signatures are verified with; without one she signs nothing.
+    pub key: Option<OperatorKey>,
 }
 
 /// Bounds on what peers may take up.
@@ -171,6 +177,9 @@ impl Config {
         };
         let config: Self =
             toml::from_str(text).map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message().trim().replace('\n', ", ")))?;
+        if let Err(error) = config.operators() {
+            return Err(wrong(0, format!("no revision of the policy could count: {error}; `sulku policy key` prints what [[operator]] needs")));
+        }
         let Limits { handshakes_in_flight, handshake_deadline_s, connections_per_address, sessions } = config.limits;
         if config.issuer.is_empty() {
             return Err(wrong(0, "no [[issuer]] is configured, so nobody could connect".to_owned()));
@@ -191,6 +200,15 @@ impl Config {
             return Err(wrong(0, "a limit is zero, or the handshake's deadline is not 1 to 120 s".to_owned()));
         }
         Ok(config)
+    }
+
+    /// Whose signatures make a revision of the policy count.
+    ///
+    /// # Errors
+    /// They can't; [`Config::parse`] lets no such configuration through.
+    pub fn operators(&self) -> Result<Operators, OperatorsError> {
+        let keys = self.operator.iter().filter_map(|operator| Some(Operator { id: operator.id.clone(), key: operator.key.clone()? }));
+        Operators::new(keys.collect(), self.approval.signatures)
     }
 }
 

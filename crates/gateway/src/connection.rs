@@ -129,7 +129,8 @@ fn enter(shared: &Shared, permit: Option<&PermitId>, now: Timestamp, asked: Aske
     }
     let request =
         Request { credential: origin.identity.credential(), permit, from: origin.from, now, opened: None, rung: shared.warden.rung.parse().ok() };
-    let admission = sulku_permit::admit(&shared.permits, &request)?;
+    let policy = shared.policy();
+    let admission = sulku_permit::admit(policy.permits(), &request)?;
     if !shared.warden.missing.is_empty() {
         let reason = format!("the host lacks: {}", shared.warden.missing.join("; "));
         return Err(Refusal {
@@ -151,7 +152,7 @@ fn enter(shared: &Shared, permit: Option<&PermitId>, now: Timestamp, asked: Aske
     })?;
     let key = auditors::make_key(&shared.config.auditor).map_err(|error| Refusal::new(RefusalCode::AuditUnavailable, error.to_string()))?;
     let plan = Plan::for_admission(&admission);
-    Ok(Entered { facts: Facts::new(session, admission, &plan, &shared.warden.rung, asked), key, place })
+    Ok(Entered { facts: Facts::new(session, admission, &plan, (&shared.warden.rung, &policy.name()), asked), key, place })
 }
 
 /// Everything in a hello that the types don't bound.
@@ -205,7 +206,7 @@ pub async fn record_refusal(shared: &Shared, refusal: Refusal, from: std::net::I
     tracing::info!(%from, transport, %code, "session refused");
     let event =
         Event::SessionRefused { code, reason: reason.into(), at: at.map(|at| at.to_string()), from: from.into(), transport: transport.to_owned() };
-    let permit: Option<PermitId> = permit.filter(|id| shared.permits.get(id).is_some());
+    let permit: Option<PermitId> = permit.filter(|id| shared.policy().permits().get(id).is_some());
     match shared.ledger.append(Draft { permit, session: None, person: holder, event }).await {
         Ok(()) => true,
         Err(error) => {

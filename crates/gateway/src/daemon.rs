@@ -1,7 +1,7 @@
 //! The gateway as a process: start in the one order that is safe, run, drain.
 //!
-//! Start: read the configuration, certificates and permits; bind; become an ordinary user; connect to ledger and warden; confine; tell
-//! the ledger; accept. Stop: accept no more, end every session in order, tell the ledger, exit. When the ledger or the warden
+//! Start: read the configuration and certificates; bind; become an ordinary user; connect to ledger and warden; confine; read
+//! the policy; tell the ledger; accept. Stop: accept no more, end every session in order, tell the ledger, exit. When the ledger or the warden
 //! is lost, sessions end at once and the process with them: its supervisor starts it anew.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
-use sulku_permit::PermitSet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +23,9 @@ use crate::confine::{self, ConfineError};
 use crate::ledger::{AppendError, Ledger};
 use crate::listener;
 use crate::lists;
-use crate::policy::{self, PolicyError};
+use crate::policy::{Current, PolicyError, PolicyStore};
 use crate::registry::Registry;
+use crate::revisions::{self, Start};
 use crate::tls::{TlsError, Trust};
 use crate::warden::{Warden, WardenError};
 
@@ -44,7 +44,7 @@ pub enum StartError {
     Config(#[from] ConfigError),
     #[error("certificates can't be used")]
     Tls(#[from] TlsError),
-    #[error("permits can't be put in force")]
+    #[error("the policy's store can't be used")]
     Policy(#[from] PolicyError),
     #[error("can't listen on {address}; is another process using it?")]
     Listen { address: SocketAddr, source: std::io::Error },
@@ -68,8 +68,8 @@ pub enum StartError {
 pub struct Shared {
     /// The configuration.
     pub config: Config,
-    /// The permits in force.
-    pub permits: PermitSet,
+    /// Where the policy's revisions are.
+    pub store: Arc<PolicyStore>,
     /// Where entries go.
     pub ledger: Ledger,
     /// Who builds cells.
@@ -85,12 +85,23 @@ pub struct Shared {
     /// Every task that serves a peer.
     pub tasks: TaskTracker,
     trust: RwLock<Arc<Trust>>,
+    policy: RwLock<Arc<Current>>,
 }
 
 impl Shared {
     /// Certificates and lists in force now.
     pub fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The policy in force now.
+    pub fn policy(&self) -> Arc<Current> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another in force, once that is recorded. Who does so has open sessions judged by it ([`crate::readmission`]).
+    pub fn set_policy(&self, policy: Arc<Current>) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// Puts others in force. Who does so has open sessions judged by them ([`crate::readmission`]).
@@ -106,7 +117,7 @@ impl Shared {
 pub fn run(config_file: &Path) -> Result<(), StartError> {
     let config = Config::read(config_file)?;
     let trust = Trust::load(&config)?;
-    let policy = policy::load(&config.permits)?;
+    let store = PolicyStore::open(&config)?;
     let address = config.listen;
     let listen = |source| StartError::Listen { address, source };
     let tcp = TcpListener::bind(address).map_err(listen)?;
@@ -122,17 +133,10 @@ pub fn run(config_file: &Path) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    runtime.block_on(serve(config, trust, policy, tcp, udp, confinement))
+    runtime.block_on(serve(config, trust, store, tcp, udp, confinement))
 }
 
-async fn serve(
-    config: Config,
-    trust: Trust,
-    policy: policy::Policy,
-    tcp: TcpListener,
-    udp: UdpSocket,
-    confinement: String,
-) -> Result<(), StartError> {
+async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListener, udp: UdpSocket, confinement: String) -> Result<(), StartError> {
     let (ledger_lost, warden_lost, drain) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let deadline = Instant::now() + START_PATIENCE;
     let socket = config.ledger_socket.clone();
@@ -154,18 +158,20 @@ async fn serve(
     let address = config.listen;
     let tcp = tokio::net::TcpListener::from_std(tcp).map_err(|source| StartError::Listen { address, source })?;
     let listen = tcp.local_addr().map_err(|source| StartError::Listen { address, source })?;
-    for draft in policy.drafts {
+    let Start { current, drafts, seen } = revisions::start(&store);
+    for draft in drafts {
         ledger.append(draft).await?;
     }
     for draft in lists::drafts(&trust, Timestamp::now()) {
         ledger.append(draft).await?;
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    ledger.append(Draft::new(Event::GatewayStarted { version, listen, rung: warden.rung.clone(), confinement })).await?;
+    ledger.append(Draft::new(Event::GatewayStarted { version, listen, rung: warden.rung.clone(), confinement, policy: current.name() })).await?;
 
     let shared = Arc::new(Shared {
         addresses: Addresses::new(config.limits.connections_per_address),
-        permits: policy.permits,
+        store: Arc::new(store),
+        policy: RwLock::new(Arc::new(current)),
         ledger,
         warden,
         warden_lost: warden_lost.clone(),
@@ -180,6 +186,7 @@ async fn serve(
     shared.tasks.spawn(listener::tls(Arc::clone(&shared), tcp, Arc::clone(&handshakes)));
     shared.tasks.spawn(listener::quic(Arc::clone(&shared), endpoint.clone(), handshakes));
     shared.tasks.spawn(lists::watch(Arc::clone(&shared)));
+    shared.tasks.spawn(revisions::watch(Arc::clone(&shared), seen));
     tracing::info!(%listen, rung = shared.warden.rung, "gateway accepts connections");
 
     let stopped = until_stopped(&ledger_lost, &warden_lost).await;
@@ -219,11 +226,13 @@ fn not_yet(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
 }
 
-/// What the gateway still reads after start: revocation lists, with the authorities they belong to. Folders, since lists are replaced.
+/// What the gateway still reads after start: the policy's store, and revocation lists with the authorities they belong to. Folders, since
+/// lists are replaced.
 fn readable(config: &Config) -> Vec<PathBuf> {
     let files = config.issuer.iter().flat_map(|issuer| [&issuer.crl, &issuer.certificate]);
     let mut folders: Vec<_> =
         files.map(|file| file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()).collect();
+    folders.push(config.policy.clone());
     folders.sort();
     folders.dedup();
     folders

@@ -23,6 +23,7 @@ mod policy;
 mod readmission;
 mod registry;
 mod relay;
+mod revisions;
 mod revocation;
 mod terminal;
 mod tls;

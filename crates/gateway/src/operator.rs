@@ -95,7 +95,7 @@ pub async fn delete_workspace(shared: &Shared, identity: &VerifiedIdentity, name
     };
     let event = Event::OperatorActed { action: "workspace-deletion-ordered".to_owned(), from: from.into() };
     let is_it = |permit: &&std::sync::Arc<Permit>| permit.id.as_str() == named || permit.workspace.name.as_str() == named;
-    let permit = shared.permits.iter().find(is_it).map(|permit| permit.id.clone());
+    let permit = shared.policy().permits().iter().find(is_it).map(|permit| permit.id.clone());
     if !kept(shared, Draft { permit, person: Some(operator), ..Draft::new(event) }).await {
         return refuse(writer, RefusedFrame::plain(RefusalCode::AuditUnavailable), quic_code::REFUSED).await;
     }

@@ -1,107 +1,198 @@
-//! The permits in force, as the gateway reads them at start.
+//! The policy in force, and where it comes from: a store of revisions that operators have signed. Nothing else is loaded.
+//!
+//! Reads and decides; what is recorded of it and when it takes effect is [`crate::revisions`]'s.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-use sulku_audit::event::{Draft, Event};
-use sulku_permit::{PERMIT_BYTES_MAX, Permit, PermitSet, Place, Problem};
+use sulku_permit::{Failed, PermitSet, Policy, Problem};
+use sulku_policy::store::{InForce, REVISIONS_MAX, RevisionError, Store, read};
+use sulku_policy::{Digest, OBJECT_BYTES_MAX, Operators, OperatorsError, REVISION_BYTES_MAX, narrows_from, next_meaning};
 
-use crate::tls::hex;
+use crate::config::Config;
 
-/// More permits than any environment serves.
-const PERMITS_MAX: usize = 10_000;
-/// Of a file's problems, so many go into the entry.
-const PROBLEMS_TOLD: usize = 10;
+const EXTENSION: &str = ".revision";
 
-/// Permits that can't be put in force.
+/// A store that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// The folder or a file can't be read.
-    #[error("{path} can't be read")]
-    Read {
-        /// Which.
+    /// It is not there.
+    #[error("{path} can't be read; make the folder that policy names, and put the policy into it with `sulku policy apply`")]
+    Missing {
+        /// The folder.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// There are too many.
-    #[error("{folder} has more than {PERMITS_MAX} permits")]
-    TooMany {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// Permits contradict each other.
-    #[error("the permits contradict each other: {}; until they agree, none is in force", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "))]
-    Contradiction {
-        /// Where and how.
+    /// Nobody could sign anything.
+    #[error(transparent)]
+    Operators(#[from] OperatorsError),
+}
+
+/// Why a revision is not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// None counts, or none can be verified.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    /// Its files are wrong, or a case comes out otherwise than it says.
+    #[error("revision {number} has problems in its files")]
+    Problems {
+        /// Which.
+        number: u64,
+        /// All of them.
         problems: Vec<Problem>,
     },
 }
 
-/// The permits in force and what the ledger is to be told of each file.
+impl Refused {
+    /// The problems one by one, for the ledger.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Revision(error) => vec![crate::warden::chain(error)],
+            Self::Problems { number, problems } => problems.iter().map(|problem| format!("revision {number}: {problem}")).collect(),
+        }
+    }
+}
+
+/// A policy that may be put in force. Made from what the store and its signatures say, and otherwise empty.
+#[derive(Debug, Default)]
+pub struct Current {
+    in_force: Option<Arc<InForce>>,
+    meaning: Policy,
+}
+
+impl Current {
+    /// Its permits.
+    #[must_use]
+    pub fn permits(&self) -> &PermitSet {
+        self.meaning.permits()
+    }
+
+    /// What its files mean.
+    #[must_use]
+    pub const fn meaning(&self) -> &Policy {
+        &self.meaning
+    }
+
+    /// The revision that it is.
+    #[must_use]
+    pub const fn in_force(&self) -> Option<&Arc<InForce>> {
+        self.in_force.as_ref()
+    }
+
+    /// The revision's number.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.in_force.as_ref().map(|in_force| in_force.revision().number())
+    }
+
+    /// Number and digest, as entries have it; `none` if there is no revision.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = |in_force: &Arc<InForce>| format!("{} {}", in_force.revision().number(), in_force.revision().digest());
+        self.in_force.as_ref().map_or_else(|| "none".to_owned(), name)
+    }
+}
+
+/// The store, and whose signatures count.
 #[derive(Debug)]
-pub struct Policy {
-    /// The permits.
-    pub permits: PermitSet,
-    /// `permit.loaded` or `permit.refused` of each file.
-    pub drafts: Vec<Draft>,
+pub struct PolicyStore {
+    folder: PathBuf,
+    operators: Operators,
 }
 
-/// Reads every `*.toml` of a folder. A file with a problem is left out and told of: the other permits' holders need not suffer.
-///
-/// # Errors
-/// The folder can't be read, or the permits contradict each other.
-pub fn load(folder: &Path) -> Result<Policy, PolicyError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| PolicyError::Read { path, source }
-    };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed(folder))? {
-        let path = entry.map_err(failed(folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(path);
-        }
-        if files.len() > PERMITS_MAX {
-            return Err(PolicyError::TooMany { folder: folder.to_owned() });
-        }
-    }
-    files.sort();
-    let (mut permits, mut drafts) = (Vec::new(), Vec::new());
-    for path in files {
-        let file = path.display().to_string();
-        match read(&path).map_err(failed(&path))? {
-            Ok((permit, sha256)) => {
-                let holders: Vec<_> = permit.holders.iter().map(|holder| holder.id.clone()).collect();
-                let event = Event::PermitLoaded { file, sha256, holders: holders.into() };
-                drafts.push(Draft { permit: Some(permit.id.clone()), ..Draft::new(event) });
-                permits.push(permit);
-            }
-            Err(problems) => {
-                problems.iter().for_each(|problem| tracing::error!(%problem, "permit refused"));
-                let problems: Vec<_> = problems.iter().take(PROBLEMS_TOLD).map(ToString::to_string).collect();
-                drafts.push(Draft::new(Event::PermitRefused { file, problems: problems.into() }));
-            }
-        }
-    }
-    let permits = PermitSet::new(permits).map_err(|problems| PolicyError::Contradiction { problems })?;
-    Ok(Policy { permits, drafts })
+/// What tells a changed store from an unchanged one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    folders: [Option<Stamp>; 2],
+    newest: Option<(u64, Option<Stamp>)>,
 }
 
-fn read(path: &Path) -> std::io::Result<Result<(Permit, String), Vec<Problem>>> {
-    use std::io::Read;
+/// Inode, change's time, length.
+type Stamp = (u64, i64, i64, u64);
+
+impl PolicyStore {
+    /// The store of that configuration.
+    ///
+    /// # Errors
+    /// There is no such folder. What is in it is looked at later.
+    pub fn open(config: &Config) -> Result<Self, PolicyError> {
+        let path = &config.policy;
+        std::fs::read_dir(path).map_err(|source| PolicyError::Missing { path: path.clone(), source })?;
+        Ok(Self { folder: path.clone(), operators: config.operators()? })
+    }
+
+    /// A quick look, which reads no file.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        let newest = self.revisions().unwrap_or_default().into_iter().max();
+        Look {
+            folders: ["objects", "revisions"].map(|name| stamp(&self.folder.join(name))),
+            newest: newest.map(|number| (number, stamp(&self.path(number)))),
+        }
+    }
+
+    /// The policy that is to be in force, if it is another than before.
+    ///
+    /// # Errors
+    /// What there is is refused; what was in force before stays so.
+    pub fn next(&self, before: &Current) -> Result<Option<Current>, Refused> {
+        let narrows = |old: &_, new: &_| narrows_from(&before.meaning, old, new);
+        let in_force = read(self, &self.operators, narrows, before.in_force.as_ref())?;
+        if before.in_force.as_ref().is_some_and(|before| Arc::ptr_eq(before, &in_force)) {
+            return Ok(None);
+        }
+        let refused = |problems| Refused::Problems { number: in_force.revision().number(), problems };
+        let meaning = next_meaning(&before.meaning, in_force.tree()).map_err(refused)?;
+        let failed: Vec<_> = meaning.failed_cases().iter().map(Failed::problem).collect();
+        if failed.is_empty() { Ok(Some(Current { in_force: Some(in_force), meaning })) } else { Err(refused(failed)) }
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join("revisions").join(format!("{number:06}{EXTENSION}"))
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    std::fs::metadata(path).ok().map(|found| (found.ino(), found.ctime(), found.ctime_nsec(), found.len()))
+}
+
+impl Store for PolicyStore {
+    fn revisions(&self) -> io::Result<Vec<u64>> {
+        let entries = match std::fs::read_dir(self.folder.join("revisions")) {
+            // Nothing has been applied yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(EXTENSION)?.parse().ok());
+            numbers.extend(number.filter(|number| self.path(*number).file_name() == Some(&name)));
+            if numbers.len() > REVISIONS_MAX {
+                return Err(io::Error::other("there are more revisions than a store has"));
+            }
+        }
+        Ok(numbers)
+    }
+
+    fn revision(&self, number: u64) -> io::Result<Vec<u8>> {
+        read_bounded(&self.path(number), REVISION_BYTES_MAX as u64)
+    }
+
+    fn object(&self, sha256: Digest) -> io::Result<Vec<u8>> {
+        read_bounded(&self.folder.join("objects").join(sha256.to_string()), OBJECT_BYTES_MAX)
+    }
+}
+
+/// One byte more than there may be tells that there are too many.
+fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(PERMIT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    let sha256 = hex(&Sha256::digest(&bytes));
-    let file = path.display().to_string();
-    Ok(match std::str::from_utf8(&bytes) {
-        Ok(text) => sulku_permit::parse(&file, text).map(|permit| (permit, sha256)),
-        Err(error) => Err(vec![not_text(&file, &bytes[..error.valid_up_to()])]),
-    })
-}
-
-fn not_text(file: &str, before: &[u8]) -> Problem {
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let at = Place::line_of(file, u32::try_from(line).unwrap_or(u32::MAX));
-    Problem::new(at, "this line is no UTF-8 text", "save the file as UTF-8")
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -34,6 +34,6 @@ pub fn judge(shared: &Shared, sweep: &Sweep<'_>, open: &OpenSession, now: Timest
     sweep.judge(&open.identity).map_err(|refused| refused.code)?;
     let rung = shared.warden.rung.parse().ok();
     let request = Request { credential: open.credential(), permit: Some(&open.permit), from: open.from, now, opened: Some(open.opened), rung };
-    let admission = sulku_permit::admit(&shared.permits, &request).map_err(|refusal| refusal.code)?;
+    let admission = sulku_permit::admit(shared.policy().permits(), &request).map_err(|refusal| refusal.code)?;
     Ok(Verdict::Stays { ends: admission.ends(), because: CloseReason::of_end(admission.ends_because()) })
 }

@@ -132,6 +132,7 @@ fn draft(number: u64) -> Draft {
             ends: jiff::Timestamp::from_second(1_900_000_000).expect("within this century"),
             plan: digest.to_string(),
             rung: "root".to_owned(),
+            policy: "1 0".to_owned(),
             client: "0.1.0".to_owned().into(),
         },
         99 => Event::SessionClosed {

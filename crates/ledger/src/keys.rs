@@ -11,8 +11,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use sulku_audit::Draft;
 use sulku_audit::personal::{KEY_FILE_BYTES_MAX, KeyFile, KeyFileForm, KeyId, KeyState, Names, PersonalKey, Scope};
-use sulku_audit::{Draft, Event};
 use sulku_permit::{HolderId, PermitId, Pseudonym};
 
 use crate::disk::{Disk as _, RealDisk};
@@ -87,10 +87,6 @@ impl Keys {
     /// The scope's key, which knows every person whom the draft names. Names that a full disk has no room for are written as soon as it
     /// has: what an operator does then must be kept, and needs the key alone.
     pub(crate) fn key(&self, scope: &Scope, draft: &Draft) -> Result<Sealing, KeyError> {
-        let listed = match &draft.event {
-            Event::PermitLoaded { holders, .. } => holders.known().map(Vec::as_slice).unwrap_or_default(),
-            _ => &[],
-        };
         self.holders.learn(&draft.event)?;
         let mut used = self.used();
         if !used.contains_key(scope) {
@@ -99,7 +95,7 @@ impl Keys {
         }
         let Used { file, unwritten, pseudonyms } = used.get_mut(scope).expect("it was put there above");
         let room = PERSONS_MAX.saturating_sub(file.persons().len());
-        if file.add(draft.person.iter().chain(listed).take(room)) == Names::New {
+        if file.add(draft.person.iter().take(room)) == Names::New {
             *unwritten = Names::New;
         }
         if *unwritten == Names::New {

@@ -87,8 +87,11 @@ impl Share {
             Event::OperatorBrokeGlass { .. } => Self::BelowFloor,
             // What a gateway and a warden say when they start: without it they end again, and nobody can reach what is open.
             Event::GatewayStarted { .. }
-            | Event::PermitLoaded { .. }
-            | Event::PermitRefused { .. }
+            | Event::PolicyActivated { .. }
+            | Event::PolicyRefused { .. }
+            | Event::PolicyHolders { .. }
+            | Event::WardenPolicyActivated { .. }
+            | Event::WardenPolicyRefused { .. }
             | Event::CrlLoaded { .. }
             | Event::WardenStarted { .. } => Self::AboveStartsFloor,
             // What ends, what an operator or an auditor does, and what the ledger has to say.

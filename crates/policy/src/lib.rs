@@ -21,7 +21,7 @@ pub use changes::{Fate, FileChange, file_changes};
 pub use diff::{Change, Effect, diff};
 pub use digest::{Digest, DigestError};
 pub use key::{KeyError, OperatorKey, SigningKey};
-pub use narrowing::{meaning, narrows, next_meaning};
+pub use narrowing::{meaning, narrows, narrows_from, next_meaning};
 pub use operators::{Approval, Operator, Operators, OperatorsError};
 pub use revision::{
     Approved, Draft, FILES_MAX, FileLine, NUMBER_MAX, ParseError, REASON_CHARS_MAX, REVISION_BYTES_MAX, Revision, SIGNATURES_MAX, SignatureLine,

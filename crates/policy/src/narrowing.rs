@@ -11,7 +11,14 @@ use crate::tree::Tree;
 /// in other words, and cases, which say what is meant.
 #[must_use]
 pub fn narrows(before: &Tree, after: &Tree) -> bool {
-    let (Ok(old), Ok(new)) = (meaning(before), meaning(after)) else { return false };
+    narrows_from(&Policy::default(), before, after)
+}
+
+/// The same for who knows a policy that most of the files are of: those are not read again.
+#[must_use]
+pub fn narrows_from(known: &Policy, before: &Tree, after: &Tree) -> bool {
+    let Ok(old) = next_meaning(known, before) else { return false };
+    let Ok(new) = next_meaning(&old, after) else { return false };
     let changes = diff(&old, &new);
     !changes.is_empty() && changes.iter().all(|change| change.effect == Effect::Narrows) && old.cases() == new.cases()
 }

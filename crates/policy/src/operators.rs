@@ -13,7 +13,7 @@ const KEYS_MAX: usize = 64;
 
 /// `[approval]` in a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Approval {
     /// How many operators have to sign a revision that does not only narrow.
     pub signatures: usize,

@@ -39,13 +39,14 @@ pub struct Facts {
     sooner: Option<(Timestamp, CloseReason)>,
     plan: String,
     rung: String,
+    policy: String,
     asked: Asked,
 }
 
 impl Facts {
-    /// The facts of the session that this admission opens, in a cell of this plan on this rung.
+    /// The facts of the session that this admission opens, in a cell of this plan, on this rung, by this revision of the policy.
     #[must_use]
-    pub fn new(id: SessionId, admission: Admission, plan: &Plan, rung: &str, asked: Asked) -> Self {
+    pub fn new(id: SessionId, admission: Admission, plan: &Plan, (rung, policy): (&str, &str), asked: Asked) -> Self {
         let holder = admission.holder();
         Self {
             id,
@@ -56,6 +57,7 @@ impl Facts {
             sooner: None,
             plan: plan.digest().to_string(),
             rung: rung.to_owned(),
+            policy: policy.to_owned(),
             permit: Arc::clone(admission.permit()),
             asked,
         }
@@ -120,6 +122,7 @@ impl Facts {
             ends: self.ends.0,
             plan: self.plan.clone(),
             rung: self.rung.clone(),
+            policy: self.policy.clone(),
             from: self.asked.from.into(),
             identity: self.identity.clone().into(),
             command: self.asked.command.clone().into(),

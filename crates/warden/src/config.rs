@@ -1,6 +1,7 @@
 //! The warden's configuration: one TOML file that only root can write.
 //!
-//! Every error says file, line, column and what to do. It names no person and no permit; those come from the permits' folder.
+//! Every error says file, line, column and what to do. Of persons it names operators alone; permits and their
+//! holders come from the policy's store.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use sulku_audit::{LogKeys, Verifier};
+use sulku_permit::HolderId;
+use sulku_policy::{Approval, Operator, OperatorKey, Operators};
 use toml::Spanned;
 
 use crate::network::overlap;
@@ -35,8 +38,10 @@ pub struct Config {
     pub ledger_socket: PathBuf,
     /// The ledger's public key; its name is the ledger's origin.
     pub ledger_keys: Vec<Verifier>,
-    /// The warden's own copy of the permits.
-    pub permits: PathBuf,
+    /// The policy's store.
+    pub policy: PathBuf,
+    /// Whose signatures count there.
+    pub operators: Operators,
     /// Where the workspaces' folders are.
     pub workspaces: PathBuf,
     /// Addresses of cells.
@@ -106,15 +111,25 @@ struct Document {
     ledger_socket: Spanned<PathBuf>,
     ledger_origin: Spanned<String>,
     ledger_key: Spanned<PathBuf>,
-    permits: Spanned<PathBuf>,
+    policy: Spanned<PathBuf>,
     workspaces: Spanned<PathBuf>,
     cell_network: Spanned<Ipv4Net>,
     cell_uid_base: Spanned<u32>,
     gateway_lost_grace_s: Spanned<u64>,
     pool: Spanned<usize>,
     cells_max: Spanned<usize>,
+    operator: Spanned<Vec<OperatorTable>>,
+    #[serde(default)]
+    approval: Approval,
     #[serde(default)]
     uplink: Vec<UplinkTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OperatorTable {
+    id: HolderId,
+    key: OperatorKey,
 }
 
 #[derive(Deserialize)]
@@ -225,15 +240,21 @@ impl Config {
             ledger_socket,
             ledger_origin,
             ledger_key,
-            permits,
+            policy,
             workspaces,
             cell_network,
             cell_uid_base,
             gateway_lost_grace_s,
             pool,
             cells_max,
+            operator,
+            approval,
             uplink,
         } = document;
+        let span = operator.span();
+        let keys = operator.into_inner().into_iter().map(|OperatorTable { id, key }| Operator { id, key }).collect();
+        let operators = Operators::new(keys, approval.signatures)
+            .map_err(|error| reader.error(&span, error, "write each operator's table as in gateway.toml, without her certificate"))?;
         let instance = reader.name(&instance)?;
         let cells = cell_network.get_ref().trunc();
         if cells.prefix_len() > 30 || cells.prefix_len() < 8 {
@@ -266,7 +287,8 @@ impl Config {
             gateway_uid,
             ledger_socket: reader.absolute(ledger_socket)?,
             ledger_keys,
-            permits: reader.folder_of_root(permits)?,
+            policy: reader.folder_of_root(policy)?,
+            operators,
             workspaces: reader.folder_of_root(workspaces)?,
             cell_network: cells,
             cell_uid_base: reader.within(&cell_uid_base, 65_536..=u32::MAX - CELL_UIDS - 1)?,

@@ -1,6 +1,6 @@
 //! The only privileged process: builds cells, enforces plans, reaps.
 //!
-//! It takes a closed set of orders from one gateway and carries out none that the ledger's receipts and its own copy of the permits
+//! It takes a closed set of orders from one gateway and carries out none that the ledger's receipts and its own reading of the signed policy
 //! do not bear out. It has no inet socket, no TLS, no thread but one, and parses nothing that a researcher sent.
 
 mod cell;

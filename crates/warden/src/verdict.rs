@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use sulku_audit::{CloseReason, Opening, Receipt, ReceiptError, Verifier};
+use sulku_audit::{CloseReason, Event, Opening, Receipt, ReceiptError, Verifier};
 use sulku_permit::{Admission, Assurance, Credential, PermitSet, Refusal, RefusalCode, Request, SessionId};
 use sulku_plan::Plan;
 use sulku_plan::order::TerminalSize;
@@ -89,6 +89,11 @@ impl Judge {
     #[must_use]
     pub const fn new(keys: Vec<Verifier>, permits: Permits, started: Timestamp) -> Self {
         Self { keys, permits, started, seen: BTreeMap::new(), reviewed: 0 }
+    }
+
+    /// What has come of looks at the policy since this was last asked, for the ledger.
+    pub fn news(&mut self) -> Vec<Event> {
+        self.permits.news()
     }
 
     /// Decides one launch. A session whose receipt is good is marked as seen, whatever follows.

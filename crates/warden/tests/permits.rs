@@ -5,6 +5,7 @@ mod stage;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use stage::policy::By;
 use stage::{Running, Stage, eventually};
 use sulku_audit::{CloseReason, Event};
 
@@ -103,18 +104,56 @@ fn a_permit_that_ends_earlier_ends_its_cells_by_the_wardens_own_clock() {
     assert!(jiff::Timestamp::now().as_second() >= ends.as_second());
 }
 
-/// A folder that can't be relied on launches nothing; what runs goes on by what was in force.
+/// IA-07, LC-01. What no operator has signed, or what is broken, changes nothing: what was in force stays so, and that it was refused is an entry.
 #[test]
-fn a_broken_permit_ends_no_cell() {
+fn a_revision_that_is_forged_or_broken_changes_nothing() {
     let mut stage = Stage::new();
     let running = stage.launch("one.toml", Some(CLOCK));
-    let before = stage.change_permit("two.toml", "schema = 1", "schema = ");
-    let draft = stage.opening("one.toml", None);
-    let receipt = stage.ledger.keep(&draft);
-    stage.gateway.order(&stage::launch(receipt));
-    assert!(stage.gateway.refusal().contains("relied on"));
+    let good = stage.revisions.last();
+    let text = fs::read_to_string(stage.path("permits/one.toml")).expect("a permit");
+    let suspended = text.replace("[permit]\n", "[permit]\nsuspended = \"a complaint\"\n");
+    let refusals = |count| eventually("the refusal's entry", || (stage.ledger.count("warden.policy-refused") == count).then_some(()));
+
+    // A file of the working copy alone is nobody's word.
+    stage.write_permit("one.toml", &suspended);
+    // Somebody else's signature.
+    let forged = stage.revisions.apply(By::Stranger);
+    refusals(1);
     goes_on(&stage, "ws-one");
-    stage.put_permit("two.toml", &before);
-    stage.change_permit("one.toml", "[permit]\n", "[permit]\nsuspended = \"a complaint\"\n");
-    assert_eq!(stage.reaped(&running), "suspended", "control: what is sound again counts");
+    fs::remove_file(stage.revisions.path(forged)).expect("removed");
+    // An operator's, over a file that is broken.
+    stage.put_permit("one.toml", "schema = ");
+    refusals(2);
+    goes_on(&stage, "ws-one");
+    stage.write_permit("one.toml", &text);
+    assert_eq!(stage.shell("two.toml", "echo opened").trim(), "opened", "control: by what is in force a session opens");
+    assert_eq!(stage.ledger.count("warden.policy-activated"), 1, "number {good} alone has been in force");
+
+    stage.put_permit("one.toml", &suspended);
+    assert_eq!(stage.reaped(&running), "suspended", "control: signed, the same words count");
+    assert_eq!(stage.ledger.count("warden.policy-activated"), 2);
+}
+
+/// A warden that starts on a store that was tampered with launches nothing, not by an older revision either.
+#[test]
+fn a_tampered_store_launches_nothing() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.shell("one.toml", "echo opened").trim(), "opened", "control: as it was signed, a session opens");
+    stage.change_permit("two.toml", "2099-12-31", "2098-12-31");
+    let (number, launch) = (stage.revisions.last(), |stage: &mut Stage| {
+        let draft = stage.opening("one.toml", None);
+        let receipt = stage.ledger.keep(&draft);
+        stage.gateway.order(&stage::launch(receipt));
+        stage.gateway.refusal()
+    });
+    let path = stage.revisions.path(number);
+    let signed = fs::read_to_string(&path).expect("a revision");
+    fs::write(&path, signed.replace("reason a test", "reason b test")).expect("tampered with");
+    stage.stop();
+    stage.await_uplinks_end();
+    stage.restart();
+    let reason = launch(&mut stage);
+    assert!(reason.contains("no revision of the policy is in force") && reason.contains("signature of onni"), "{reason}");
+    fs::write(&path, signed).expect("as it was");
+    assert_eq!(stage.shell("one.toml", "echo opened").trim(), "opened", "control: put back, it counts again");
 }

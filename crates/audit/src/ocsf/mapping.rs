@@ -13,7 +13,6 @@ pub(super) struct Subject<'a> {
     pub(super) origin: &'a str,
     pub(super) by: &'a str,
     pub(super) person: Option<&'a str>,
-    pub(super) permit: Option<&'a str>,
     pub(super) session: Option<&'a str>,
 }
 
@@ -183,14 +182,6 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
         Event::GatewayStopped { sessions_closed, .. } => {
             lifecycle(4, "sulku gateway", None, format!("The gateway stopped in order; it closed {sessions_closed} sessions")).success()
         }
-        Event::PermitLoaded { file, sha256: digest, .. } => Mapped::new(Class::EntityManagement, 10, "A permit is in force")
-            .success()
-            .with("actor", subject.actor(USER))
-            .with("entity", policy(subject.permit.unwrap_or(file), digest)),
-        Event::PermitRefused { file, .. } => Mapped::new(Class::EntityManagement, 10, "A permit's file was refused")
-            .failure()
-            .with("actor", subject.actor(USER))
-            .with("entity", json!({ "name": file, "type": "permit", "type_id": POLICY })),
         Event::PolicyActivated { number, sha256: digest, .. } => {
             Mapped::new(Class::EntityManagement, 10, "A revision of the policy comes into force")
                 .success()
@@ -358,10 +349,6 @@ fn reading(uid: u32, message: &str) -> Mapped {
 /// A user of the ledger's host, by number.
 fn local_user(uid: u32) -> Value {
     json!({ "uid": uid.to_string(), "type_id": if uid == 0 { SYSTEM } else { USER } })
-}
-
-fn policy(name: &str, digest: &str) -> Value {
-    json!({ "name": name, "type": "permit", "type_id": POLICY, "policy": { "uid": name, "version": digest } })
 }
 
 /// A revision of the policy, as far as it is known.

@@ -79,7 +79,7 @@ pub fn export(origin: &str, index: u64, entry: &[u8]) -> Exported {
     let leaf = leaf_hash(entry);
     let document: Map<String, Value> = serde_json::from_slice(entry).unwrap_or_default();
     let text = |key: &str| document.get(key).and_then(Value::as_str);
-    let subject = Subject { origin, by: text("by").unwrap_or("unknown"), person: text("person"), permit: text("permit"), session: text("session") };
+    let subject = Subject { origin, by: text("by").unwrap_or("unknown"), person: text("person"), session: text("session") };
     match Entry::parse(entry) {
         Ok(parsed) => {
             let code = parsed.event.code().to_owned();

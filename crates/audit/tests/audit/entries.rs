@@ -20,7 +20,7 @@ fn an_entry_is_this_json_document() {
         r#"{"v":1,"t":"2026-09-21T14:13:20.000000Z","mono_ns":0,"boot":"c2655b15-1d5c-4547-bf12-3c6eb65c8302","by":"gateway","#,
         r#""permit":"THL/1/2026","permit_seq":3,"session":"040g2081040g2081","session_seq":0,"person":"PSEUDONYM","code":"SLK2301I","#,
         r#""event":"session.opened","data":{"transport":"quic","at":"thl-1.toml:7","#,
-        r#""ends":"2027-01-01T00:00:00Z","plan":"0000000000000000000000000000000000000000000000000000000000000000","rung":"root"},"#,
+        r#""ends":"2027-01-01T00:00:00Z","plan":"0000000000000000000000000000000000000000000000000000000000000000","rung":"root","policy":"1 0"},"#,
         r#""sealed":"BOX","salt":"AAAAAAAAAAAAAAAAAAAAAA=="}"#,
     );
     let entry = Entry::parse(text.as_bytes()).unwrap();
@@ -142,7 +142,7 @@ fn what_is_no_entry_says_why() {
 
 #[test]
 fn an_entry_beyond_32_kib_is_not_made() {
-    let long = |bytes| Draft::new(Event::PermitRefused { file: "x".repeat(bytes), problems: Vec::new().into() });
+    let long = |bytes| Draft::new(Event::OrderRefused { order: "x".repeat(bytes), reason: String::new() });
     assert!(encode(&long(ENTRY_BYTES_MAX - 500), &stamp(0, (None, None))).is_ok());
     assert!(matches!(encode(&long(ENTRY_BYTES_MAX), &stamp(0, (None, None))), Err(EntryError::TooLong(_))));
 }

@@ -41,6 +41,7 @@ pub fn opened() -> Draft {
         ends: "2027-01-01T00:00:00Z".parse().unwrap(),
         plan: "0".repeat(64),
         rung: "root".to_owned(),
+        policy: "1 0".to_owned(),
         client: "sulku \u{1b}[31m \"0.1.0\"".to_owned().into(),
     };
     Draft { permit: Some(permit()), session: Some(session(1)), person: Some("maija".parse().unwrap()), event }

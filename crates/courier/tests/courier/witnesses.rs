@@ -66,6 +66,7 @@ fn opened() -> Draft {
         ends: "2027-01-01T00:00:00Z".parse().unwrap(),
         plan: "0".repeat(64),
         rung: "root".to_owned(),
+        policy: "1 0".to_owned(),
         from: "192.0.2.7".parse::<std::net::IpAddr>().unwrap().into(),
         identity: "spiffe://example/maija".to_owned().into(),
         command: None.into(),

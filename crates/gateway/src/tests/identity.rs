@@ -74,7 +74,8 @@ impl Authority {
 
     pub(super) fn config(&self) -> Config {
         let text = format!(
-            "listen = \"127.0.0.1:0\"\ncertificate = \"{0}/gateway.pem\"\nprivate_key = \"{0}/gateway.key\"\npermits = \"{0}\"\nledger_socket = \"l\"\nwarden_socket = \"w\"\n\
+            "listen = \"127.0.0.1:0\"\ncertificate = \"{0}/gateway.pem\"\nprivate_key = \"{0}/gateway.key\"\npolicy = \"{0}\"\nledger_socket = \"l\"\nwarden_socket = \"w\"\n\
+             [[operator]]\nid = \"onni\"\ncertificate = {{ uri = \"spiffe://spe.example.fi/operator/onni\" }}\nkey = \"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEOvs5z4lTpkQs93b2YnCs1b+yjKOFMF6pUcUpUZlRkke7Xt3k4ONO0XgNbgc3KgZQtEYvnan04pqqh9lk/qa6QQ==\"\n\
              [[auditor]]\nname = \"test\"\nrecipient = \"age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\"\n\
              [[issuer]]\nname = \"test\"\ncertificate = \"{0}/authority.pem\"\ncrl = \"{0}/authority.crl\"\n",
             self.folder.path().display()

@@ -112,6 +112,7 @@ fn gateway_started() -> Draft {
         listen: "192.0.2.1:443".parse().unwrap(),
         rung: "root".to_owned(),
         confinement: "test".to_owned(),
+        policy: "none".to_owned(),
     })
 }
 

@@ -14,12 +14,6 @@ fn permit() -> PermitId {
     "THL/1/2026".parse().unwrap()
 }
 
-fn loaded(holders: &[&str]) -> Draft {
-    let holders: Vec<HolderId> = holders.iter().map(|holder| holder.parse().unwrap()).collect();
-    let event = Event::PermitLoaded { file: "thl-1.toml".to_owned(), sha256: "0".repeat(64), holders: holders.into() };
-    Draft { permit: Some(permit()), ..Draft::new(event) }
-}
-
 /// What the gateway tells of the permits in force.
 fn held(holders: &[&str]) -> Draft {
     let holders: Vec<HolderId> = holders.iter().map(|holder| holder.parse().unwrap()).collect();
@@ -42,7 +36,7 @@ fn sights(home: &Home) -> Vec<(Entry, Sight)> {
 fn who_has_the_keys_reads_the_drafts_and_who_has_not_reads_pseudonyms() {
     let home = Home::new();
     let ledger = home.start();
-    let drafts = [opened(1), acted(2), loaded(&["maija.meikalainen", "bo.bengtsson"])];
+    let drafts = [opened(1), acted(2), held(&["maija.meikalainen", "bo.bengtsson"])];
     for draft in &drafts {
         let _receipt = ledger.client().append(draft.clone(), &[]).unwrap();
     }

@@ -220,6 +220,7 @@ pub fn opened(number: u8) -> Draft {
             ends: "2027-01-01T00:00:00Z".parse().unwrap(),
             plan: "0".repeat(64),
             rung: "root".to_owned(),
+            policy: "1 0".to_owned(),
             client: "sulku 0.1.0".to_owned().into(),
         },
     }
@@ -254,7 +255,7 @@ pub fn acted(number: u64) -> Draft {
 
 /// Something that the gateway writes, of about this many bytes.
 pub fn long(bytes: usize) -> Draft {
-    Draft::new(Event::PermitRefused { file: "x".repeat(bytes), problems: Vec::new().into() })
+    Draft::new(Event::CrlLoaded { file: "x".repeat(bytes), sha256: String::new() })
 }
 
 pub fn chunk(number: u8, chunk: u64, offset: u64, bytes: &[u8]) -> Draft {

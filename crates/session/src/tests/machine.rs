@@ -33,7 +33,7 @@ fn facts(replaced: &[(&str, &str)]) -> Facts {
     let admission = sulku_permit::admit(&permits, &request).expect("admitted");
     let plan = Plan::for_admission(&admission);
     let asked = Asked { from, transport: "tls", client: "test".into(), command: None, term: "xterm".into(), size: (80, 24) };
-    Facts::new(SessionId::from_random([7; 10]), admission, &plan, "root", asked)
+    Facts::new(SessionId::from_random([7; 10]), admission, &plan, ("root", "1 0"), asked)
 }
 
 fn key() -> SessionKey {

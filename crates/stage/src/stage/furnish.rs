@@ -16,7 +16,7 @@ use crate::register;
 impl Stage {
     /// Writes every file: registers, permits, keys, configurations, profiles.
     pub(super) fn furnish(&self, options: &Options) -> Result<(), StageError> {
-        for folder in ["permits", "datasets", "workspaces", "config", "profiles", "log", "run", "ledger", "courier"] {
+        for folder in ["policies", "policies/permits", "policy", "datasets", "workspaces", "config", "profiles", "log", "run", "ledger", "courier"] {
             let path = self.root.join(folder);
             fs::create_dir(&path).map_err(StageError::file("making a folder", &path))?;
             open_for_all(&path)?;
@@ -32,15 +32,18 @@ impl Stage {
         let ends = options.asthma_ends_after.map(|after| Timestamp::now() + after);
         let permits = [PermitFile::statins(&self.root)?, PermitFile::asthma(&self.root, ends)?];
         for permit in permits.iter().chain(&options.permits) {
-            self.write(&format!("permits/{}", permit.name), &permit.text)?;
+            self.write(&format!("policies/permits/{}", permit.name), &permit.text)?;
         }
         self.made_by_sulku(&["audit", "keygen", "--origin", &self.instance.origin(), "--out", &self.shown("config/ledger.key")])?;
         let key = self.root.join("config/ledger.key");
         chown(&key, Some(self.instance.ledger_uid()), Some(self.instance.ledger_uid())).map_err(StageError::file("giving away", key))?;
         self.write("config/ledger.toml", &self.ledger_config())?;
-        self.write("config/warden.toml", &self.warden_config(options))?;
+        let operator = self.made_by_sulku(&["policy", "key", "--as", "onni", "--key", &self.authority.files_of("onni").1.display().to_string()])?;
+        let key = operator.lines().find(|line| line.starts_with("key = ")).unwrap_or_default();
+        self.write("config/warden.toml", &self.warden_config(options, key))?;
         let recipient = self.made_by_sulku(&["audit", "identity", "--out", &self.auditor_identity().display().to_string()])?;
-        self.write("config/gateway.toml", &self.gateway_config(options, recipient.trim()))?;
+        self.write("config/gateway.toml", &self.gateway_config(options, recipient.trim(), key))?;
+        self.apply("the first revision")?;
         if let Some(sinks) = &options.courier {
             self.write("config/courier.toml", &self.courier_config(sinks))?;
         }
@@ -54,6 +57,19 @@ impl Stage {
             self.write(&format!("profiles/{}.toml", person.name()), &profile)?;
         }
         Ok(())
+    }
+
+    /// Puts the folder of policies in force, as Onni does.
+    ///
+    /// # Errors
+    /// What is wrong with it, in the command's words.
+    pub fn apply(&self, reason: &str) -> Result<String, StageError> {
+        let shown = |name: &str| self.shown(name);
+        let (policies, store, operators) = (shown("policies"), shown("policy"), shown("config/gateway.toml"));
+        let key = self.authority.files_of("onni").1.display().to_string();
+        let place = ["--policies", &policies, "--store", &store, "--operators", &operators];
+        let signer = ["--as", "onni", "--key", &key, "--reason", reason, "--yes"];
+        self.made_by_sulku(&[&["policy", "apply"], &place[..], &signer[..]].concat())
     }
 
     fn ledger_config(&self) -> String {
@@ -70,7 +86,7 @@ impl Stage {
         )
     }
 
-    fn warden_config(&self, options: &Options) -> String {
+    fn warden_config(&self, options: &Options, key: &str) -> String {
         // The hosts lie behind the far ends of their links, as in a real network.
         let uplink = |name: &str, host: Ipv4Addr, near: &str, far: &str| {
             let namespace = self.instance.namespace(name);
@@ -80,15 +96,16 @@ impl Stage {
             )
         };
         format!(
-            "instance = {:?}\nsocket = {:?}\ngateway_uid = {}\nledger_socket = {:?}\nledger_origin = {:?}\nledger_key = {:?}\npermits = {:?}\nworkspaces = {:?}\n\
-             cell_network = \"10.210.0.0/16\"\ncell_uid_base = {}\ngateway_lost_grace_s = {}\npool = 4\ncells_max = 64\n{}{}",
+            "instance = {:?}\nsocket = {:?}\ngateway_uid = {}\nledger_socket = {:?}\nledger_origin = {:?}\nledger_key = {:?}\npolicy = {:?}\nworkspaces = {:?}\n\
+             cell_network = \"10.210.0.0/16\"\ncell_uid_base = {}\ngateway_lost_grace_s = {}\npool = 4\ncells_max = 64\n\n\
+             [[operator]]\nid = \"onni\"\n{key}\n{}{}",
             self.instance.name,
             self.warden_socket(),
             self.instance.gateway_uid(),
             self.ledger_socket(),
             self.instance.origin(),
             self.ledger_key(),
-            self.root.join("permits"),
+            self.root.join("policy"),
             self.root.join("workspaces"),
             self.instance.cell_uids().start,
             options.gateway_lost_grace_s,
@@ -97,14 +114,14 @@ impl Stage {
         )
     }
 
-    fn gateway_config(&self, options: &Options, recipient: &str) -> String {
-        let (certificate, key) = self.authority.files_of("gateway");
+    fn gateway_config(&self, options: &Options, recipient: &str, key: &str) -> String {
+        let (certificate, private) = self.authority.files_of("gateway");
         format!(
-            "listen = \"127.0.0.1:{}\"\ncertificate = {certificate:?}\nprivate_key = {key:?}\npermits = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
+            "listen = \"127.0.0.1:{}\"\ncertificate = {certificate:?}\nprivate_key = {private:?}\npolicy = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
              run_as = {{ uid = {uid}, gid = {uid} }}\n\n[[issuer]]\nname = \"demo\"\ncertificate = {:?}\ncrl = {:?}\n\n\
-             [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n\n[[auditor]]\nname = \"Aino\"\nrecipient = {recipient:?}\n\n[limits]\n{}\n",
+             [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n{key}\n\n[[auditor]]\nname = \"Aino\"\nrecipient = {recipient:?}\n\n[limits]\n{}\n",
             self.port,
-            self.root.join("permits"),
+            self.root.join("policy"),
             self.ledger_socket(),
             self.warden_socket(),
             self.authority.certificate(),

@@ -57,6 +57,11 @@ pub(super) fn gist(event: &Event) -> String {
     if text.chars().count() <= GIST_CHARS_MAX { text } else { text.chars().take(GIST_CHARS_MAX - 1).chain(['…']).collect() }
 }
 
+/// A revision's number, without its digest.
+fn revision(policy: &str) -> &str {
+    policy.split(' ').next().unwrap_or_default()
+}
+
 fn describe(event: &Event) -> String {
     match event {
         Event::LedgerStarted { version, entries, dropped_bytes } => {
@@ -75,7 +80,9 @@ fn describe(event: &Event) -> String {
         Event::KeyDestroyed { key, scope, uid } => format!("{scope}, key {key}, ordered by user {uid}"),
         Event::RecordingDeleted { uid, chunks, bytes } => format!("{chunks} chunks, {}, ordered by user {uid}", amount(*bytes)),
         Event::OperatorBrokeGlass { uid, reason } => format!("user {uid}: {reason}"),
-        Event::GatewayStarted { version, listen, rung, confinement } => format!("version {version} at {listen}, rung {rung}, {confinement}"),
+        Event::GatewayStarted { version, listen, rung, confinement, policy } => {
+            format!("version {version} at {listen}, rung {rung}, policy {}, {confinement}", revision(policy))
+        }
         Event::GatewayStopped { reason, sessions_closed } => format!("{reason}, {sessions_closed} sessions closed"),
         Event::WorkspaceDeletionBegun { workspace, files, folders, bytes, sha256 } => {
             format!("{workspace}: {files} files, {folders} folders, {}, list sha256:{}", amount(*bytes), short(sha256))
@@ -87,10 +94,7 @@ fn describe(event: &Event) -> String {
             time(*permit_ended)
         ),
         Event::CrlStale { file, made, age_s, effect } => format!("{file} is of {}, {} h old: {effect}", time(*made), age_s / 3600),
-        Event::PermitLoaded { file, sha256, holders: _ } | Event::CrlLoaded { file, sha256 } => format!("{file} sha256:{}", short(sha256)),
-        Event::PermitRefused { file, problems } => {
-            format!("{file}: {}", problems.known().map_or_else(|| SEALED.to_owned(), |problems| problems.join("; ")))
-        }
+        Event::CrlLoaded { file, sha256 } => format!("{file} sha256:{}", short(sha256)),
         Event::PolicyActivated { number, sha256, before: _, files: _, signatures: _, approvers, reason, changes: _ } => {
             let approvers = approvers
                 .known()
@@ -115,13 +119,13 @@ fn describe(event: &Event) -> String {
             let at = at.as_ref().map_or_else(String::new, |at| format!(", by {at}"));
             format!("{code} from {} over {transport}: {}{at}", known(from), known(reason))
         }
-        Event::SessionOpened { from, transport, identity: _, at, command, ends, plan: _, rung, client: _ } => {
+        Event::SessionOpened { from, transport, identity: _, at, command, ends, plan: _, rung, policy, client: _ } => {
             let what = match command.known() {
                 Some(Some(command)) => command.join(" "),
                 Some(None) => "a shell".to_owned(),
                 None => SEALED.to_owned(),
             };
-            format!("from {} over {transport}: {what}; by {at}, until {}, rung {rung}", known(from), time(*ends))
+            format!("from {} over {transport}: {what}; by {at}, until {}, rung {rung}, policy {}", known(from), time(*ends), revision(policy))
         }
         Event::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes: _ } => {
             let exit = exit_status.map_or_else(String::new, |status| format!(", exit status {status}"));

@@ -183,7 +183,9 @@ impl Warden {
         }
         self.reviewed = now;
         let alive = self.cells.values().filter(|cell| cell.is_alive()).map(|cell| &cell.opening);
-        let ends = match self.judge.review(alive, clock) {
+        let reviewed = self.judge.review(alive, clock);
+        self.tell_of_policy();
+        let ends = match reviewed {
             Ok(ends) => ends,
             Err(error) => {
                 if std::mem::replace(&mut self.permits, Reliance::Lost) == Reliance::Given {

@@ -162,7 +162,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         ruleset: ruleset_digest().map_err(NetworkError::from)?,
     }))?;
     ledger.settle()?;
-    let judge = Judge::new(config.ledger_keys.clone(), Permits::in_folder(config.permits.clone()), Timestamp::now());
+    let judge = Judge::new(config.ledger_keys.clone(), Permits::in_store(config.policy.clone(), config.operators.clone()), Timestamp::now());
     let pool = Pool::new(config.cell_network, config.pool);
     let mut warden = Warden {
         hierarchy,

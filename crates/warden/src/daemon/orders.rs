@@ -79,7 +79,9 @@ impl Warden {
         if self.mode != Mode::Serving {
             return self.refuse("launch", None, None, "the warden takes no launches now: it is stopping, or the ledger is away".to_owned());
         }
-        let commission = match self.judge.decide(receipt, size, term, Timestamp::now()) {
+        let decided = self.judge.decide(receipt, size, term, Timestamp::now());
+        self.tell_of_policy();
+        let commission = match decided {
             Ok(commission) => commission,
             Err((refused, opening)) => {
                 let draft = opening.as_ref().map(|opening| Draft {

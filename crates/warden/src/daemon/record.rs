@@ -30,6 +30,13 @@ impl Warden {
         }
     }
 
+    /// What has come of looks at the policy's store.
+    pub(super) fn tell_of_policy(&mut self) {
+        for event in self.judge.news() {
+            self.record(Draft::new(event));
+        }
+    }
+
     pub(super) fn hear_ledger(&mut self) {
         match self.ledger.turn() {
             Ok(receipts) => receipts.iter().for_each(|(pending, receipt)| {

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs, reason = "shared by several tests, each of which uses a part")]
 
 pub mod ledger;
+pub mod policy;
 pub mod world;
 
 use std::fs;
@@ -23,6 +24,7 @@ use sulku_plan::order::{ORDER_VERSION, TerminalSize};
 use sulku_plan::{Order, Plan, Report};
 
 use ledger::Ledger;
+use policy::{By, Revisions};
 use world::World;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +49,7 @@ pub struct Stage {
     pub world: World,
     pub ledger: Ledger,
     pub folder: tempfile::TempDir,
+    pub revisions: Revisions,
     pub instance: String,
     pub warden: Child,
     pub gateway: Gateway,
@@ -88,21 +91,24 @@ impl Stage {
         fs::write(at("data-two/rows.csv"), "another permit's\n").expect("data");
         fs::write(at("permits/one.toml"), permit_text("THL/1/2026", "ws-one", &at("data-one"), &options)).expect("a permit");
         fs::write(at("permits/two.toml"), permit_text("THL/2/2026", "ws-two", &at("data-two"), &options)).expect("a permit");
+        let revisions = Revisions::new(folder.path());
+        revisions.apply(By::Operator);
         let ledger = Ledger::serve(&at("ledger.sock"));
         fs::write(at("ledger.vkey"), format!("{}\n", ledger.verifier())).expect("a key");
         let world = World::new();
         let instance = format!("t{}x{}", std::process::id() % 10_000, NUMBER.fetch_add(1, Ordering::Relaxed) % 100);
         let config = format!(
             "instance = \"{instance}\"\nsocket = {socket:?}\ngateway_uid = 0\nledger_socket = {ledger:?}\nledger_origin = \"{origin}\"\n\
-             ledger_key = {key:?}\npermits = {permits:?}\nworkspaces = {workspaces:?}\ncell_network = \"10.210.0.0/16\"\n\
-             cell_uid_base = 2000000\ngateway_lost_grace_s = {grace}\npool = 2\ncells_max = 16\n\n\
+             ledger_key = {key:?}\npolicy = {policy:?}\nworkspaces = {workspaces:?}\ncell_network = \"10.210.0.0/16\"\n\
+             cell_uid_base = 2000000\ngateway_lost_grace_s = {grace}\npool = 2\ncells_max = 16\n{operators}\n\
              [[uplink]]\nname = \"world\"\nrouter_address = \"10.211.0.1/30\"\npeer_address = \"10.211.0.2/30\"\npeer_namespace = {peer:?}\n\
              routes = [\"198.18.0.0/16\"]\n",
             socket = at("warden.sock"),
             ledger = at("ledger.sock"),
             origin = ledger::ORIGIN,
             key = at("ledger.vkey"),
-            permits = at("permits"),
+            policy = revisions.store,
+            operators = revisions.config(),
             workspaces = at("workspaces"),
             grace = options.grace_s,
             peer = world.namespace(),
@@ -110,7 +116,7 @@ impl Stage {
         fs::write(at("warden.toml"), config).expect("a configuration");
         let warden = start(folder.path());
         let socket = at("warden.sock");
-        let mut stage = Self { world, ledger, folder, instance, warden, gateway: Gateway::unconnected(), sessions: 0 };
+        let mut stage = Self { world, ledger, folder, revisions, instance, warden, gateway: Gateway::unconnected(), sessions: 0 };
         stage.gateway = eventually("the warden listens", || {
             assert!(stage.warden.try_wait().expect("a child").is_none(), "the warden ended at once");
             Gateway::connect(&socket)
@@ -125,7 +131,7 @@ impl Stage {
 
     pub fn permit(&self, file: &str) -> Permit {
         let path = self.path("permits").join(file);
-        sulku_permit::parse(&path.display().to_string(), &fs::read_to_string(&path).expect("a permit")).expect("a good permit")
+        sulku_permit::parse(&format!("permits/{file}"), &fs::read_to_string(&path).expect("a permit")).expect("a good permit")
     }
 
     /// Puts a permit with other words in force; gives back its text from before.
@@ -138,9 +144,13 @@ impl Stage {
     }
 
     pub fn put_permit(&self, file: &str, text: &str) {
-        let (path, beside) = (self.path("permits").join(file), self.path("permits").join(format!(".{file}")));
-        fs::write(&beside, text).expect("written");
-        fs::rename(&beside, &path).expect("in its place");
+        self.write_permit(file, text);
+        self.revisions.apply(By::Operator);
+    }
+
+    /// Changes the working copy alone.
+    pub fn write_permit(&self, file: &str, text: &str) {
+        fs::write(self.path("permits").join(file), text).expect("written");
     }
 
     /// What comes of a cell that nobody ordered to end.
@@ -181,6 +191,7 @@ impl Stage {
                 ends: jiff::Timestamp::now() + jiff::SignedDuration::from_secs(600),
                 plan: Plan::of(&permit).digest().to_string(),
                 rung: "root".to_owned(),
+                policy: "1 0".to_owned(),
                 client: "test".to_owned().into(),
             },
         }
@@ -273,6 +284,13 @@ impl Stage {
                 .expect("nsenter");
             (!String::from_utf8_lossy(&links.stdout).contains("-world")).then_some(())
         });
+    }
+
+    /// Tells the warden to stop, and waits until it has.
+    pub fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_raw(self.warden.id().cast_signed()).expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("told");
+        assert!(self.warden.wait().expect("its end").success());
     }
 
     pub fn restart(&mut self) {
