@@ -12,14 +12,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write as _;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::de::{DeserializeSeed, IntoDeserializer as _, MapAccess};
+use serde::de::{DeserializeSeed, IgnoredAny, IntoDeserializer as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sulku_permit::{HolderId, PermitId, Pseudonym, SessionId};
@@ -139,37 +141,142 @@ pub enum EntryError {
     Boot,
 }
 
-/// Borrows from the entry's bytes: a log of ten million is read in seconds.
+/// The keys of an entry's document, but for `data`. Borrows from the entry's bytes: a log of ten million is read in seconds.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Key {
+    V,
+    T,
+    MonoNs,
+    Boot,
+    By,
+    Permit,
+    PermitSeq,
+    Session,
+    SessionSeq,
+    Person,
+    Code,
+    Event,
+    Data,
+    Sealed,
+    Salt,
+}
+
+/// An entry's document. What is in `data` is read by the event's own reader where it stands, since the event's name comes before it.
 struct Decoded<'a> {
     v: u32,
-    #[serde(borrow)]
     t: Cow<'a, str>,
     mono_ns: u64,
-    #[serde(borrow)]
     boot: Cow<'a, str>,
     by: Writer,
-    #[serde(default)]
     permit: Option<PermitId>,
-    #[serde(default)]
     permit_seq: Option<u64>,
-    #[serde(default)]
     session: Option<SessionId>,
-    #[serde(default)]
     session_seq: Option<u64>,
-    #[serde(default)]
     person: Option<Pseudonym>,
-    #[serde(borrow)]
     code: Cow<'a, str>,
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-    #[serde(borrow)]
-    data: &'a RawValue,
-    #[serde(default, borrow)]
+    name: Cow<'a, str>,
+    /// `None`: no event of this program has that name.
+    event: Option<Event>,
     sealed: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     salt: Cow<'a, str>,
+}
+
+/// A string, borrowed where it has no escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Decoded<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(DecodedVisitor(PhantomData))
+    }
+}
+
+struct DecodedVisitor<'a>(PhantomData<Decoded<'a>>);
+
+/// Puts a value in its place, once.
+fn put<E: serde::de::Error, T>(place: &mut Option<T>, key: &'static str, value: T) -> Result<(), E> {
+    if place.replace(value).is_some() { Err(E::duplicate_field(key)) } else { Ok(()) }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for DecodedVisitor<'a> {
+    type Value = Decoded<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an entry's document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Decoded<'a>, A::Error> {
+        let (mut v, mut t, mut mono_ns, mut boot, mut by, mut code, mut salt) = (None, None, None, None, None, None, None);
+        let (mut permit, mut permit_seq, mut session, mut session_seq, mut person, mut sealed) = (None, None, None, None, None, None);
+        let (mut name, mut event, mut early): (Option<Text<'a>>, Option<Option<Event>>, Option<&'a RawValue>) = (None, None, None);
+        while let Some(key) = map.next_key()? {
+            match key {
+                Key::V => put(&mut v, "v", map.next_value()?)?,
+                Key::T => put(&mut t, "t", map.next_value::<Text<'a>>()?.0)?,
+                Key::MonoNs => put(&mut mono_ns, "mono_ns", map.next_value()?)?,
+                Key::Boot => put(&mut boot, "boot", map.next_value::<Text<'a>>()?.0)?,
+                Key::By => put(&mut by, "by", map.next_value()?)?,
+                Key::Permit => put(&mut permit, "permit", map.next_value()?)?,
+                Key::PermitSeq => put(&mut permit_seq, "permit_seq", map.next_value()?)?,
+                Key::Session => put(&mut session, "session", map.next_value()?)?,
+                Key::SessionSeq => put(&mut session_seq, "session_seq", map.next_value()?)?,
+                Key::Person => put(&mut person, "person", map.next_value()?)?,
+                Key::Code => put(&mut code, "code", map.next_value::<Text<'a>>()?.0)?,
+                Key::Event => put(&mut name, "event", map.next_value::<Text<'a>>()?)?,
+                Key::Data => match &name {
+                    Some(Text(name)) if is_known(name) => {
+                        let parts = NameAndData { name: Some(name), data: Some(&mut map) };
+                        put(&mut event, "data", Some(Event::deserialize(MapAccessDeserializer::new(parts))?))?;
+                    }
+                    Some(_) => {
+                        let IgnoredAny = map.next_value()?;
+                        put(&mut event, "data", None)?;
+                    }
+                    None => put(&mut early, "data", map.next_value()?)?,
+                },
+                Key::Sealed => put(&mut sealed, "sealed", map.next_value::<Option<Text<'a>>>()?.map(|text| text.0))?,
+                Key::Salt => put(&mut salt, "salt", map.next_value::<Text<'a>>()?.0)?,
+            }
+        }
+        let missing = serde::de::Error::missing_field;
+        let name = name.ok_or_else(|| missing("event"))?.0;
+        // No ledger of ours writes the data before the event's name, but as JSON it is the same document.
+        let event = match (event, early) {
+            (Some(event), None) => event,
+            (None, Some(data)) if is_known(&name) => Some(with_name(&name, data).map_err(serde::de::Error::custom)?),
+            (None, Some(_)) => None,
+            (None, None) => return Err(missing("data")),
+            (Some(_), Some(_)) => return Err(serde::de::Error::duplicate_field("data")),
+        };
+        Ok(Decoded {
+            v: v.ok_or_else(|| missing("v"))?,
+            t: t.ok_or_else(|| missing("t"))?,
+            mono_ns: mono_ns.ok_or_else(|| missing("mono_ns"))?,
+            boot: boot.ok_or_else(|| missing("boot"))?,
+            by: by.ok_or_else(|| missing("by"))?,
+            permit: permit.flatten(),
+            permit_seq: permit_seq.flatten(),
+            session: session.flatten(),
+            session_seq: session_seq.flatten(),
+            person: person.flatten(),
+            code: code.ok_or_else(|| missing("code"))?,
+            name,
+            event,
+            sealed: sealed.flatten(),
+            salt: salt.ok_or_else(|| missing("salt"))?,
+        })
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    Event::TABLE.iter().any(|(known, ..)| *known == name)
+}
+
+/// An event of a known name, from data that was set aside.
+fn with_name(name: &str, data: &RawValue) -> serde_json::Result<Event> {
+    Event::deserialize(serde_json::json!({ "event": name, "data": serde_json::from_str::<Value>(data.get())? }))
 }
 
 impl Body {
@@ -279,15 +386,14 @@ impl Entry {
             Ok(shape) => shape,
             Err(error) => return Err(newer_version(bytes).map_or(EntryError::Malformed(error), EntryError::Version)),
         };
-        let Decoded { v, t, mono_ns, boot, by, permit, permit_seq, session, session_seq, person, code, event, data, sealed, salt } = shape;
+        let Decoded { v, t, mono_ns, boot, by, permit, permit_seq, session, session_seq, person, code, name, event, sealed, salt } = shape;
         if v != VERSION {
             return Err(EntryError::Version(v));
         }
-        let Some((_, known_code, writer)) = Event::TABLE.iter().find(|(name, ..)| *name == event) else {
-            return Err(EntryError::UnknownEvent { event: event.into_owned(), code: code.into_owned() });
+        let Some(event) = event else {
+            return Err(EntryError::UnknownEvent { event: name.into_owned(), code: code.into_owned() });
         };
-        let event = Event::deserialize(MapAccessDeserializer::new(NameAndData { name: Some(&event), data: Some(data) }))?;
-        if *known_code != code || *writer != by {
+        if event.code() != code || event.writer() != by {
             return Err(EntryError::Mismatch { event: event.name(), code: code.into_owned(), by });
         }
         if permit.is_some() != permit_seq.is_some() || session.is_some() != session_seq.is_some() {
@@ -302,7 +408,7 @@ impl Entry {
             return Err(EntryError::Boot);
         }
         let time = time::parse_time(&t).ok_or(EntryError::Time)?;
-        let salt = STANDARD.decode(salt.as_bytes()).ok().and_then(|salt| salt.try_into().ok()).ok_or(EntryError::Salt)?;
+        let salt = parse_salt(&salt).ok_or(EntryError::Salt)?;
         let boot = boot.into_owned();
         Ok(Self { permit, session, person, event, sealed, stamp: Stamp { time, mono_ns, boot, permit_seq, session_seq, salt } })
     }
@@ -322,16 +428,16 @@ impl Entry {
     }
 }
 
-/// An event as its derived reader wants it, an object of name and data in this order, without making the object.
-struct NameAndData<'a, 'n> {
+/// An event as its derived reader wants it, an object of name and data in this order, while its data is read from the entry's own.
+struct NameAndData<'n, 'm, A> {
     name: Option<&'n str>,
-    data: Option<&'a RawValue>,
+    data: Option<&'m mut A>,
 }
 
-impl<'a> MapAccess<'a> for NameAndData<'a, '_> {
-    type Error = serde_json::Error;
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for NameAndData<'_, '_, A> {
+    type Error = A::Error;
 
-    fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
         let key: Option<StrDeserializer<'_, Self::Error>> = match self {
             Self { name: Some(_), .. } => Some("event".into_deserializer()),
             Self { data: Some(_), .. } => Some("data".into_deserializer()),
@@ -340,16 +446,22 @@ impl<'a> MapAccess<'a> for NameAndData<'a, '_> {
         key.map(|key| seed.deserialize(key)).transpose()
     }
 
-    fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
-        match (self.name.take(), self.data) {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
+        match (self.name.take(), &mut self.data) {
             (Some(name), _) => seed.deserialize::<StrDeserializer<'_, Self::Error>>(name.into_deserializer()),
-            (None, Some(data)) => {
-                self.data = None;
-                seed.deserialize(data)
-            }
-            (None, None) => Err(serde::de::Error::custom("an event has a name and data, and nothing more")),
+            (None, data) => match data.take() {
+                Some(map) => map.next_value_seed(seed),
+                None => Err(serde::de::Error::custom("an event has a name and data, and nothing more")),
+            },
         }
     }
+}
+
+fn parse_salt(text: &str) -> Option<[u8; 16]> {
+    // 24 characters, the last two of them padding.
+    let mut bytes = [0; 18];
+    let length = STANDARD.decode_slice(text, &mut bytes).ok()?;
+    bytes[..length].try_into().ok()
 }
 
 fn is_boot_id(boot: &str) -> bool {

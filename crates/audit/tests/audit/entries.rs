@@ -140,6 +140,27 @@ fn what_is_no_entry_says_why() {
     assert!(matches!(Entry::parse(&[b' '; 65_536]), Err(EntryError::TooLong(65_536))));
 }
 
+/// As JSON the order of keys says nothing; what comes twice is no entry, wherever it stands.
+#[test]
+fn an_entry_is_the_same_whichever_key_comes_first_and_has_each_once() {
+    let bytes = encode(&opened(), &stamp(0, (Some(3), Some(0)))).unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let (before, rest) = text.split_once("\"event\":").unwrap();
+    let (event, rest) = rest.split_once(",\"data\":").unwrap();
+    let (data, after) = rest.split_once(",\"sealed\":").unwrap();
+    let data_first = format!("{before}\"data\":{data},\"event\":{event},\"sealed\":{after}");
+    assert_eq!(Entry::parse(data_first.as_bytes()).unwrap(), Entry::parse(&bytes).unwrap());
+    for twice in [format!("\"event\":{event}"), format!("\"data\":{data}"), "\"v\":1".to_owned(), "\"permit_seq\":3".to_owned()] {
+        for text in [&text, &data_first] {
+            for at_end in [false, true] {
+                let doubled = if at_end { format!("{},{twice}}}", &text[..text.len() - 1]) } else { format!("{{{twice},{}", &text[1..]) };
+                let error = Entry::parse(doubled.as_bytes()).unwrap_err();
+                assert!(error.to_string().contains("duplicate field"), "{doubled}: {error}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_entry_beyond_32_kib_is_not_made() {
     let long = |bytes| Draft::new(Event::OrderRefused { order: "x".repeat(bytes), reason: String::new() });
