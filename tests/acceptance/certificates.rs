@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use sulku_stage::{Options, Person, Stage};
+use rustix::process::Signal;
+use sulku_stage::{Daemon, Options, Person, Stage};
 use sulku_tests::{SOON, closed, session_id, shared};
 
 /// IA-05, LG-01: each refusal is an entry, on each transport, and the peer learns what to do.
@@ -66,6 +67,40 @@ pub fn revocation_cuts_an_open_session_within_one_second() -> anyhow::Result<()>
     std::thread::sleep(Duration::from_millis(400));
     ensure!(bo.out().lines().count() > lines, "the control: Bo works on");
     drop(bo);
+    let left = stage.close();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// IA-07: a list that nobody renews is an alarm, then ends what rests on it; a new one puts it right.
+pub fn a_list_that_grows_too_old_ends_open_sessions_and_lets_nobody_in() -> anyhow::Result<()> {
+    // The stage's lists are made an hour before, so this one has so long to go.
+    const LASTS: Duration = Duration::from_secs(25);
+    let mut stage = Stage::raise(&Options { rows: 100, ..Options::default() })?;
+    let config = stage.folder().join("config/gateway.toml");
+    let (text, crl) = (std::fs::read_to_string(&config)?, format!("crl = {:?}\n", stage.authority().revoked()));
+    ensure!(text.contains(&crl), "{text}");
+    let ages = format!("crl_alarm_after = \"1 h\"\ncrl_refuse_after = \"{} s\"\n", 3_600 + LASTS.as_secs());
+    std::fs::write(&config, text.replace(&crl, &format!("{crl}{ages}")))?;
+    stage.kill(Daemon::Gateway, Signal::TERM).context("the gateway ends in time")?;
+    stage.start(Daemon::Gateway)?;
+    stage.entry(&["--event", "crl.stale"], SOON, |entry| entry.data("effect") == "alarm").context("an old list is told of at the start")?;
+    let mut maija = stage.connected(Person::Maija, &["--", "sh", "-c", "while sleep 0.2; do echo at work; done"])?;
+    maija.shows("at work", SOON).context("the control: an alarm refuses nobody")?;
+    let id = session_id(&maija.err())?;
+    maija.finish(LASTS + SOON)?;
+    ensure!(closed(&stage, &id)?.data("reason") == "revocation-unknown");
+    let stale = stage.entry(&["--event", "crl.stale"], SOON, |entry| entry.data("effect") == "refused")?;
+    for transport in ["quic", "tls"] {
+        let refused = stage.connect(Person::Maija, &["--transport", transport, "--", "true"])?;
+        ensure!(refused.code() == Some(3) && refused.err.contains("revocation-unknown"), "{refused:?}");
+        let is_it = |entry: &sulku_stage::Entry| entry.data("code") == "revocation-unknown" && entry.data("transport") == transport;
+        stage.entry(&["--event", "certificate.refused"], SOON, is_it)?;
+    }
+    stage.authority().revoke(Person::Tiina)?;
+    stage.entry(&["--event", "crl.loaded"], SOON, |entry| entry.index() > stale.index())?;
+    let again = stage.connect(Person::Maija, &["--", "true"])?;
+    ensure!(again.code() == Some(0), "a new list lets her in again: {again:?}");
     let left = stage.close();
     ensure!(left.is_empty(), "{left:?}");
     Ok(())

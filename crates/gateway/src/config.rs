@@ -217,22 +217,23 @@ fn assurance<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
     String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-/// A whole number of hours or days.
+/// A whole number and its unit.
 fn age<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SignedDuration>, D::Error> {
-    const HELP: &str = "write a whole number and a unit: min, h or d, as in \"24 h\"";
+    const HELP: &str = "write a whole number and a unit: s, min, h or d, as in \"24 h\"";
     let text = String::deserialize(deserializer)?;
     let (number, unit) = text.trim().split_once(' ').ok_or_else(|| serde::de::Error::custom(HELP))?;
-    let minutes_each = match unit.trim() {
-        "min" => 1,
-        "h" => 60,
-        "d" => 24 * 60,
+    let seconds_each = match unit.trim() {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
         _ => return Err(serde::de::Error::custom(HELP)),
     };
     let number: u32 = number.parse().map_err(|_| serde::de::Error::custom(HELP))?;
     if number == 0 {
         Err(serde::de::Error::custom("an age must be more than nothing"))
     } else {
-        Ok(Some(SignedDuration::from_mins(i64::from(number) * minutes_each)))
+        Ok(Some(SignedDuration::from_secs(i64::from(number) * seconds_each)))
     }
 }
 
