@@ -93,6 +93,7 @@ impl Share {
             | Event::WardenPolicyActivated { .. }
             | Event::WardenPolicyRefused { .. }
             | Event::CrlLoaded { .. }
+            | Event::CrlStale { .. }
             | Event::WardenStarted { .. } => Self::AboveStartsFloor,
             // What ends, what an operator or an auditor does, and what the ledger has to say.
             Event::SessionClosed { .. }
