@@ -203,7 +203,7 @@ fn a_permit_without_egress_reaches_nothing() {
 /// One cell never reaches another, whatever its permit says, and cannot speak in another's name.
 #[test]
 fn cells_do_not_reach_each_other() {
-    let egress = "[[egress]]\nname = \"wide\"\nto = \"10.208.0.0/12\"\nports = [\"9000/tcp\"]\nreason = \"too wide\"\n".to_owned();
+    let egress = "[[egress]]\nname = \"wide\"\nto = \"10.210.0.0/16\"\nports = [\"9000/tcp\"]\nreason = \"too wide\"\n".to_owned();
     let mut stage = Stage::with(Options { egress, ..Options::default() });
     let server = stage.launch("two.toml", Some(&["/usr/bin/perl", "-MIO::Socket::INET", "-e", "$s = IO::Socket::INET->new(LocalPort => 9000, Listen => 1); print \"listening\\n\"; $c = IO::Socket::INET->new(PeerAddr => \"127.0.0.1\", PeerPort => 9000); print \"loopback works\\n\" if $c; sleep 100"]));
     server.read_until("loopback works");
