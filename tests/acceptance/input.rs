@@ -36,16 +36,17 @@ pub fn an_unknown_key_in_a_daemons_settings_is_an_error_with_its_place() -> anyh
 
 pub fn a_mistake_in_a_permit_is_named_before_it_is_in_force() -> anyhow::Result<()> {
     let stage = shared()?;
-    let folder = stage.folder().join("permits-to-check");
+    let policies = stage.folder().join("policies-to-check");
+    let folder = policies.join("permits");
     std::fs::create_dir_all(&folder)?;
     let good = std::fs::read_to_string(stage.folder().join("policies/permits/statins-and-dementia.toml"))?;
-    let path = folder.display().to_string();
+    let path = policies.display().to_string();
     std::fs::write(folder.join("one.toml"), &good)?;
-    let checked = stage.run(&["policy", "check", &path])?;
+    let checked = stage.run(&["policy", "check", "--policies", &path])?;
     ensure!(checked.code() == Some(0), "the control: {checked:?}");
     std::fs::write(folder.join("one.toml"), good.replace("idle_disconnect = \"30 min\"", "idle_disconnect = \"never\""))?;
     let line = good.lines().position(|line| line.starts_with("idle_disconnect")).context("the permit has the line")? + 1;
-    let checked = stage.run(&["policy", "check", &path])?;
+    let checked = stage.run(&["policy", "check", "--policies", &path])?;
     let said = format!("{}{}", checked.out, checked.err);
     ensure!(checked.code() == Some(1) && said.contains(&format!("one.toml:{line}:")), "{said}");
     Ok(())
@@ -55,7 +56,7 @@ pub fn a_mistake_in_a_permit_is_named_before_it_is_in_force() -> anyhow::Result<
 pub fn the_samples_parse_and_fit_together() -> anyhow::Result<()> {
     let stage = shared()?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let checked = stage.run(&["policy", "check", &root.join("policies/permits").display().to_string()])?;
+    let checked = stage.run(&["policy", "check", "--policies", &root.join("policies").display().to_string()])?;
     ensure!(checked.code() == Some(0), "{checked:?}");
     let value = |daemon: &str, key: &str| -> anyhow::Result<String> {
         let text = std::fs::read_to_string(root.join(format!("config/{daemon}.toml")))?;

@@ -1,7 +1,7 @@
 //! How long a revocation takes, from the list's or the permit's change to the last byte at each client.
 //!
 //! `revocation real N ROUNDS` opens N sessions in real cells, half over QUIC and half over TLS, of a person whose certificate is then
-//! revoked; `revocation permit N ROUNDS` changes her permit in the warden's own folder instead, and nobody tells the gateway. `revocation
+//! revoked; `revocation permit N ROUNDS` revokes the permit by a signed revision instead, from the operator's command on. `revocation
 //! played N ROUNDS` has a warden that only plays cells, so that thousands fit on a small machine: ledger, gateway, wire and clients are
 //! real. All of it is measured here, in the clients' process. It asserts nothing: a figure is not a test.
 

@@ -58,6 +58,27 @@ fn a_revoked_permit_ends_its_cells_and_cuts_their_flows_while_the_gateway_is_sil
     stage.end(&other, "operator");
 }
 
+/// NW-02: a destination that closes before its permit does, closes in the kernel, under an open session and an open connection.
+#[test]
+fn a_destination_closes_at_its_own_end_while_the_session_goes_on() {
+    let mut stage = Stage::new();
+    let ends = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6);
+    let line = format!("valid_until = {}\nreason = ", ends.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    stage.change_permit("one.toml", "reason = ", &line);
+    let (flowing, other) = (stage.launch("one.toml", Some(FLOW)), stage.launch("two.toml", Some(CLOCK)));
+    eventually("the flow runs", || clock(&stage, "ws-one").filter(|n| *n > 10));
+    let before = stage.world.bytes();
+    eventually("its bytes arrive", || (stage.world.bytes() > before).then_some(()));
+    eventually("the destination's end", || (jiff::Timestamp::now() > ends + jiff::SignedDuration::from_millis(300)).then_some(()));
+    let arrived = stage.world.bytes();
+    goes_on(&stage, "ws-two");
+    goes_on(&stage, "ws-two");
+    assert_eq!(stage.world.bytes(), arrived, "no further byte");
+    assert_eq!(stage.ledger.count("cell.reaped"), 0, "the session goes on");
+    stage.end(&flowing, "operator");
+    stage.end(&other, "operator");
+}
+
 /// Each thing that a permit says of who may be there, and when.
 #[test]
 fn whatever_no_longer_admits_a_session_ends_its_cell() {
