@@ -39,7 +39,7 @@ fn main() -> ExitCode {
             openssl_works_with_a_holders_certificate_and_not_without, openssl_gets_no_older_tls, aioquic_works_with_a_holders_certificate_and_not_without,
         }
         certificates::{each_refused_certificate_is_an_entry, a_holder_is_no_operator, revocation_cuts_an_open_session_within_one_second, a_list_that_grows_too_old_ends_open_sessions_and_lets_nobody_in}
-        policy::{only_a_signed_revision_counts_and_it_counts_at_once}
+        policy::{only_a_signed_revision_counts_and_it_counts_at_once, a_halt_ends_every_session_and_admits_nobody_until_it_is_lifted}
         walls::{
             what_a_cell_may_not_call_is_refused, a_cell_sees_nothing_of_the_host, a_cell_reaches_its_destinations_and_nothing_else,
             no_session_sees_anothers_processes, a_greedy_cell_hurts_itself_alone,

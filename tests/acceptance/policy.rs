@@ -59,3 +59,36 @@ pub fn only_a_signed_revision_counts_and_it_counts_at_once() -> anyhow::Result<(
     ensure!(left.is_empty(), "{left:?}");
     Ok(())
 }
+
+/// SE-05: everything, now, under every permit; and on again. A gateway that is told to reload goes on as it was.
+pub fn a_halt_ends_every_session_and_admits_nobody_until_it_is_lifted() -> anyhow::Result<()> {
+    let stage = Stage::raise(&Options { rows: 100, ..Options::default() })?;
+    let (mut maija, mut bo) = (stage.connected(Person::Maija, WORK)?, stage.connected(Person::Bo, WORK)?);
+    for session in [&mut maija, &mut bo] {
+        session.shows("at work", SOON)?;
+    }
+    let sessions = [session_id(&maija.err())?, session_id(&bo.err())?];
+    let halt = stage.folder().join("policies/halt.toml");
+    fs::write(&halt, "schema = 1\n\n[halt]\nreason = \"an incident\"\n")?;
+    stage.apply("an incident")?;
+    maija.finish(SOON)?;
+    bo.finish(SOON)?;
+    for session in &sessions {
+        ensure!(closed(&stage, session)?.data("reason") == "halted");
+    }
+    for person in [Person::Maija, Person::Bo] {
+        let refused = stage.connect(person, &["--", "true"])?;
+        ensure!(refused.code() == Some(3) && refused.err.contains("halted"), "{refused:?}");
+    }
+    let gateway =
+        stage.pid(Daemon::Gateway).and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)).context("the gateway's process")?;
+    rustix::process::kill_process(gateway, rustix::process::Signal::HUP)?;
+    fs::remove_file(&halt)?;
+    stage.apply("it is over")?;
+    stage.entry(&["--event", "policy.activated"], SOON, |entry| entry.data("number") == 3)?;
+    ensure!(stage.connect(Person::Maija, &["--", "true"])?.code() == Some(0), "{}", stage.log(Daemon::Gateway));
+    ensure!(stage.log(Daemon::Gateway).contains("gateway reloads"), "it was told");
+    let left = stage.close();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}

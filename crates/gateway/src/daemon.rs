@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -80,6 +80,8 @@ pub struct Shared {
     pub registry: Registry,
     /// Connections by address.
     pub addresses: Addresses,
+    /// Told when files are to be looked at now, changed or not: an operator sent SIGHUP.
+    pub reload: Notify,
     /// Cancelled when no new session may open.
     pub drain: CancellationToken,
     /// Every task that serves a peer.
@@ -176,6 +178,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
         warden,
         warden_lost: warden_lost.clone(),
         registry: Registry::default(),
+        reload: Notify::new(),
         drain: drain.clone(),
         tasks: TaskTracker::new(),
         trust: RwLock::new(Arc::new(trust)),
@@ -189,7 +192,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
     shared.tasks.spawn(revisions::watch(Arc::clone(&shared), seen));
     tracing::info!(%listen, rung = shared.warden.rung, "gateway accepts connections");
 
-    let stopped = until_stopped(&ledger_lost, &warden_lost).await;
+    let stopped = until_stopped(&shared, &ledger_lost, &warden_lost).await;
     let (reason, closing) = match &stopped {
         Ok(()) => ("told to stop", CloseReason::Drain),
         Err(StartError::WardenLost) => ("the warden was lost", CloseReason::WardenLost),
@@ -210,14 +213,21 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
     stopped
 }
 
-async fn until_stopped(ledger_lost: &CancellationToken, warden_lost: &CancellationToken) -> Result<(), StartError> {
+async fn until_stopped(shared: &Shared, ledger_lost: &CancellationToken, warden_lost: &CancellationToken) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        () = ledger_lost.cancelled() => Err(StartError::LedgerLost),
-        () = warden_lost.cancelled() => Err(StartError::WardenLost),
+    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = ledger_lost.cancelled() => return Err(StartError::LedgerLost),
+            () = warden_lost.cancelled() => return Err(StartError::WardenLost),
+            _ = hangup.recv() => {
+                tracing::info!("gateway reloads the policy and the lists of revoked certificates");
+                shared.reload.notify_waiters();
+            }
+        }
     }
 }
 

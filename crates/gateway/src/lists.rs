@@ -25,6 +25,7 @@ pub async fn watch(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
+            () = shared.reload.notified() => before.clear(),
             () = shared.drain.cancelled() => return,
         }
         let (looked, now) = (seen(), Timestamp::now());

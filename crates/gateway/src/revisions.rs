@@ -63,6 +63,7 @@ pub async fn watch(shared: Arc<Shared>, seen: Seen) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
+            () = shared.reload.notified() => more = LOOKS_AFTER_CHANGE,
             () = shared.drain.cancelled() => return,
         }
         let now = shared.store.look();

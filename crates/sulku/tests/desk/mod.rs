@@ -61,7 +61,8 @@ impl Desk {
     /// Words with spaces are given apart.
     pub fn run(&self, words: &[&str], args: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sulku"));
-        command.args(words).args(args.split_whitespace()).current_dir(self.folder.path()).stdin(Stdio::null()).output().unwrap()
+        let args = args.split(' ').filter(|_| !args.is_empty());
+        command.args(words).args(args).current_dir(self.folder.path()).stdin(Stdio::null()).output().unwrap()
     }
 
     pub fn ok(&self, args: &str) -> String {
