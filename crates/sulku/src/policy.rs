@@ -11,6 +11,7 @@ pub mod apply;
 mod approve;
 pub mod ask;
 mod check;
+mod data;
 mod diagnose;
 pub mod folder;
 mod new;
@@ -22,7 +23,7 @@ mod store;
 #[derive(Subcommand)]
 pub enum PolicyCommand {
     /// Check every file, each alone and all together, and every case
-    Check(folder::PoliciesArgs),
+    Check(check::CheckArgs),
     /// Run the [[test]] cases of all permits
     Test(folder::PoliciesArgs),
     /// Say what a person may do, and why, line by line

@@ -296,3 +296,39 @@ fn a_failing_case_keeps_the_old_revision_in_force() {
     let output = change(&desk, "permit revoke THL/1234/14.02.00/2026", "onni");
     assert!(output.status.success(), "{}", said(&output));
 }
+
+/// The data that a permit grants are what was delivered: no byte, file or line other.
+#[test]
+fn data_are_compared_with_their_list_of_sums() {
+    let desk = Desk::new(1);
+    let data = desk.file("data");
+    fs::create_dir_all(data.join("2024")).unwrap();
+    desk.write("data/persons.csv", "1;2\n");
+    desk.write("data/2024/visits.csv", "3;4\n");
+    let script = "cd data && find . -type f | sort | xargs sha256sum > ../sums && mv ../sums SHA256SUMS";
+    let made = std::process::Command::new("bash").args(["-ec", script]).current_dir(desk.file("")).output().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let listed = format!("path = {data:?}\nmanifest = {:?}", data.join("SHA256SUMS"));
+    desk.write("policies/permits/statins.toml", &GOOD.replace("path = \"/srv/datasets/hilmo\"", &listed));
+    assert!(desk.ok("check --data").ends_with("1 dataset compared with 2 listed files; 0 without one\n"), "the control");
+    assert!(desk.ok("check").contains("no problem"), "data are read when that is asked for");
+    for (file, text, what) in [
+        ("data/persons.csv", Some("1;3\n"), "persons.csv is not what was listed"),
+        ("data/2024/visits.csv", None, "2024/visits.csv is listed and not there"),
+        ("data/more.csv", Some("5"), "more.csv is there and not listed"),
+        ("data/SHA256SUMS", Some("nonsense\n"), "SHA256SUMS:1: this is no line of sha256sum"),
+    ] {
+        let before = fs::read(desk.file(file)).ok();
+        match text {
+            Some(text) => desk.write(file, text),
+            None => fs::remove_file(desk.file(file)).unwrap(),
+        }
+        let output = desk.sulku("check --data");
+        assert!(output.status.code() == Some(1) && said(&output).contains(what), "{what}: {}", said(&output));
+        match before {
+            Some(before) => fs::write(desk.file(file), before).unwrap(),
+            None => fs::remove_file(desk.file(file)).unwrap(),
+        }
+    }
+    assert!(desk.sulku("check --data").status.success(), "all is as it was");
+}

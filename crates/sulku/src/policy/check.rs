@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
 use sulku_permit::{Failed, Permit, Policy, Problem};
 use sulku_policy::Tree;
 
+use super::data::{self, Looked};
 use super::diagnose::Diagnoses;
 use super::folder::{PoliciesArgs, meaning, read_tree};
 use crate::print;
@@ -12,11 +14,22 @@ use crate::print;
 /// Permits that are named one by one; of more, only their number is told.
 const NAMED_MAX: usize = 40;
 
+/// What is checked.
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Also read all data, and compare them with their lists of SHA-256 sums
+    #[arg(long)]
+    data: bool,
+    #[command(flatten)]
+    policies: PoliciesArgs,
+}
+
 /// Runs `sulku policy check`.
 ///
 /// # Errors
 /// The folder can't be read. Problems are no error of this command's, but its answer, with exit code 1.
-pub fn check(args: &PoliciesArgs) -> anyhow::Result<ExitCode> {
+pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let CheckArgs { data: with_data, policies: args } = args;
     let tree = read_tree(&args.policies)?;
     match meaning(&args.policies, &tree) {
         Err(problems) => told(args, &tree, &problems),
@@ -26,6 +39,13 @@ pub fn check(args: &PoliciesArgs) -> anyhow::Result<ExitCode> {
                 return told(args, &tree, &failed);
             }
             print::answer(&summary(args, &tree, &policy))?;
+            if *with_data {
+                let Looked { datasets, files, unlisted, problems } = data::look(&policy)?;
+                print::answer(&format!("{} compared with {}; {} without one\n", count(datasets, "dataset"), count(files, "listed file"), unlisted))?;
+                if !problems.is_empty() {
+                    return told(args, &tree, &problems);
+                }
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
