@@ -3,7 +3,7 @@
 //! `revocation real N ROUNDS` opens N sessions in real cells, half over QUIC and half over TLS, of a person whose certificate is then
 //! revoked; `revocation permit N ROUNDS` revokes the permit by a signed revision instead, from the operator's command on. `revocation
 //! played N ROUNDS` has a warden that only plays cells, so that thousands fit on a small machine: ledger, gateway, wire and clients are
-//! real. All of it is measured here, in the clients' process. It asserts nothing: a figure is not a test.
+//! real; `played-permit` revokes their permits by a revision. All of it is measured here, in the clients' process. It asserts nothing: a figure is not a test.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -40,6 +40,7 @@ enum Mode {
     Real,
     Permit,
     Played,
+    PlayedPermit,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,7 +49,8 @@ fn main() -> anyhow::Result<()> {
         ["real", count, rounds] => (Mode::Real, count, rounds),
         ["permit", count, rounds] => (Mode::Permit, count, rounds),
         ["played", count, rounds] => (Mode::Played, count, rounds),
-        _ => bail!("usage: revocation real|permit|played SESSIONS ROUNDS"),
+        ["played-permit", count, rounds] => (Mode::PlayedPermit, count, rounds),
+        _ => bail!("usage: revocation real|permit|played|played-permit SESSIONS ROUNDS"),
     };
     let (count, rounds): (usize, usize) = (count.parse().context("a number of sessions")?, rounds.parse().context("a number of rounds")?);
     // The daemons inherit it: a thousand connections and as many terminals are beyond what shells set.
@@ -83,7 +85,7 @@ async fn measure(mode: Mode, count: usize) -> anyhow::Result<Vec<Sample>> {
     let options = Options { rows: 10, permits: files, limits: "connections_per_address = 4000".to_owned(), ..Options::default() };
     let mut stage = Stage::raise(&options)?;
     let playing = match mode {
-        Mode::Played => {
+        Mode::Played | Mode::PlayedPermit => {
             stage.kill(Daemon::Gateway, Signal::TERM).context("the gateway ends")?;
             stage.kill(Daemon::Warden, Signal::TERM).context("the warden ends")?;
             let playing = played::Warden::at(&stage.warden_socket())?;
@@ -114,7 +116,7 @@ async fn measure(mode: Mode, count: usize) -> anyhow::Result<Vec<Sample>> {
     let changed = Instant::now();
     match mode {
         Mode::Real | Mode::Played => stage.authority().revoke(Person::Tiina)?,
-        Mode::Permit => {
+        Mode::Permit | Mode::PlayedPermit => {
             permits.iter().try_for_each(|(_, workspace)| revoke(&stage.folder().join(format!("policies/permits/{workspace}.toml"))))?;
             stage.apply("revoked")?;
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -139,6 +139,8 @@ pub fn run(config_file: &Path) -> Result<(), StartError> {
 }
 
 async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListener, udp: UdpSocket, confinement: String) -> Result<(), StartError> {
+    // Before anything is promised to anybody: a signal that comes early is kept until it is asked for.
+    let signals = Signals::caught()?;
     let (ledger_lost, warden_lost, drain) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let deadline = Instant::now() + START_PATIENCE;
     let socket = config.ledger_socket.clone();
@@ -192,7 +194,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
     shared.tasks.spawn(revisions::watch(Arc::clone(&shared), seen));
     tracing::info!(%listen, rung = shared.warden.rung, "gateway accepts connections");
 
-    let stopped = until_stopped(&shared, &ledger_lost, &warden_lost).await;
+    let stopped = until_stopped(signals, &shared, &ledger_lost, &warden_lost).await;
     let (reason, closing) = match &stopped {
         Ok(()) => ("told to stop", CloseReason::Drain),
         Err(StartError::WardenLost) => ("the warden was lost", CloseReason::WardenLost),
@@ -213,17 +215,34 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
     stopped
 }
 
-async fn until_stopped(shared: &Shared, ledger_lost: &CancellationToken, warden_lost: &CancellationToken) -> Result<(), StartError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+/// The signals that the gateway answers.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn caught() -> Result<Self, StartError> {
+        let caught = |kind| signal(kind).map_err(StartError::Runtime);
+        let (terminate, interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: caught(SignalKind::hangup())? })
+    }
+}
+
+async fn until_stopped(
+    mut signals: Signals,
+    shared: &Shared,
+    ledger_lost: &CancellationToken,
+    warden_lost: &CancellationToken,
+) -> Result<(), StartError> {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
             () = ledger_lost.cancelled() => return Err(StartError::LedgerLost),
             () = warden_lost.cancelled() => return Err(StartError::WardenLost),
-            _ = hangup.recv() => {
+            _ = signals.hangup.recv() => {
                 tracing::info!("gateway reloads the policy and the lists of revoked certificates");
                 shared.reload.notify_waiters();
             }

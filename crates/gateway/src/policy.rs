@@ -9,12 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sulku_permit::{Failed, PermitSet, Policy, Problem};
-use sulku_policy::store::{InForce, REVISIONS_MAX, RevisionError, Store, read};
+use sulku_policy::store::{EXTENSION, InForce, RevisionError, Store, file_name, numbers, read};
 use sulku_policy::{Digest, OBJECT_BYTES_MAX, Operators, OperatorsError, REVISION_BYTES_MAX, narrows_from, next_meaning};
 
 use crate::config::Config;
-
-const EXTENSION: &str = ".revision";
 
 /// A store that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +152,7 @@ impl PolicyStore {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.folder.join("revisions").join(format!("{number:06}{EXTENSION}"))
+        self.folder.join("revisions").join(file_name(number, EXTENSION))
     }
 }
 
@@ -169,16 +167,7 @@ impl Store for PolicyStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut numbers = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(EXTENSION)?.parse().ok());
-            numbers.extend(number.filter(|number| self.path(*number).file_name() == Some(&name)));
-            if numbers.len() > REVISIONS_MAX {
-                return Err(io::Error::other("there are more revisions than a store has"));
-            }
-        }
-        Ok(numbers)
+        numbers(entries.map(|entry| entry.map(|entry| entry.file_name())), EXTENSION)
     }
 
     fn revision(&self, number: u64) -> io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@
 //! over. A damaged or forged one is not: as long as it is there nothing older comes into force in its stead, because it may be the very
 //! revision that took somebody's access away.
 
+use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
@@ -17,6 +18,32 @@ use crate::tree::{File, OBJECT_BYTES_MAX, Tree, TreePath};
 pub const REVISIONS_MAX: usize = 1_000_000;
 /// So many narrowing revisions may follow each other before one needs as many signatures as any other; also how many waiting ones are passed over.
 pub const SEARCH_MAX: usize = 1_000;
+
+/// What the names of revisions' files end with.
+pub const EXTENSION: &str = "revision";
+
+/// The name of a revision's file: `000012.revision`.
+#[must_use]
+pub fn file_name(number: u64, extension: &str) -> String {
+    format!("{number:06}.{extension}")
+}
+
+/// The numbers of the files that are named so with this extension; a file of any other name is none of them.
+///
+/// # Errors
+/// The folder can't be listed, or has more than [`REVISIONS_MAX`].
+pub fn numbers(names: impl Iterator<Item = io::Result<OsString>>, extension: &str) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for name in names {
+        let name = name?;
+        let number = name.to_str().and_then(|name| name.strip_suffix(extension)?.strip_suffix('.')?.parse().ok());
+        numbers.extend(number.filter(|number| name.to_str() == Some(&file_name(*number, extension))));
+        if numbers.len() > REVISIONS_MAX {
+            return Err(io::Error::other("there are more revisions than a store has"));
+        }
+    }
+    Ok(numbers)
+}
 
 /// What holds revisions and files. Who implements it does the reading, and reads no more than a byte over what may be there.
 pub trait Store {

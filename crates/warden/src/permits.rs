@@ -13,10 +13,9 @@ use std::time::{Duration, SystemTime};
 
 use sulku_audit::Event;
 use sulku_permit::{Failed, PermitSet, Policy, Problem};
-use sulku_policy::store::{InForce, REVISIONS_MAX, RevisionError, Store, read};
+use sulku_policy::store::{EXTENSION, InForce, RevisionError, Store, file_name, numbers, read};
 use sulku_policy::{Digest, OBJECT_BYTES_MAX, Operators, REVISION_BYTES_MAX, narrows_from, next_meaning};
 
-const EXTENSION: &str = ".revision";
 /// A change younger than this may have a second one in the same tick of the file system's clock, so the store is read once more.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// Of a refused revision's problems, so many go into the entry, each shortened to so many characters.
@@ -183,7 +182,7 @@ impl Folder {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.0.join("revisions").join(format!("{number:06}{EXTENSION}"))
+        self.0.join("revisions").join(file_name(number, EXTENSION))
     }
 }
 
@@ -194,16 +193,7 @@ impl Store for Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut numbers = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(EXTENSION)?.parse().ok());
-            numbers.extend(number.filter(|number| self.path(*number).file_name() == Some(&name)));
-            if numbers.len() > REVISIONS_MAX {
-                return Err(io::Error::other("there are more revisions than a store has"));
-            }
-        }
-        Ok(numbers)
+        numbers(entries.map(|entry| entry.map(|entry| entry.file_name())), EXTENSION)
     }
 
     fn revision(&self, number: u64) -> io::Result<Vec<u8>> {

@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
-use sulku_policy::store::{REVISIONS_MAX, Store};
+use sulku_policy::store::{self, EXTENSION, Store, file_name};
 use sulku_policy::{Digest, NUMBER_MAX, OBJECT_BYTES_MAX, REVISION_BYTES_MAX, Revision, Signed, Tree};
 
-const REVISION: &str = "revision";
 /// A revision that was taken back before it counted. Its number is not given away again.
 const WITHDRAWN: &str = "withdrawn";
 
@@ -58,7 +57,7 @@ impl FolderStore {
 
     /// The highest number that was ever given, 0 before the first.
     pub fn highest(&self) -> io::Result<u64> {
-        let numbers = self.numbers(REVISION)?.into_iter().chain(self.numbers(WITHDRAWN)?);
+        let numbers = self.numbers(EXTENSION)?.into_iter().chain(self.numbers(WITHDRAWN)?);
         Ok(numbers.max().unwrap_or(0))
     }
 
@@ -75,16 +74,7 @@ impl FolderStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.folder.is_dir() => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut numbers = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(extension)?.strip_suffix('.')?.parse().ok());
-            numbers.extend(number.filter(|number| name.to_str() == Some(&file_name(*number, extension))));
-            if numbers.len() > REVISIONS_MAX {
-                return Err(io::Error::other("there are more revisions than a store has"));
-            }
-        }
-        Ok(numbers)
+        store::numbers(entries.map(|entry| entry.map(|entry| entry.file_name())), extension)
     }
 
     fn path(&self, number: u64, extension: &str) -> PathBuf {
@@ -98,11 +88,11 @@ impl FolderStore {
 
 impl Store for FolderStore {
     fn revisions(&self) -> io::Result<Vec<u64>> {
-        self.numbers(REVISION)
+        self.numbers(EXTENSION)
     }
 
     fn revision(&self, number: u64) -> io::Result<Vec<u8>> {
-        read_bounded(&self.path(number, REVISION), REVISION_BYTES_MAX as u64)
+        read_bounded(&self.path(number, EXTENSION), REVISION_BYTES_MAX as u64)
     }
 
     fn object(&self, sha256: Digest) -> io::Result<Vec<u8>> {
@@ -128,7 +118,7 @@ impl Locked<'_> {
     /// Adds a revision. Its files are in the store.
     pub fn publish(&self, signed: &Signed) -> anyhow::Result<()> {
         let number = signed.revision.number();
-        let path = self.store.path(number, REVISION);
+        let path = self.store.path(number, EXTENSION);
         anyhow::ensure!(number <= NUMBER_MAX && number > self.store.highest()?, "number {number} has been given already; apply again");
         replace(&path, signed.render().as_bytes()).with_context(|| format!("{} can't be written", path.display()))?;
         self.synced()
@@ -139,14 +129,14 @@ impl Locked<'_> {
         let number = signed.revision.number();
         let same = self.store.signed(number)?.revision.digest() == signed.revision.digest();
         anyhow::ensure!(same, "revision {number} has become another one meanwhile; look at it again");
-        let path = self.store.path(number, REVISION);
+        let path = self.store.path(number, EXTENSION);
         replace(&path, signed.render().as_bytes()).with_context(|| format!("{} can't be written", path.display()))?;
         self.synced()
     }
 
     /// Takes a revision back.
     pub fn withdraw(&self, revision: &Revision) -> anyhow::Result<()> {
-        let (from, to) = (self.store.path(revision.number(), REVISION), self.store.path(revision.number(), WITHDRAWN));
+        let (from, to) = (self.store.path(revision.number(), EXTENSION), self.store.path(revision.number(), WITHDRAWN));
         fs::rename(&from, &to).with_context(|| format!("{} can't be renamed", from.display()))?;
         self.synced()
     }
@@ -154,10 +144,6 @@ impl Locked<'_> {
     fn synced(&self) -> anyhow::Result<()> {
         sync(&self.store.folder.join("revisions")).context("the store's folder can't be synced")
     }
-}
-
-fn file_name(number: u64, extension: &str) -> String {
-    format!("{number:06}.{extension}")
 }
 
 /// At most as many bytes as there may be, and one more, which tells that there are too many.
