@@ -65,6 +65,7 @@ fn play(report: &mut Report, interrupt: &Interrupt, args: &DemoArgs) -> anyhow::
     play.bad_certificates()?;
     play.the_operator()?;
     play.the_permit_ends()?;
+    play.the_permit_is_revoked()?;
     play.the_auditor()?;
     if args.stay {
         report.say_all(&second_terminal(&stage));

@@ -64,12 +64,20 @@ impl Stage {
     /// # Errors
     /// What is wrong with it, in the command's words.
     pub fn apply(&self, reason: &str) -> Result<String, StageError> {
+        self.operate(&["policy", "apply"], reason)
+    }
+
+    /// Runs a command of `sulku` that changes what is in force, signed by Onni.
+    ///
+    /// # Errors
+    /// What is wrong with it, in the command's words.
+    pub fn operate(&self, command: &[&str], reason: &str) -> Result<String, StageError> {
         let shown = |name: &str| self.shown(name);
         let (policies, store, operators) = (shown("policies"), shown("policy"), shown("config/gateway.toml"));
         let key = self.authority.files_of("onni").1.display().to_string();
         let place = ["--policies", &policies, "--store", &store, "--operators", &operators];
         let signer = ["--as", "onni", "--key", &key, "--reason", reason, "--yes"];
-        self.made_by_sulku(&[&["policy", "apply"], &place[..], &signer[..]].concat())
+        self.made_by_sulku(&[command, &place[..], &signer[..]].concat())
     }
 
     fn ledger_config(&self) -> String {

@@ -258,6 +258,30 @@ impl<'a> Play<'a> {
         })
     }
 
+    /// Onni revokes Maija's permit, by a revision that he signs.
+    pub fn the_permit_is_revoked(&mut self) -> Result<(), StageError> {
+        let stage = self.stage;
+        self.report.scene("Onni revokes Maija's permit while she works");
+        self.report.expect("her session ends, and no other opens", || {
+            let mut session = stage.connected(Person::Maija, &["--", "sh", "-c", "while sleep 0.1; do echo at work; done"])?;
+            session.shows("at work", SOON)?;
+            stage.operate(&["permit", "revoke", STATINS], "withdrawn by its issuer")?;
+            let signed = Instant::now();
+            let session = session.finish(SOON)?;
+            let took = signed.elapsed();
+            let closed = stage.entry(&["--event", "session.closed", "--permit", STATINS], SOON, |entry| entry.data("reason") == "permit-revoked");
+            let in_force = stage.entry(&["--event", "policy.activated"], SOON, |entry| entry.data("number") == 2)?;
+            let again = stage.connect(Person::Maija, &["--", "id"])?;
+            let facts = [
+                ("her client ended", session.code() != Some(0)),
+                ("the closing entry says why", closed.is_ok()),
+                ("the revision is an entry with his name", in_force.data("approvers")[0] == "onni"),
+                ("the reason is the permit", again.out.is_empty() && again.err.contains("permit-revoked")),
+            ];
+            Ok(Verdict::all(&facts, format!("{} ms from the signed revision to her prompt; she reads: {}", took.as_millis(), advice(&session.err))))
+        })
+    }
+
     /// Lists, replays, verifies, and sees through a forgery.
     pub fn the_auditor(&mut self) -> Result<(), StageError> {
         let (stage, seen) = (self.stage, std::mem::take(&mut self.seen));
