@@ -258,7 +258,7 @@ fn list(policy: &Policy, now: Timestamp) -> String {
     text
 }
 
-/// What is public about a permit: who answers for what, with which data, until when. Regulation (EU) 2025/327, article 57.
+/// What is public about a permit: who answers for what, with which data, until when. No persons, no networks.
 fn register(policy: &Policy) -> String {
     let mut text = String::new();
     for permit in policy.permits().iter() {
