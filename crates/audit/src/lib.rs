@@ -9,6 +9,7 @@
 pub mod checkpoint;
 pub mod cosign;
 pub mod counters;
+mod ending;
 pub mod entry;
 pub mod event;
 pub mod export;
@@ -33,8 +34,9 @@ pub mod witness;
 pub use checkpoint::Checkpoint;
 pub use cosign::{PublicKey, SecretKey};
 pub use counters::{Counters, Part, Recorded};
+pub use ending::CloseReason;
 pub use entry::{Body, Entry, Stamp};
-pub use event::{CloseReason, Draft, Event, Writer};
+pub use event::{Draft, Event, Writer};
 pub use log_key::{LogKeys, LogSigner};
 pub use merkle::Hash;
 pub use note::{Signer, Verifier};
