@@ -1,4 +1,5 @@
-//! Permits one by one: seen, ended, held up, prolonged. Each change is made in the permit's own file, whose comments stay, and applied.
+//! Permits one by one: seen, ended, held up, prolonged. Each change is made in the permit's own file as it is in force, whose comments
+//! stay, and applied; then in the operator's copy. So a revocation never waits for, nor carries along, what somebody is writing there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +10,13 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use sulku_permit::{HolderId, Permit, PermitId, Policy};
-use sulku_policy::Tree;
+use sulku_policy::{File, HALT, Tree, TreePath};
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::policy::apply::{self, SigningArgs};
 use crate::policy::ask::permit_of;
-use crate::policy::folder::PoliciesArgs;
+use crate::policy::folder::{PoliciesArgs, sound};
+use crate::policy::plan::understood;
 use crate::print;
 
 /// What to do with permits.
@@ -153,48 +155,75 @@ pub fn run(command: &PermitCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs `sulku halt`.
+/// Runs `sulku halt`. Works on what is in force: nobody's half-written permit stands in its way.
 ///
 /// # Errors
-/// It is halted already, or is not, or the change can't be applied.
+/// Nothing is halted that could be lifted, or the store can't take a revision now.
 pub fn halt(args: &HaltArgs) -> anyhow::Result<ExitCode> {
-    let file = args.policies.policies.join(sulku_policy::HALT);
-    if args.lift {
-        fs::remove_file(&file).with_context(|| format!("{} can't be removed; is anything halted?", file.display()))?;
-    } else {
-        let mut document = DocumentMut::new();
-        document["schema"] = value(1);
-        document["halt"] = Item::Table(Table::new());
-        document["halt"]["reason"] = value(args.reason.as_str());
-        replace(&file, &document.to_string())?;
-    }
-    apply::apply(&args.policies, &args.reason, &args.signing)
+    let mut document = DocumentMut::new();
+    document["schema"] = value(1);
+    document["halt"] = Item::Table(Table::new());
+    document["halt"]["reason"] = value(args.reason.as_str());
+    let text = document.to_string();
+    let folder = &args.policies.policies;
+    let done = apply::revise(&args.reason, &args.signing, |in_force| {
+        anyhow::ensure!(!args.lift || in_force.get(HALT).is_some(), "nothing is halted by what is in force");
+        with(folder, in_force, HALT, (!args.lift).then_some(&text))
+    })?;
+    let file = folder.join(HALT);
+    let followed = if args.lift { fs::remove_file(&file).map_err(Into::into) } else { replace(&file, &text) };
+    told_if_behind(&file, followed)?;
+    Ok(done)
 }
 
 impl ChangeArgs {
-    /// Makes a change in the permit's file and applies it.
-    fn made(&self, change: impl FnOnce(&mut DocumentMut) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-        let (tree, policy) = self.policies.sound()?;
-        let path = self.path(&tree, &policy)?;
-        let file = self.policies.policies.join(&path);
-        let before = tree.get(&path).context("the permit's file is one of the tree's")?.text();
-        let mut document: DocumentMut = before.parse().with_context(|| format!("{} can't be edited", file.display()))?;
-        change(&mut document)?;
-        replace(&file, &document.to_string())?;
-        let applied = apply::apply(&self.policies, &self.reason, &self.signing);
-        if applied.is_err() {
-            // What is not in force must not lie there as if it were.
-            replace(&file, before).with_context(|| format!("{} has the change, which is not in force", file.display()))?;
-        }
-        applied
+    /// Makes a change in the permit as it is in force, and then in the operator's own copy of its file.
+    fn made(&self, change: impl Fn(&mut DocumentMut) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+        let folder = &self.policies.policies;
+        let edited = |text: &str| -> anyhow::Result<String> {
+            let mut document: DocumentMut = text.parse().context("its file can't be edited")?;
+            change(&mut document)?;
+            Ok(document.to_string())
+        };
+        let mut path = String::new();
+        let done = apply::revise(&self.reason, &self.signing, |in_force| {
+            path = self.path(in_force)?;
+            let text = edited(in_force.get(&path).context("the permit's file is one of the tree's")?.text())?;
+            with(folder, in_force, &path, Some(&text))
+        })?;
+        let file = folder.join(&path);
+        let followed = fs::read_to_string(&file).map_err(Into::into).and_then(|text| edited(&text)).and_then(|text| replace(&file, &text));
+        told_if_behind(&file, followed)?;
+        Ok(done)
     }
 
-    fn path(&self, tree: &Tree, policy: &Policy) -> anyhow::Result<String> {
-        permit_of(policy, &self.permit)?;
-        let mut paths = tree.iter().map(|(path, _)| path.as_str());
+    /// Where the permit stands in what is in force.
+    fn path(&self, in_force: &Tree) -> anyhow::Result<String> {
+        let policy = understood(in_force)?;
+        let mut paths = in_force.iter().map(|(path, _)| path.as_str());
         let found = paths.find(|path| policy.in_file(path).is_some_and(|permit| permit.id == self.permit));
-        found.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("there is no file of {}", self.permit))
+        found.map(str::to_owned).ok_or_else(|| anyhow::anyhow!("no permit {} is in force; see sulku policy log", self.permit))
     }
+}
+
+/// The files in force with another text in one place, or with none there.
+fn with(folder: &Path, in_force: &Tree, path: &str, text: Option<&String>) -> anyhow::Result<Tree> {
+    anyhow::ensure!(!in_force.is_empty(), "nothing is in force yet that could be changed; see sulku policy apply");
+    let others = in_force.iter().filter(|(known, _)| known.as_str() != path).map(|(known, file)| (known.clone(), file.clone()));
+    let changed = text.map(|text| Ok::<_, anyhow::Error>((path.parse::<TreePath>()?, File::new(text)))).transpose()?;
+    let tree: Tree = others.chain(changed).collect();
+    sound(folder, &tree)?;
+    Ok(tree)
+}
+
+/// The signed change stands; the copy from which the next revision is made has to follow it.
+fn told_if_behind(file: &Path, followed: anyhow::Result<()>) -> anyhow::Result<()> {
+    if let Err(error) = followed {
+        let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
+        let file = file.display();
+        print::answer(&format!("but {file} could not follow ({}): make the same change there before you apply again\n", causes.join(": ")))?;
+    }
+    Ok(())
 }
 
 fn permit_table(document: &mut DocumentMut) -> anyhow::Result<&mut Table> {

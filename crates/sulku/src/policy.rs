@@ -16,7 +16,7 @@ mod diagnose;
 pub mod folder;
 mod new;
 mod operators;
-mod plan;
+pub mod plan;
 mod store;
 
 /// What to do with the policy.

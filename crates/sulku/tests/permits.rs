@@ -263,7 +263,33 @@ fn a_halt_is_one_command_and_its_end_another() {
     assert!(said(&desk.sulku(&format!("explain maija connect {AT}"))).contains("halted"));
     let output = change(&desk, "halt --lift", "elli");
     assert!(output.status.success() && said(&output).contains("revision 3 does not count yet"), "{}", said(&output));
-    assert!(!change(&desk, "halt --lift", "elli").status.success(), "there is no halt to lift");
+    assert!(!change(&desk, "halt --lift", "elli").status.success(), "it waits for its second signature already");
+    desk.ok(&Desk::approve(3, "onni"));
+    assert!(said(&change(&desk, "halt --lift", "elli")).contains("nothing is halted"));
+}
+
+/// What somebody is writing in the folder neither holds up a revocation nor comes into force with it.
+#[test]
+fn a_halt_and_a_revocation_go_past_a_half_written_folder() {
+    const ID: &str = "THL/1234/14.02.00/2026";
+    let desk = Desk::new(2);
+    desk.ok(&Desk::apply("onni"));
+    desk.ok(&Desk::approve(1, "aino"));
+    desk.write("policies/permits/asthma.toml", "schema = ");
+    desk.write("policies/permits/statins.toml", &GOOD.replace("ports = [\"443/tcp\"]", "ports = [\"443/tcp\", \"22/tcp\"]"));
+    assert!(!desk.sulku("check").status.success(), "the control: the folder is not sound");
+    let output = change(&desk, "halt", "elli");
+    assert!(output.status.success() && said(&output).contains("revision 2 counts, signed by elli"), "{}", said(&output));
+    let output = change(&desk, &format!("permit revoke {ID}"), "elli");
+    assert!(output.status.success() && said(&output).contains("revision 3 counts, signed by elli"), "{}", said(&output));
+    let in_force = desk.ok("show 3 permits/statins.toml --store store --operators gateway.toml");
+    assert!(in_force.contains("status = \"REVOKED\"") && !in_force.contains("22/tcp"), "{in_force}");
+    let copy = permit_file(&desk);
+    assert!(copy.contains("status = \"REVOKED\"") && copy.contains("22/tcp"), "the copy follows, and keeps what was being written: {copy}");
+    // A copy that can't follow is told of; what is signed stands.
+    desk.write("policies/permits/statins.toml", "schema = ");
+    let output = change(&desk, &format!("permit suspend {ID}"), "elli");
+    assert!(output.status.success() && said(&output).contains("could not follow"), "{}", said(&output));
 }
 
 #[test]

@@ -74,15 +74,23 @@ pub fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// The policies are wrong, or the store can't take a revision of them now.
-pub fn apply(policies: &PoliciesArgs, reason: &str, args: &SigningArgs) -> anyhow::Result<ExitCode> {
+fn apply(policies: &PoliciesArgs, reason: &str, args: &SigningArgs) -> anyhow::Result<ExitCode> {
+    revise(reason, args, |_| policies.sound().map(|(tree, _)| tree))
+}
+
+/// Makes a signed revision of what `make` makes of the files in force, while nobody else writes.
+///
+/// # Errors
+/// As `make`, or the store can't take the revision now.
+pub fn revise(reason: &str, args: &SigningArgs, make: impl FnOnce(&Tree) -> anyhow::Result<Tree>) -> anyhow::Result<ExitCode> {
     let operators = args.operators.read()?;
     let key = args.signer.read(&operators)?;
-    let (tree, _) = policies.sound()?;
     let store = FolderStore::at(&args.store.store);
     let lock = store.lock()?;
     let current = current(&store, &operators)?;
     let (empty, number) = (Tree::default(), store.highest().context("the store can't be read")? + 1);
     let before = current.in_force.as_ref().map_or(&empty, |in_force| in_force.tree());
+    let tree = make(before)?;
     may_follow(&current, before, &tree)?;
 
     let line = |(path, file): (&TreePath, &File)| FileLine { sha256: file.sha256(), bytes: file.text().len() as u64, path: path.clone() };
