@@ -24,8 +24,9 @@ pub use document::{Case, Expected, PERMIT_BYTES_MAX, PermitFile, Shared, SharedK
 pub use hours::Hours;
 pub use ids::{HolderId, IdError, PermitId, Pseudonym, SessionId, SharedName, WorkspaceName};
 pub use model::{
-    Assurance, Controller, Credential, Dataset, Destination, Durability, Halt, Holder, Identity, Note, OutputChecker, Permit, Place, Port, Problem,
-    Protocol, Recording, Resources, Role, Rung, SessionLimits, Status, Suspension, TerminalRecording, Validity, Workspace,
+    Assurance, Controller, Credential, Dataset, Destination, Durability, Halt, Holder, HostName, Identity, NameError, NamePattern, Note,
+    OutputChecker, Permit, Place, Port, Problem, Protocol, Recording, Resources, Role, Rung, SessionLimits, Status, Suspension, TerminalRecording,
+    Validity, Workspace,
 };
 pub use refusal::{Refusal, RefusalCode};
 pub use set::PermitSet;

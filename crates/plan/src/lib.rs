@@ -5,6 +5,7 @@
 //! renders and encodes; it never touches the kernel, files or the clock.
 
 pub mod filesystem;
+pub mod naming;
 pub mod order;
 mod plan;
 mod render;

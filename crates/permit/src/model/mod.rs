@@ -1,5 +1,6 @@
 //! A permit as the program knows it: everything checked, nothing optional that has a default.
 
+mod name;
 mod person;
 mod place;
 mod reach;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+pub use name::{HostName, NameError, NamePattern};
 pub use person::{Assurance, Credential, Holder, Identity, OutputChecker, Role};
 pub use place::{Note, Place, Problem};
 pub use reach::{Destination, Port, Protocol};
