@@ -28,7 +28,7 @@ demo: needs-demo
 
 test: needs-test check build $(PEERS)/installed $(PEERS_TLOG)/installed
 	$(AS_ROOT) cargo test --locked --workspace --exclude sulku-warden --exclude sulku-tests
-	cargo test --locked -p sulku-tests --test architecture
+	cargo test --locked -p sulku-tests --test architecture --test documents
 	$(AS_ROOT) cargo test --locked -p sulku-warden
 	$(AS_ROOT) cargo test --locked -p sulku-tests --test acceptance
 
