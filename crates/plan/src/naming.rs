@@ -122,6 +122,18 @@ pub enum Finding {
         /// For how long, in seconds, from the answer's own time to live and within the resolver's bounds.
         ttl_s: u32,
     },
+    /// A TLS connection was let through under this name, before its first byte went out. Addresses are shared by many names: this is
+    /// how the flow's entry comes by the one that was meant.
+    Passed {
+        /// Whose it is.
+        session: SessionId,
+        /// The port in the cell that it comes from.
+        port: u16,
+        /// Where it is bound for.
+        to: SocketAddr,
+        /// The name that its ClientHello gave.
+        name: HostName,
+    },
     /// Something was denied; the warden makes an entry of it. The resolver bounds how many it sends and counts the rest.
     Denied {
         /// Whose it was.
