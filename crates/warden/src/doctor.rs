@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cell::{Filters, LANDLOCK_ABI_MIN};
+use crate::cell::{Filter, LANDLOCK_ABI_MIN};
 use crate::cgroup::Hierarchy;
 use crate::network::NFT;
 use crate::sys;
@@ -104,7 +104,7 @@ fn seccomp() -> Result<String, String> {
     if !actions.contains("errno") || !actions.contains("kill_process") {
         return Err("seccomp filters are off; enable CONFIG_SECCOMP_FILTER in the kernel".to_owned());
     }
-    Filters::compile().map(|filters| format!("filter {}", filters.digest())).map_err(|error| crate::chain(&error))
+    Filter::compile().map(|filter| format!("filter {}", filter.digest())).map_err(|error| crate::chain(&error))
 }
 
 fn namespaces() -> Result<String, String> {

@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+use crate::cell::Instruction;
+
 /// Which side of a process's duplication this is.
 pub enum Side {
     /// The new process.
@@ -154,6 +156,15 @@ pub fn execute(programme: &CStr, arguments: &[CString], environment: &[CString])
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: ends the process.
     unsafe { libc::_exit(status) }
+}
+
+/// Loads a seccomp programme for this process and all that it starts. Needs `no_new_privs`.
+pub fn filter_calls(programme: &[Instruction]) -> io::Result<()> {
+    let len = u16::try_from(programme.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let text = libc::sock_fprog { len, filter: programme.as_ptr().cast::<libc::sock_filter>().cast_mut() };
+    const _: () = assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());
+    // SAFETY: an instruction is laid out as a sock_filter; the kernel copies `len` of them from the slice, which outlives the call, and writes none.
+    checked(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u32, &raw const text) }).map(drop)
 }
 
 /// The kernel's Landlock ABI version; 0 where there is none.

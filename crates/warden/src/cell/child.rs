@@ -24,7 +24,7 @@ use sulku_plan::filesystem::{CELL_UID, PATH, WORKSPACE};
 use sulku_plan::order::TerminalSize;
 
 use super::channel::{Said, Told, hear, say};
-use super::walls::{self, Filters};
+use super::walls::{self, Filter};
 use super::{Step, files};
 use crate::sys;
 
@@ -53,8 +53,8 @@ pub struct Blueprint<'a> {
     pub workspace: OwnedFd,
     /// The cell's network namespace.
     pub network: OwnedFd,
-    /// The seccomp programmes.
-    pub filters: &'a Filters,
+    /// The seccomp programme.
+    pub filter: &'a Filter,
     /// The way to the warden.
     pub channel: OwnedFd,
 }
@@ -92,7 +92,7 @@ impl Blueprint<'_> {
         Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
         self.become_nobody()?;
         let landlock = Step::at("raise Landlock", walls::landlock(self.plan.landlock()))?;
-        Step::at("load the seccomp filter", self.filters.load())?;
+        Step::at("load the seccomp filter", self.filter.load())?;
         Ok((terminal, landlock))
     }
 

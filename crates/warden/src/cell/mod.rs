@@ -6,6 +6,7 @@
 mod channel;
 mod child;
 mod files;
+mod filter;
 mod launch;
 mod walls;
 
@@ -27,7 +28,8 @@ use crate::ledger::Pending;
 use crate::network::{CellLink, CellNetwork, Grant};
 
 pub use self::channel::Said;
-pub use self::walls::{Filters, LANDLOCK_ABI_MIN};
+pub use self::filter::Instruction;
+pub use self::walls::{Filter, LANDLOCK_ABI_MIN};
 
 /// A step that failed, and why.
 #[derive(Debug, thiserror::Error)]
@@ -128,8 +130,8 @@ pub struct Site<'a> {
     pub uid_base: u32,
     /// The control groups.
     pub hierarchy: &'a Hierarchy,
-    /// The seccomp programmes.
-    pub filters: &'a Filters,
+    /// The seccomp programme.
+    pub filter: &'a Filter,
 }
 
 /// What one cell is to be, verified.
@@ -168,7 +170,7 @@ impl Cell {
             uid: folder.uid,
             workspace: folder.mount,
             network: network.namespace,
-            filters: site.filters,
+            filter: site.filter,
             channel: theirs,
         };
         let process = launch::process(blueprint, ours, &group).inspect_err(|_| {

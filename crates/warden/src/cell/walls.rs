@@ -3,7 +3,6 @@
 //! Landlock is all or nothing: a host whose kernel can't enforce every rule runs no cell. It does not restrict TCP: its rules can't
 //! tell a cell's loopback from the world, and they are no egress boundary anyway; the router is.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -11,20 +10,20 @@ use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
     RulesetStatus, Scope,
 };
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
-};
 use sulku_audit::merkle::sha256;
 use sulku_plan::filesystem::{Access, LandlockRule};
-use sulku_plan::syscalls::{Answer, DENIED, Denied, Test};
+use sulku_plan::syscalls::{DENIED, Denied};
+
+use super::filter::{self, Instruction};
+use crate::sys;
 
 /// The Landlock interface that every cell is held by; the first with both kinds of scope.
 pub const LANDLOCK_ABI_MIN: u32 = 6;
 
-/// The seccomp programmes, compiled once.
+/// The seccomp programme, compiled once.
 #[derive(Debug)]
-pub struct Filters {
-    programmes: Vec<BpfProgram>,
+pub struct Filter {
+    programme: Vec<Instruction>,
     digest: String,
 }
 
@@ -34,12 +33,9 @@ pub enum WallError {
     /// The plan names a call that this crate has no number for.
     #[error("the plan denies the system call {0}, which has no number here")]
     UnknownCall(&'static str),
-    /// The filter could not be compiled.
-    #[error("the seccomp filter can't be compiled")]
-    Filter(#[from] seccompiler::BackendError),
     /// The filter could not be loaded.
     #[error("the seccomp filter can't be loaded")]
-    Load(#[from] seccompiler::Error),
+    Load(#[source] io::Error),
     /// Landlock refused.
     #[error("Landlock refused a rule")]
     Landlock(#[from] landlock::RulesetError),
@@ -57,35 +53,19 @@ impl From<WallError> for io::Error {
     }
 }
 
-impl Filters {
+impl Filter {
     /// Compiles what the plan denies.
     ///
     /// # Errors
     /// See [`WallError`].
     pub fn compile() -> Result<Self, WallError> {
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| WallError::Processor)?;
-        let answers = [(Answer::Eperm, libc::EPERM), (Answer::Enosys, libc::ENOSYS)];
-        let mut programmes = Vec::with_capacity(answers.len());
-        for (answer, errno) in answers {
-            let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-            for Denied { calls, when, .. } in DENIED.iter().filter(|denied| denied.answer == answer) {
-                let when = when.iter().map(|all| rule(all)).collect::<Result<Vec<_>, _>>()?;
-                for call in *calls {
-                    match number(call) {
-                        Some(Some(number)) => rules.entry(number).or_default().extend(when.iter().cloned()),
-                        Some(None) => {}
-                        None => return Err(WallError::UnknownCall(call)),
-                    }
-                }
-            }
-            let errno = SeccompAction::Errno(errno.cast_unsigned());
-            programmes.push(BpfProgram::try_from(SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?)?);
-        }
-        let text: String = programmes.iter().flatten().map(|line| format!("{:x} {:x} {:x} {:x}\n", line.code, line.jt, line.jf, line.k)).collect();
-        Ok(Self { programmes, digest: sha256(&[text.as_bytes()]).to_string() })
+        let architecture = filter::OWN_ARCHITECTURE.ok_or(WallError::Processor)?;
+        let programme = filter::programme(&numbered()?, architecture);
+        let text: String = programme.iter().map(|line| format!("{:x} {:x} {:x} {:x}\n", line.code, line.jt, line.jf, line.k)).collect();
+        Ok(Self { programme, digest: sha256(&[text.as_bytes()]).to_string() })
     }
 
-    /// SHA-256 of the programmes, in hexadecimal.
+    /// SHA-256 of the programme, in hexadecimal.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
@@ -96,19 +76,23 @@ impl Filters {
     /// # Errors
     /// The kernel refused.
     pub fn load(&self) -> Result<(), WallError> {
-        self.programmes.iter().try_for_each(|programme| apply_filter(programme).map_err(Into::into))
+        sys::filter_calls(&self.programme).map_err(WallError::Load)
     }
 }
 
-fn rule(tests: &[Test]) -> Result<SeccompRule, seccompiler::BackendError> {
-    let condition = |test: &Test| match *test {
-        Test::Is(argument, value) => SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into()),
-        Test::IsNot(argument, value) => SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value.into()),
-        Test::Bits(argument, mask, value) => {
-            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask.into()), value.into())
+/// The plan's denied calls by the numbers that they have on this processor.
+pub(super) fn numbered() -> Result<Vec<(u32, &'static Denied)>, WallError> {
+    let mut numbered = Vec::new();
+    for denied in DENIED {
+        for call in denied.calls {
+            match number(call).map(|number| number.map(u32::try_from)) {
+                Some(Some(Ok(number))) => numbered.push((number, denied)),
+                Some(None) => {}
+                _ => return Err(WallError::UnknownCall(call)),
+            }
         }
-    };
-    SeccompRule::new(tests.iter().map(condition).collect::<Result<_, _>>()?)
+    }
+    Ok(numbered)
 }
 
 /// Holds this process and all that it starts to the plan's rules, for ever; says in words how.
@@ -131,11 +115,7 @@ pub fn landlock(rules: &[LandlockRule]) -> Result<String, WallError> {
         ruleset = ruleset.add_rule(PathBeneath::new(beneath, rights))?;
     }
     let status = ruleset.restrict_self()?;
-    if status.ruleset == RulesetStatus::FullyEnforced {
-        Ok(format!("ABI {}, fully enforced", crate::sys::landlock_abi()))
-    } else {
-        Err(WallError::Partial)
-    }
+    if status.ruleset == RulesetStatus::FullyEnforced { Ok(format!("ABI {}, fully enforced", sys::landlock_abi())) } else { Err(WallError::Partial) }
 }
 
 fn rights(access: Access) -> BitFlags<AccessFs> {
@@ -249,8 +229,8 @@ mod tests {
                 assert!(number(call).is_some(), "{call}");
             }
         }
-        let filters = Filters::compile().expect("the plan's filter compiles");
-        assert_eq!(filters.digest().len(), 64);
+        let filter = Filter::compile().expect("the plan's filter compiles");
+        assert_eq!(filter.digest().len(), 64);
         assert_eq!(number("read"), None, "control: a call that the plan does not name is unknown");
     }
 }

@@ -23,7 +23,7 @@ impl Warden {
                 }
             }
             (Phase::Building(_), Said::Ready { landlock }) if cell.master.is_some() => {
-                let draft = cell.launched(landlock, self.filters.digest());
+                let draft = cell.launched(landlock, self.filter.digest());
                 if let Some(pending) = self.record(draft)
                     && let Some(cell) = self.cells.get_mut(&session)
                 {

@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit};
 use sulku_audit::{CloseReason, Draft, Event};
 use sulku_permit::SessionId;
 
-use crate::cell::{Cell, Filters};
+use crate::cell::{Cell, Filter};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
@@ -102,7 +102,7 @@ enum Reliance {
 struct Warden {
     config: Config,
     hierarchy: Hierarchy,
-    filters: Filters,
+    filter: Filter,
     judge: Judge,
     ledger: Ledger,
     router: Router,
@@ -149,7 +149,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         return unfit::refuse(&config, &signals, &missing);
     }
     let hierarchy = Hierarchy::find().map_err(|missing| RunError::Host(missing.join(", ")))?;
-    let filters = Filters::compile().map_err(|error| RunError::Filter(crate::chain(&error)))?;
+    let filter = Filter::compile().map_err(|error| RunError::Filter(crate::chain(&error)))?;
     let listener = Listener::at(&config.socket, config.gateway_uid).map_err(system("listen for the gateway"))?;
     hierarchy.sweep(&config.instance);
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
@@ -166,7 +166,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let pool = Pool::new(config.cell_network, config.pool);
     let mut warden = Warden {
         hierarchy,
-        filters,
+        filter,
         judge,
         ledger,
         router,

@@ -117,7 +117,7 @@ impl Warden {
             workspaces: &self.config.workspaces,
             uid_base: self.config.cell_uid_base,
             hierarchy: &self.hierarchy,
-            filters: &self.filters,
+            filter: &self.filter,
         };
         let (mark, slot) = (self.next_mark, network.slot());
         self.next_mark = self.next_mark.checked_add(1).unwrap_or(1);
