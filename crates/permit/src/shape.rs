@@ -231,6 +231,9 @@ shapes! {
         max_length: Option<Text>,
         /// Without typing for this long, a session is closed; at most 24 h; "30 min" where it is left out.
         idle_disconnect: Option<Text>,
+        /// How long a session stays open whose connection was lost or left, as in "8 h"; at most 7 d; "never": it ends with its
+        /// connection; as long as `idle_disconnect` where it is left out.
+        max_detached: Option<Text>,
         /// When sessions may be open, as in ["Mon-Fri 06:00-22:00"], in the permit's time zone. Left out: always.
         allowed_hours: Option<Texts>,
         /// When sessions may be open: the name of a file in `calendars/`. Instead of `allowed_hours`.

@@ -27,7 +27,7 @@ const WORKSPACE_DAYS_DEFAULT: u32 = 90;
 impl Reader<'_> {
     pub(super) fn session(&mut self, table: SessionTable, zone: Option<&TimeZone>, shared: &Shared) -> Option<SessionLimits> {
         const HOUR: Duration = Duration::from_secs(3_600);
-        let SessionTable { from_networks, max_per_person, max_at_once, max_length, idle_disconnect, allowed_hours, calendar } = table;
+        let SessionTable { from_networks, max_per_person, max_at_once, max_length, idle_disconnect, max_detached, allowed_hours, calendar } = table;
         let from_networks_at = self.at(&from_networks.span());
         let span = from_networks.span();
         let mut networks = Vec::new();
@@ -48,12 +48,18 @@ impl Reader<'_> {
         };
         let max_length = self.duration_or(max_length, 12 * HOUR, 24 * 7 * HOUR);
         let idle_disconnect = self.duration_or(idle_disconnect, HOUR / 2, 24 * HOUR);
+        let max_detached = match max_detached {
+            Some(never) if never.get() == "never" => Some(None),
+            // Where the permit says nothing, as long as a session whose connection stands and whose holder has gone.
+            stays => self.duration_or(stays, idle_disconnect.unwrap_or_default(), 24 * 7 * HOUR).map(Some),
+        };
         let hours = self.opening_hours(allowed_hours, calendar, zone, shared)?;
         Some(SessionLimits {
             max_per_person: max_per_person?,
             max_at_once,
             max_length: max_length?,
             idle_disconnect: idle_disconnect?,
+            max_detached: max_detached?,
             from_networks: networks,
             from_networks_at,
             hours,

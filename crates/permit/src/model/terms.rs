@@ -19,6 +19,8 @@ pub struct SessionLimits {
     pub max_length: Duration,
     /// A session without input for this long is closed.
     pub idle_disconnect: Duration,
+    /// A session without a connection for this long is closed; `None`: it ends with its connection.
+    pub max_detached: Option<Duration>,
     /// The networks a holder may connect from; never empty.
     pub from_networks: Vec<IpNet>,
     /// Where the networks are listed.

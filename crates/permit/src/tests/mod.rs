@@ -153,6 +153,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ("path = \"/srv/datasets/hilmo\"", "path = \"srv/../hilmo\"", "no folder"),
     ("memory = \"4 GiB\"", "memory = \"4 gigs\"", "no amount of memory"),
     ("max_length = \"12 h\"", "max_length = \"forever\"", "no length of time"),
+    ("max_length = \"12 h\"", "max_detached = \"always\"", "no length of time"),
+    ("max_length = \"12 h\"", "max_detached = \"8 d\"", "too long"),
     ("schema = 1", "schema = 2", "schema 2 is unknown"),
     ("terminal = \"output-and-input-timing\"", "terminal = \"off\"", "no kind of recording"),
     ("durability = \"strict\"", "durability = \"sloppy\"", "no durability of a recording"),

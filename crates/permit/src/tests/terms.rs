@@ -53,6 +53,17 @@ fn a_persons_own_dates_role_and_revocation_are_hers_alone() {
 }
 
 #[test]
+fn a_session_without_a_connection_stays_for_as_long_as_the_permit_says() {
+    let stays = |line: &str| {
+        let set = with(&[("idle_disconnect = \"30 min\"", &format!("idle_disconnect = \"30 min\"\n{line}"))]);
+        maija(&set, DURING).expect("admitted").permit().session.max_detached.map(|time| time.as_secs() / 60)
+    };
+    assert_eq!(stays("max_detached = \"8 h\""), Some(480));
+    assert_eq!(stays("max_detached = \"never\""), None);
+    assert_eq!(stays(""), Some(30), "as long as an idle one");
+}
+
+#[test]
 fn a_session_ends_with_the_hours_and_none_opens_outside_them() {
     let set = with(&[("from_networks", "allowed_hours = [\"Mon-Fri 06:00-22:00\"]\nfrom_networks")]);
     // A Monday, 13 and 23 o'clock in Helsinki.

@@ -252,7 +252,7 @@ impl Notes<'_> {
     }
 
     fn session(&mut self, old: &SessionLimits, new: &SessionLimits) {
-        let SessionLimits { max_per_person, max_at_once, max_length, idle_disconnect, from_networks, from_networks_at, hours } = new;
+        let SessionLimits { max_per_person, max_at_once, max_length, idle_disconnect, max_detached, from_networks, from_networks_at, hours } = new;
         let at = &self.permit.at;
         let mut limit = |order: Ordering, what: String| {
             if let Some(effect) = effect_of(order) {
@@ -267,6 +267,9 @@ impl Notes<'_> {
         limit(max_length.cmp(&old.max_length), longest);
         let idle = format!("closes idle sessions after {}, {} before", words::length(*idle_disconnect), words::length(old.idle_disconnect));
         limit(idle_disconnect.cmp(&old.idle_disconnect), idle);
+        let stays = |longest: &Option<std::time::Duration>| longest.map_or_else(|| "no time".to_owned(), words::length);
+        let detached = format!("keeps sessions without a connection for {}, {} before", stays(max_detached), stays(&old.max_detached));
+        limit(max_detached.cmp(&old.max_detached), detached);
         let within = |networks: &[IpNet], network: &IpNet| networks.iter().any(|wide| wide.contains(network));
         for network in from_networks.iter().filter(|network| !within(&old.from_networks, network)) {
             self.add(Effect::Widens, format!("lets holders connect from {network}"), Some(from_networks_at));

@@ -117,7 +117,7 @@ fn text(args: &NewArgs) -> anyhow::Result<String> {
          # [[dataset]]\n# name = \"hilmo-2010-2024\"\n# path = \"/srv/sulku/datasets/hilmo\"\n# mounted_at = \"/data/hilmo\"\n# persons = 250000          # about how many, for a notice of a breach\n\n\
          # What the workspace may reach. Without a table it reaches nothing.\n\
          # [[egress]]\n# name = \"package mirror\"\n# to = \"10.20.30.40\"\n# ports = [\"443/tcp\"]\n# reason = \"R packages, mirrored inside the environment\"\n\n\
-         [session]\nfrom_networks = [{networks}]\n# max_per_person = 1\n# max_length = \"12 h\"\n# idle_disconnect = \"30 min\"\n# allowed_hours = [\"Mon-Fri 06:00-22:00\"]\n\n\
+         [session]\nfrom_networks = [{networks}]\n# max_per_person = 1\n# max_length = \"12 h\"\n# idle_disconnect = \"30 min\"\n# max_detached = \"30 min\"\n# allowed_hours = [\"Mon-Fri 06:00-22:00\"]\n\n\
          [recording]\n# \"output-and-input\" also records what is typed, passwords included.\nterminal = \"output-and-input-timing\"\ndurability = \"strict\"\nretention = \"5 y\"\n\n\
          # What must come of it; checked before each activation.\n\
          [[test]]\nname = \"nobody after the permit has ended\"\nperson = {first}\nat = {after}T12:00:00\ndoes = \"connect\"\nexpect = \"deny permit-expired\"\n",
