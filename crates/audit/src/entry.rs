@@ -401,6 +401,7 @@ impl Entry {
         }
         match (event.privacy(), &sealed) {
             (Privacy::Nothing, None) | (Privacy::Sealed, Some(_)) => {}
+            (Privacy::Sealed, None) if event.gained_private() => {}
             _ => return Err(EntryError::Unsealed(event.name())),
         }
         let sealed = sealed.map(|sealed| STANDARD.decode(sealed.as_bytes())).transpose().map_err(|_| EntryError::Unsealed(event.name()))?;
@@ -416,15 +417,16 @@ impl Entry {
     /// The draft that it was made of; `None` if the key is another, or `persons` does not have its pseudonym.
     #[must_use]
     pub fn open(&self, key: &PersonalKey, persons: &BTreeMap<Pseudonym, HolderId>) -> Option<Draft> {
-        let fields: Map<String, Value> = match &self.sealed {
-            Some(sealed) => serde_json::from_slice(&key.open(self.event.name(), sealed)?).ok()?,
-            None => Map::new(),
+        let event = match &self.sealed {
+            Some(sealed) => self.event.with_private(serde_json::from_slice(&key.open(self.event.name(), sealed)?).ok()?)?,
+            None if self.event.gained_private() => self.event.clone(),
+            None => self.event.with_private(Map::new())?,
         };
         let person = match &self.person {
             Some(pseudonym) => Some(persons.get(pseudonym)?.clone()),
             None => None,
         };
-        Some(Draft { permit: self.permit.clone(), session: self.session, person, event: self.event.with_private(fields)? })
+        Some(Draft { permit: self.permit.clone(), session: self.session, person, event })
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use sulku_permit::{HolderId, PermitId, Protocol, RefusalCode, SessionId};
 
 use crate::ending::CloseReason;
+use crate::observed::{Observed, Process, WhyDenied};
 use crate::personal::Private;
 
 /// What a process asks the ledger to keep.
@@ -138,6 +139,11 @@ macro_rules! events {
                         vec![$($((stringify!($private), $private.known().and_then(|value| serde_json::to_string(value).ok())),)*)?]
                     })*
                 }
+            }
+
+            /// Whether its entries had nothing private once; those have no box.
+            pub(crate) const fn gained_private(&self) -> bool {
+                matches!(self, Self::EgressDenied { .. } | Self::EgressAllowed { .. })
             }
 
             /// What of it is private, and whether that is sealed.
@@ -601,6 +607,23 @@ events! {
         port: u16,
         /// Denied packets to the same destination since the last such entry that were counted but have no entry of their own.
         suppressed: u64,
+        /// The port it came from, for protocols that have one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source_port: Option<u16>,
+        /// Why; absent in entries of programs that did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<WhyDenied>,
+        /// The permit's line that decided, as `file:line`, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// The process that sent it, if the kernel told; absent means unknown, never nobody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
+    } + private {
+        /// The name whose address that is, as the cell asked for it; `null` where it asked for none.
+        name: Option<String>,
+        /// The programme that the process ran; `null` where the kernel did not tell.
+        program: Option<String>,
     }
     /// A flow to a listed destination has ended.
     EgressAllowed "egress.allowed" "SLK3202I" Warden {
@@ -616,5 +639,97 @@ events! {
         bytes_in: u64,
         /// The permit's line that allows it, as `file:line`.
         at: String,
+        /// How long it lasted, in milliseconds, if the kernel told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_ms: Option<u64>,
+        /// The process that began it, if the kernel told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
+    } + private {
+        /// The name whose address that is, as the cell asked for it; `null` where it asked for none.
+        name: Option<String>,
+        /// The programme that began it; `null` where the kernel did not tell.
+        program: Option<String>,
+    }
+    /// A cell asked for a name and got no answer.
+    NameDenied "name.denied" "SLK3203W" Warden {
+        /// The record's type, as `A`, `TXT` or `TYPE65`.
+        record: String,
+        /// Why, as `not-listed`.
+        reason: String,
+        /// Denied questions since the last such entry that were counted but have no entry of their own.
+        suppressed: u64,
+        /// The permit's line that decided, as `file:line`, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// The process that asked, if the kernel told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
+    } + private {
+        /// The name as it was asked for, unusual bytes as `\\ddd`.
+        name: String,
+        /// The programme that the process ran; `null` where the kernel did not tell.
+        program: Option<String>,
+    }
+    /// A cell's connection was ended before a byte of it went out, for what it said first.
+    ConnectionDenied "connection.denied" "SLK3204W" Warden {
+        /// Where it was bound for.
+        destination: IpAddr,
+        /// The port there.
+        port: u16,
+        /// Why, as `no-name`.
+        reason: String,
+        /// Denied connections since the last such entry that were counted but have no entry of their own.
+        suppressed: u64,
+        /// The permit's line that decided, as `file:line`, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// The process that began it, if the kernel told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
+    } + private {
+        /// The name that it gave, unusual bytes as `\\ddd`; `null` where none was read.
+        name: Option<String>,
+        /// The programme that the process ran; `null` where the kernel did not tell.
+        program: Option<String>,
+    }
+    /// A programme was run in a cell. Written when the kernel has opened it to be run.
+    ProgramRun "program.run" "SLK3401I" Warden {
+        /// Who ran it; the process becomes the programme, if nothing else stops it.
+        process: Process,
+        /// Arguments that had no room in the entry.
+        arguments_left_out: u64,
+        /// Programmes run in this session since the last such entry that were counted but have no entry of their own.
+        suppressed: u64,
+    } + private {
+        /// Its path in the cell.
+        program: String,
+        /// What it was called as and with, as far as there was room; `null` where the kernel did not tell.
+        arguments: Option<Vec<String>>,
+    }
+    /// A file of a dataset was opened in a cell.
+    DatasetOpened "dataset.opened" "SLK3402I" Warden {
+        /// The dataset, as the permit calls it.
+        dataset: String,
+        /// How many times the file was opened: 1 the first time, then as often as in the seconds since the last such entry.
+        opens: u64,
+        /// Opens of other files since the last such entry that were counted but have no entry of their own.
+        suppressed: u64,
+        /// Who opened it, the first time that this entry is of; absent where the kernel did not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
+    } + private {
+        /// Its path in the cell.
+        file: String,
+        /// The programme that the process ran; `null` where the kernel did not tell.
+        program: Option<String>,
+    }
+    /// Something that is otherwise in entries happened and is in none: the kernel could not keep it until it was read.
+    ObservationLost "observation.lost" "SLK3501E" Warden {
+        /// What.
+        what: Observed,
+        /// How many, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
     }
 }

@@ -105,14 +105,31 @@ fn samples() -> Vec<(&'static str, About, Value)> {
             }),
         ),
         ("cell.reaped", About::Session, json!({ "reason": "holder-left", "cpu_ms": 1200, "memory_peak_bytes": 52_428_800, "leftovers": [] })),
-        ("egress.denied", About::Session, json!({ "protocol": 6, "destination": "203.0.113.9", "port": 443, "suppressed": 4 })),
+        (
+            "egress.denied",
+            About::Session,
+            json!({
+                "protocol": 6, "destination": "203.0.113.9", "port": 443, "suppressed": 4, "source_port": 40_112, "reason": "egress-not-listed",
+                "process": { "pid": 4750, "in_cell": 17 },
+            }),
+        ),
         (
             "egress.allowed",
             About::Session,
             json!({
                 "protocol": "tcp", "destination": "10.20.30.40", "port": 443, "bytes_out": 900, "bytes_in": 70_000, "at": "statins.toml:21",
+                "duration_ms": 1200, "process": { "pid": 4750, "in_cell": 17 },
             }),
         ),
+        ("name.denied", About::Session, json!({ "record": "A", "reason": "not-listed", "suppressed": 2 })),
+        (
+            "connection.denied",
+            About::Session,
+            json!({ "destination": "203.0.113.9", "port": 443, "reason": "no-name", "suppressed": 0, "at": "statins.toml:21" }),
+        ),
+        ("program.run", About::Session, json!({ "process": { "pid": 4750, "in_cell": 17 }, "arguments_left_out": 3, "suppressed": 0 })),
+        ("dataset.opened", About::Session, json!({ "dataset": "purchases", "opens": 1, "suppressed": 0, "process": { "pid": 4750 } })),
+        ("observation.lost", About::Session, json!({ "what": "ended-flows", "count": 12 })),
         ("crl.stale", About::Nothing, json!({ "file": "issuer.crl", "made": "2026-06-01T00:00:00Z", "age_s": 90_000, "effect": "alarm" })),
         (
             "workspace.deletion-begun",

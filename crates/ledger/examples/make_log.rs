@@ -14,7 +14,7 @@ use sulku_audit::lanes::leaf_hashes;
 use sulku_audit::merkle::sha256;
 use sulku_audit::personal::{KeyFile, Scope};
 use sulku_audit::tile::{self, TILE_WIDTH, Tile, TileKind, TiledTree};
-use sulku_audit::{Body, Checkpoint, CloseReason, Counters, Draft, Event, Hash, LogSigner, PersonalKey, Stamp};
+use sulku_audit::{Body, Checkpoint, CloseReason, Counters, Draft, Event, Hash, LogSigner, PersonalKey, Stamp, WhyDenied};
 use sulku_permit::{HolderId, PermitId, SessionId};
 
 const PERMITS: u64 = 40;
@@ -144,7 +144,18 @@ fn draft(number: u64) -> Draft {
             chunks: 0,
             recorded_bytes: 0,
         },
-        _ if step % 10 == 0 => Event::EgressDenied { protocol: 6, destination: [203, 0, 113, step as u8].into(), port: 443, suppressed: 0 },
+        _ if step % 10 == 0 => Event::EgressDenied {
+            protocol: 6,
+            destination: [203, 0, 113, step as u8].into(),
+            port: 443,
+            suppressed: 0,
+            source_port: Some(40_000),
+            reason: Some(WhyDenied::NotListed),
+            at: None,
+            process: None,
+            name: None.into(),
+            program: None.into(),
+        },
         _ if step % 10 == 1 => Event::SequenceRemoved { kind: "osc-52".to_owned(), count: step, bytes: 10 * step },
         _ => Event::EgressAllowed {
             protocol: sulku_permit::Protocol::Tcp,
@@ -153,6 +164,10 @@ fn draft(number: u64) -> Draft {
             bytes_out: 1000 + step,
             bytes_in: number,
             at: format!("made-{permit}.toml:31"),
+            duration_ms: None,
+            process: None,
+            name: None.into(),
+            program: None.into(),
         },
     };
     let mut id = [0; 10];

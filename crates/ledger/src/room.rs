@@ -99,6 +99,7 @@ impl Share {
             Event::SessionClosed { .. }
             | Event::CellReaped { .. }
             | Event::EgressAllowed { .. }
+            | Event::ObservationLost { .. }
             | Event::OperatorActed { .. }
             | Event::GatewayStopped { .. }
             | Event::WardenStopped { .. }

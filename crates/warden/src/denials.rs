@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use sulku_audit::Event;
+use sulku_audit::{Event, Private};
 
 use crate::network::Denial;
 
@@ -96,9 +96,20 @@ impl Denials {
 
 impl Target {
     /// One entry for this packet and `suppressed` more.
-    const fn denied(self, suppressed: u64) -> Event {
+    fn denied(self, suppressed: u64) -> Event {
         let Self { protocol, destination, port } = self;
-        Event::EgressDenied { protocol, destination: std::net::IpAddr::V4(destination), port, suppressed }
+        Event::EgressDenied {
+            protocol,
+            destination: std::net::IpAddr::V4(destination),
+            port,
+            suppressed,
+            source_port: None,
+            reason: None,
+            at: None,
+            process: None,
+            name: Private::from(None),
+            program: Private::from(None),
+        }
     }
 }
 

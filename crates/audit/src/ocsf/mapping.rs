@@ -314,26 +314,69 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
             .success()
             .with("actor", subject.actor(USER))
             .with("entity", json!({ "name": workspace, "type": "workspace", "type_id": OTHER_KIND, "version": digest })),
-        Event::EgressDenied { protocol, destination, port, suppressed } => {
-            Mapped::new(Class::NetworkActivity, 5, "A cell tried to reach what its permit does not list")
+        Event::EgressDenied { protocol, destination, port, suppressed, source_port, reason, .. } => {
+            let mut cell = subject.cell();
+            if let Some(port) = source_port {
+                cell["port"] = (*port).into();
+            }
+            let mapped = Mapped::new(Class::NetworkActivity, 5, "A cell tried to reach what its permit does not list")
                 .failure()
-                .with("src_endpoint", subject.cell())
+                .with("src_endpoint", cell)
                 .with("dst_endpoint", json!({ "ip": destination.to_string(), "port": port }))
                 .with("connection_info", json!({ "protocol_num": protocol, "direction_id": OUTBOUND, "direction": "Outbound" }))
-                .with("count", suppressed.saturating_add(1).into())
+                .with("count", suppressed.saturating_add(1).into());
+            match reason {
+                Some(reason) => mapped.with("status_code", reason.as_str().into()),
+                None => mapped,
+            }
         }
-        Event::EgressAllowed { protocol, destination, port, bytes_out, bytes_in, .. } => {
+        Event::EgressAllowed { protocol, destination, port, bytes_out, bytes_in, duration_ms, .. } => {
             let name = serde_json::to_value(protocol).unwrap_or(Value::Null);
             let mut connection = json!({ "direction_id": OUTBOUND, "direction": "Outbound" });
             if name.is_string() {
                 connection["protocol_name"] = name;
             }
-            Mapped::new(Class::NetworkActivity, 2, "A flow to a listed destination has ended")
+            let mapped = Mapped::new(Class::NetworkActivity, 2, "A flow to a listed destination has ended")
                 .success()
                 .with("src_endpoint", subject.cell())
                 .with("dst_endpoint", json!({ "ip": destination.to_string(), "port": port }))
                 .with("connection_info", connection)
-                .with("traffic", json!({ "bytes_out": bytes_out, "bytes_in": bytes_in, "bytes": bytes_out.saturating_add(*bytes_in) }))
+                .with("traffic", json!({ "bytes_out": bytes_out, "bytes_in": bytes_in, "bytes": bytes_out.saturating_add(*bytes_in) }));
+            match duration_ms {
+                Some(duration_ms) => mapped.with("duration", (*duration_ms).into()),
+                None => mapped,
+            }
+        }
+        // The name is what the holder's programmes chose, and not exported.
+        Event::NameDenied { reason, suppressed, .. } => Mapped::new(Class::DnsActivity, 1, "A cell asked for a name and got no answer")
+            .failure()
+            .with("src_endpoint", subject.cell())
+            .with("dst_endpoint", json!({ "svc_name": "sulku resolver" }))
+            .with("status_code", reason.clone().into())
+            .with("count", suppressed.saturating_add(1).into()),
+        Event::ConnectionDenied { destination, port, reason, suppressed, .. } => {
+            Mapped::new(Class::NetworkActivity, 5, "A cell's connection was ended for what it said first")
+                .failure()
+                .with("src_endpoint", subject.cell())
+                .with("dst_endpoint", json!({ "ip": destination.to_string(), "port": port }))
+                .with("connection_info", json!({ "protocol_name": "tcp", "direction_id": OUTBOUND, "direction": "Outbound" }))
+                .with("status_code", reason.clone().into())
+                .with("count", suppressed.saturating_add(1).into())
+        }
+        Event::ProgramRun { process, suppressed, .. } => Mapped::new(Class::ProcessActivity, 1, "A programme was run in a cell")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("device", subject.device())
+            .with("count", suppressed.saturating_add(1).into())
+            .with("process", json!({ "name": "programme in a sulku cell", "pid": process.pid })),
+        Event::DatasetOpened { dataset, opens, suppressed, .. } => Mapped::new(Class::FileActivity, 14, "A file of a dataset was opened in a cell")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("device", subject.device())
+            .with("count", opens.saturating_add(*suppressed).into())
+            .with("file", json!({ "name": dataset, "type": "file of a dataset", "type_id": OTHER_KIND })),
+        Event::ObservationLost { what, .. } => {
+            subject.log(OTHER, format!("The kernel lost sight of {}: they are in no entry", what.words())).failure()
         }
     }
 }

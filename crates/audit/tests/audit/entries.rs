@@ -50,6 +50,32 @@ fn nothing_private_stands_open_in_a_leaf() {
     assert!(matches!(Entry::parse(open.to_string().as_bytes()), Err(EntryError::Unsealed("session.opened"))));
 }
 
+/// Entries about packets had nothing private once. They are read as they are, and what is not in them is unknown.
+#[test]
+fn an_entry_of_a_packet_from_before_it_named_a_process_is_read() {
+    let event = Event::EgressDenied {
+        protocol: 6,
+        destination: [203, 0, 113, 9].into(),
+        port: 443,
+        suppressed: 4,
+        source_port: None,
+        reason: None,
+        at: None,
+        process: None,
+        name: Some("pypi.org".to_owned()).into(),
+        program: None.into(),
+    };
+    let draft = Draft { event, ..opened() };
+    let bytes = encode(&draft, &stamp(0, (Some(3), Some(0)))).unwrap();
+    let persons = [(personal_key().pseudonym(&"maija".parse().unwrap()), "maija".parse().unwrap())].into();
+    assert_eq!(Entry::parse(&bytes).unwrap().open(&personal_key(), &persons), Some(draft), "the control: what is private comes back");
+    let mut older: Value = serde_json::from_slice(&bytes).unwrap();
+    older.as_object_mut().unwrap().remove("sealed");
+    let older = Entry::parse(older.to_string().as_bytes()).unwrap().open(&personal_key(), &persons).unwrap();
+    let Event::EgressDenied { name, program, suppressed: 4, .. } = older.event else { panic!("{:?}", older.event) };
+    assert!(name.is_sealed() && program.is_sealed());
+}
+
 #[test]
 fn a_draft_that_leaves_out_what_is_private_is_no_entry() {
     let mut draft = opened();

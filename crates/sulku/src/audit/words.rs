@@ -1,7 +1,7 @@
 //! Entries in words for people: each event's gist on one line, and nothing in it that a terminal would obey.
 
 use jiff::Timestamp;
-use sulku_audit::{CloseReason, Event, Private};
+use sulku_audit::{CloseReason, Event, Private, Process};
 
 use crate::print::amount;
 
@@ -150,20 +150,72 @@ fn describe(event: &Event) -> String {
             let left = if leftovers.is_empty() { String::new() } else { format!("; LEFT BEHIND: {}", leftovers.join(", ")) };
             format!("{}: {cpu_ms} ms of processor, {} of memory{left}", close_reason(*reason), amount(*memory_peak_bytes))
         }
-        Event::EgressDenied { protocol, destination, port, suppressed } => {
-            let more = if *suppressed > 0 { format!(", and {suppressed} packets more") } else { String::new() };
-            match protocol {
-                6 => format!("tcp to {}{more}", place(*destination, *port)),
-                17 => format!("udp to {}{more}", place(*destination, *port)),
-                1 | 58 => format!("icmp to {destination}{more}"),
-                other => format!("protocol {other} to {destination}{more}"),
-            }
+        Event::EgressDenied { protocol, destination, port, suppressed, source_port: _, reason, at, process, name, program } => {
+            let what = match protocol {
+                6 => format!("tcp to {}", place(*destination, *port)),
+                17 => format!("udp to {}", place(*destination, *port)),
+                1 | 58 => format!("icmp to {destination}"),
+                other => format!("protocol {other} to {destination}"),
+            };
+            let reason = reason.map_or_else(String::new, |reason| format!(", {}", reason.as_str()));
+            format!("{what}{}{reason}{}{}{}", named(name), by(program, *process), line(at), more(*suppressed, "packets"))
         }
-        Event::EgressAllowed { protocol, destination, port, bytes_out, bytes_in, at } => {
+        Event::EgressAllowed { protocol, destination, port, bytes_out, bytes_in, at, duration_ms, process, name, program } => {
             let (out, back) = (amount(*bytes_out), amount(*bytes_in));
-            format!("{protocol} to {}: {out} out, {back} in, by {at}", place(*destination, *port))
+            let lasted = duration_ms.map_or_else(String::new, |lasted| format!(" in {lasted} ms"));
+            let (to, name, by) = (place(*destination, *port), named(name), by(program, *process));
+            format!("{protocol} to {to}{name}: {out} out, {back} in{lasted}, by {at}{by}")
+        }
+        Event::NameDenied { record, reason, suppressed, at, process, name, program } => {
+            format!("{} {record}: {reason}{}{}{}", known(name), by(program, *process), line(at), more(*suppressed, "questions"))
+        }
+        Event::ConnectionDenied { destination, port, reason, suppressed, at, process, name, program } => {
+            let (to, name, by) = (place(*destination, *port), named(name), by(program, *process));
+            format!("tls to {to}{name}: {reason}{by}{}{}", line(at), more(*suppressed, "connections"))
+        }
+        Event::ProgramRun { process, arguments_left_out, suppressed, program, arguments } => {
+            let arguments = match arguments.known() {
+                Some(Some(arguments)) => format!(" as {}", arguments.join(" ")),
+                Some(None) => " with arguments unknown".to_owned(),
+                None => String::new(),
+            };
+            let left_out = if *arguments_left_out > 0 { format!(" and {arguments_left_out} arguments more") } else { String::new() };
+            let process = process.in_cell.unwrap_or(process.pid);
+            format!("process {process}: {}{arguments}{left_out}{}", known(program), more(*suppressed, "programmes"))
+        }
+        Event::DatasetOpened { dataset, opens, suppressed, process, file, program } => {
+            let times = if *opens > 1 { format!(", {opens} times") } else { String::new() };
+            format!("{dataset}: {}{times}{}{}", known(file), by(program, *process), more(*suppressed, "opens of others"))
+        }
+        Event::ObservationLost { what, count } => {
+            let count = count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
+            format!("{count} of {}", what.words())
         }
     }
+}
+
+/// The name beside an address, if there was one.
+fn named(name: &Private<Option<String>>) -> String {
+    name.known().and_then(Option::as_ref).map_or_else(String::new, |name| format!(" ({name})"))
+}
+
+/// Which programme and process, as far as it is known.
+fn by(program: &Private<Option<String>>, process: Option<Process>) -> String {
+    let process = process.map(|process| format!("process {}", process.in_cell.unwrap_or(process.pid)));
+    match (program.known().and_then(Option::as_ref), process) {
+        (Some(program), Some(process)) => format!(", {program} ({process})"),
+        (Some(text), None) => format!(", {text}"),
+        (None, Some(text)) => format!(", {text}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn line(at: &Option<String>) -> String {
+    at.as_ref().map_or_else(String::new, |at| format!(", by {at}"))
+}
+
+fn more(suppressed: u64, of: &str) -> String {
+    if suppressed > 0 { format!(", and {suppressed} {of} more") } else { String::new() }
 }
 
 /// A private value, or that it is sealed.

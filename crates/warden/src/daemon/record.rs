@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use sulku_audit::{Draft, Event};
+use sulku_audit::{Draft, Event, Private};
 
 use super::{Mode, Warden};
 use crate::cell::Cell;
@@ -128,6 +128,8 @@ impl Warden {
         let Flow { mark, protocol, destination, port, bytes_out, bytes_in } = *flow;
         let cell = self.cells.values().find(|cell| cell.grant.mark == mark)?;
         let (protocol, at) = Cell::allowed_by(cell, protocol, Ipv4Addr::from(destination.octets()), port)?;
-        Some(cell.draft(Event::EgressAllowed { protocol, destination: destination.into(), port, bytes_out, bytes_in, at }))
+        let (destination, duration_ms, process) = (destination.into(), None, None);
+        let (name, program) = (Private::from(None), Private::from(None));
+        Some(cell.draft(Event::EgressAllowed { protocol, destination, port, bytes_out, bytes_in, at, duration_ms, process, name, program }))
     }
 }
