@@ -10,17 +10,35 @@ use jiff::Timestamp;
 use crate::admission::{Case, Request};
 use crate::document::socket;
 use crate::ids::HolderId;
-use crate::model::{Assurance, Credential, Holder, Permit, Place, Port, Rung};
+use crate::model::{Assurance, Credential, Destination, Holder, HostName, NameCheck, Permit, Place, Port, Rung};
 use crate::refusal::RefusalCode;
 use crate::set::PermitSet;
+
+/// What a workspace is pointed at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An address.
+    Address(IpAddr),
+    /// A host's name, which is resolved first.
+    Name(HostName),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name(name) => write!(f, "{name}"),
+        }
+    }
+}
 
 /// What a person does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Opens a session.
     Connect,
-    /// Reaches an address from the workspace.
-    Reach(IpAddr, Port),
+    /// Reaches an address or a host from the workspace.
+    Reach(Target, Port),
     /// Reads a dataset in the workspace.
     Read(String),
 }
@@ -29,7 +47,7 @@ impl FromStr for Action {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        const HELP: &str = "write \"connect\", \"reach 10.20.30.40:443/tcp\" or \"read DATASET\"";
+        const HELP: &str = "write \"connect\", \"reach 10.20.30.40:443/tcp\", \"reach cran.r-project.org:443/tcp\" or \"read DATASET\"";
         match text.split_once(' ') {
             None if text == "connect" => Ok(Self::Connect),
             Some(("reach", to)) => socket(to).map(|(to, port)| Self::Reach(to, port)).ok_or(HELP),
@@ -43,8 +61,8 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("connect"),
-            Self::Reach(to @ IpAddr::V4(_), port) => write!(f, "reach {to}:{port}"),
-            Self::Reach(to, port) => write!(f, "reach [{to}]:{port}"),
+            Self::Reach(Target::Address(to @ IpAddr::V6(_)), port) => write!(f, "reach [{to}]:{port}"),
+            Self::Reach(to, port) => write!(f, "reach {to}:{port}"),
             Self::Read(name) => write!(f, "read {name}"),
         }
     }
@@ -143,7 +161,7 @@ pub fn decide(permits: &PermitSet, permit: &Permit, question: &Question<'_>) -> 
     }
     match question.action {
         Action::Connect => decision,
-        Action::Reach(to, port) => decision.reach(permit, *to, *port, question.at),
+        Action::Reach(to, port) => decision.reach(permit, to, *port, question.at),
         Action::Read(name) => match permit.datasets.iter().find(|dataset| dataset.name == *name) {
             Some(dataset) => decision.with(format!("{} is mounted read-only at {}", dataset.name, dataset.mounted_at.display()), &dataset.at),
             None => decision.deny(Denial::DatasetNotGranted, format!("no [[dataset]] of {} is called {name:?}", permit.id), None),
@@ -167,13 +185,22 @@ impl Decision {
         self
     }
 
-    fn reach(self, permit: &Permit, to: IpAddr, port: Port, at: Timestamp) -> Self {
-        let Some(destination) = permit.destination(to, port) else {
+    fn reach(self, permit: &Permit, to: &Target, port: Port, at: Timestamp) -> Self {
+        let found = match to {
+            Target::Address(address) => permit.destination(*address, port),
+            Target::Name(name) => permit.named(name, port),
+        };
+        let Some(destination) = found else {
             return self.deny(Denial::EgressNotListed, format!("no [[egress]] of {} lists {to} at {port}", permit.id), None);
         };
-        match destination.until.filter(|until| at >= *until) {
-            Some(until) => self.deny(Denial::EgressNotListed, format!("{:?} closed {until}", destination.name), Some(&destination.at)),
-            None => self.with(format!("{:?} lists {} at {port}: {}", destination.name, destination.to, destination.reason), &destination.at),
+        if let Some(until) = destination.until.filter(|until| at >= *until) {
+            return self.deny(Denial::EgressNotListed, format!("{:?} closed {until}", destination.name), Some(&destination.at));
+        }
+        let Destination { name, to: listed, reason, at: line, .. } = destination;
+        match listed.names().map(|names| names.check) {
+            Some(NameCheck::Closed) => self.deny(Denial::EgressNotListed, format!("{name:?} shuts {listed}: {reason}"), Some(line)),
+            Some(check) => self.with(format!("{name:?} lists {listed} at {port}, {}: {reason}", check.name()), line),
+            None => self.with(format!("{name:?} lists {listed} at {port}: {reason}"), line),
         }
     }
 }

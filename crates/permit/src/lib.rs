@@ -19,14 +19,14 @@ mod shape;
 mod tree;
 
 pub use admission::{Admission, EndCause, Request, admit};
-pub use decision::{Action, Decision, Denial, Question, Reason, decide};
+pub use decision::{Action, Decision, Denial, Question, Reason, Target, decide};
 pub use document::{Case, Expected, PERMIT_BYTES_MAX, PermitFile, Shared, SharedKind, parse, parse_with};
 pub use hours::Hours;
 pub use ids::{HolderId, IdError, PermitId, Pseudonym, SessionId, SharedName, WorkspaceName};
 pub use model::{
-    Assurance, Controller, Credential, Dataset, Destination, Durability, Halt, Holder, HostName, Identity, NameError, NamePattern, Note,
-    OutputChecker, Permit, Place, Port, Problem, Protocol, Recording, Resources, Role, Rung, SessionLimits, Status, Suspension, TerminalRecording,
-    Validity, Workspace,
+    Assurance, Budget, Controller, Credential, Dataset, Destination, Durability, Halt, Holder, HostName, Identity, NameCheck, NameError, NamePattern,
+    Names, Note, OutputChecker, Period, Permit, Place, Port, Problem, Protocol, Rate, Reach, Recording, Resources, Role, Rung, SessionLimits, Status,
+    Suspension, TerminalRecording, Validity, Workspace,
 };
 pub use refusal::{Refusal, RefusalCode};
 pub use set::PermitSet;

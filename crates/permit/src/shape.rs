@@ -32,7 +32,7 @@ impl<T> Spanned<T> {
 pub(crate) struct Moment(pub(crate) Datetime);
 
 type Text = Spanned<String>;
-type Texts = Spanned<Vec<Spanned<String>>>;
+pub(crate) type Texts = Spanned<Vec<Spanned<String>>>;
 
 macro_rules! shapes {
     ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* })*) => {
@@ -207,10 +207,20 @@ shapes! {
         network: Option<Text>,
         /// Its name, for people.
         name: Option<Text>,
-        /// An address, or a network with its host bits zero.
+        /// An address, a network with its host bits zero, a host's name as in "cran.r-project.org", or all names below one, as in
+        /// "*.example.org".
         to: Option<Text>,
         /// Such as ["443/tcp", "123/udp"].
         ports: Option<Texts>,
+        /// With a name: "name-checked", so that TLS connections to 443/tcp must ask for it (the default); "address-only", so that its
+        /// addresses are open as if they were listed; "closed", shut whatever a wider pattern opens.
+        check: Option<Text>,
+        /// With a name: where its addresses must lie, as in ["10.20.0.0/16"]. Left out: anywhere public, and nowhere private.
+        within: Option<Texts>,
+        /// What one session may send there, as in "2 GiB". Left out: no bound.
+        bytes: Option<Text>,
+        /// New connections of one session to there, as in "60 a minute". Left out: no bound.
+        connections: Option<Text>,
         /// Why the permit needs it.
         reason: Text,
         /// Who answers for it.
@@ -296,10 +306,18 @@ shapes! {
         name: Text,
         /// For people.
         title: Text,
-        /// An address, or a network with its host bits zero.
+        /// An address, a network with its host bits zero, a host's name, or all names below one, as in "*.example.org".
         to: Text,
         /// Such as ["443/tcp", "123/udp"].
         ports: Texts,
+        /// With a name: "name-checked" (the default), "address-only" or "closed".
+        check: Option<Text>,
+        /// With a name: where its addresses must lie.
+        within: Option<Texts>,
+        /// What one session may send there, as in "2 GiB". A permit may write another amount.
+        bytes: Option<Text>,
+        /// New connections of one session to there, as in "60 a minute". A permit may write another rate.
+        connections: Option<Text>,
         /// Who answers for it.
         owner: Option<Text>,
     }
@@ -373,7 +391,7 @@ shapes! {
         at: Spanned<Moment>,
         /// From which address. Left out: from the first of `from_networks`.
         from: Option<Text>,
-        /// "connect", "reach ADDRESS:PORT/tcp" or "read DATASET".
+        /// "connect", "reach ADDRESS:PORT/tcp", "reach NAME:PORT/tcp" or "read DATASET".
         does: Text,
         /// "allow", or "deny" and the reason, as in "deny permit-expired".
         expect: Text,

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use sulku_permit::{HolderId, Permit};
 
+use crate::naming;
+
 /// The user id that a cell's only user has inside.
 pub const CELL_UID: u32 = 1000;
 /// Where the workspace's folder is inside; also the holder's home.
@@ -143,7 +145,7 @@ const HOST_ETC: &[&str] = &[
 const PASSWD: &str = "{person}:x:1000:1000::/workspace:/bin/bash\nnobody:x:65534:65534:outside the cell:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "{person}:x:1000:\nnogroup:x:65534:\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nprotocols: files\nservices: files\n";
-const RESOLV: &str = "# This cell has no resolver: reach destinations by the addresses that the permit lists.\n";
+const NO_RESOLVER: &str = "# This cell has no resolver: reach destinations by the addresses that the permit lists.\n";
 const PROFILE: &str = "\
 # Made for this cell. ~/.bash_profile and ~/.bashrc are yours.
 if [ \"${PS1-}\" ] && [ \"${BASH-}\" ]; then
@@ -167,7 +169,7 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
         made("/etc/hosts", format!("127.0.0.1 localhost {workspace}\n")),
         made("/etc/hostname", format!("{workspace}\n")),
         made("/etc/nsswitch.conf", NSSWITCH.to_owned()),
-        made("/etc/resolv.conf", RESOLV.to_owned()),
+        made("/etc/resolv.conf", if permit.lists_names() { format!("nameserver {}\n", naming::RESOLVER) } else { NO_RESOLVER.to_owned() }),
         made("/etc/profile", PROFILE.to_owned()),
         Mount::Memory { path: "/dev", bytes: 64 << 10, programmes: Programmes::Refused },
         Mount::Device { path: "/dev/null", number: (1, 3) },

@@ -12,7 +12,7 @@ mod render;
 pub mod syscalls;
 
 pub use order::{Order, Report};
-pub use plan::{Allowed, Limits, Plan, PlanDigest};
+pub use plan::{Allowed, Limits, NamedHosts, Plan, PlanDigest};
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+pub use sulku_permit::NameCheck;
 use sulku_permit::{HostName, NamePattern, Port, Protocol, SessionId};
 
 /// The version of this vocabulary; warden and resolver must agree.
@@ -20,18 +21,6 @@ pub const DNS_PORT: u16 = 53;
 pub const TLS_PORT: u16 = 8443;
 /// Addresses of one name that are let through; what an answer has beyond is left out of it.
 pub const ADDRESSES_MAX: usize = 16;
-
-/// How a destination that is listed by name is held to its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NameCheck {
-    /// TLS connections to port 443 must name a host that the destination lists, at an address that was the answer for that name.
-    NameChecked,
-    /// The addresses that the name has are reached as if the permit listed them.
-    AddressOnly,
-    /// Listed and shut: nothing is resolved, nothing passes.
-    Closed,
-}
 
 /// One destination of a session that is listed by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

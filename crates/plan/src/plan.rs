@@ -5,9 +5,10 @@ use std::fmt;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use sulku_permit::{Admission, Destination, Permit, PermitId, Place, Port, Resources, WorkspaceName};
+use sulku_permit::{Admission, Budget, Destination, Permit, PermitId, Place, Port, Reach, Resources, WorkspaceName};
 
 use crate::filesystem::{self, LandlockRule, Mount};
+use crate::naming::Listed;
 
 /// Open files that one process of a cell may have. Large statistical jobs open hundreds; the kernel's memory bounds the rest.
 const OPEN_FILES_MAX: u64 = 16_384;
@@ -24,6 +25,7 @@ pub struct Plan {
     mounts: Vec<Mount>,
     landlock: Vec<LandlockRule>,
     destinations: Vec<Allowed>,
+    named: Vec<NamedHosts>,
     limits: Limits,
 }
 
@@ -36,6 +38,21 @@ pub struct Allowed {
     pub port: Port,
     /// When it closes, if before the permit's end.
     pub until: Option<Timestamp>,
+    /// How much of it a session may use; it shares that with all that has the same line.
+    pub budget: Budget,
+    /// The permit's line.
+    pub at: Place,
+}
+
+/// Hosts that a cell may reach by their names, and the permit's line that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedHosts {
+    /// Which, at which ports, how they are held to their names.
+    pub listed: Listed,
+    /// When they close, if before the permit's end.
+    pub until: Option<Timestamp>,
+    /// How much of them a session may use, of all names and ports together.
+    pub budget: Budget,
     /// The permit's line.
     pub at: Place,
 }
@@ -79,6 +96,7 @@ impl Plan {
             mounts: filesystem::mounts(permit),
             landlock: filesystem::landlock(),
             destinations: permit.egress.iter().flat_map(allowed).collect(),
+            named: permit.egress.iter().filter_map(named).collect(),
             limits,
         }
     }
@@ -113,10 +131,16 @@ impl Plan {
         &self.landlock
     }
 
-    /// What the cell may reach; all else is dropped.
+    /// What the cell may reach by address; all else is dropped, but what [`Plan::named`] adds.
     #[must_use]
     pub fn destinations(&self) -> &[Allowed] {
         &self.destinations
+    }
+
+    /// What the cell may reach by name.
+    #[must_use]
+    pub fn named(&self) -> &[NamedHosts] {
+        &self.named
     }
 
     /// What the cell may use up.
@@ -133,5 +157,16 @@ impl Plan {
 }
 
 fn allowed(destination: &Destination) -> impl Iterator<Item = Allowed> + '_ {
-    destination.ports.iter().map(|port| Allowed { to: destination.to.trunc(), port: *port, until: destination.until, at: destination.at.clone() })
+    let Destination { to, ports, budget, until, at, name: _, reason: _, owner: _ } = destination;
+    let networks = to.network().into_iter();
+    networks.flat_map(move |to| ports.iter().map(move |port| Allowed { to: to.trunc(), port: *port, until: *until, budget: *budget, at: at.clone() }))
+}
+
+fn named(destination: &Destination) -> Option<NamedHosts> {
+    let Destination { to, ports, budget, until, at, name: _, reason: _, owner: _ } = destination;
+    let Reach::Names(names) = to else { return None };
+    let ports = ports.iter().map(|port| (*port).into()).collect();
+    let within = names.within.iter().map(IpNet::trunc).collect();
+    let listed = Listed { names: names.pattern.clone(), ports, check: names.check, within };
+    Some(NamedHosts { listed, until: *until, budget: *budget, at: at.clone() })
 }

@@ -2,8 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
+use jiff::Timestamp;
+use sulku_permit::{Budget, Place};
+
 use crate::filesystem::{Access, LandlockRule, Mount, Programmes};
-use crate::plan::{Allowed, Limits, Plan};
+use crate::naming::Listed;
+use crate::plan::{Allowed, Limits, NamedHosts, Plan};
 use crate::syscalls::{Answer, DENIED, Denied, Test};
 
 /// The version of this rendering; another version gives other digests, so gateway and warden must agree.
@@ -26,11 +30,18 @@ impl Plan {
             writeln!(text, "landlock {} {path}", access_name(*access))?;
         }
         text.push_str("landlock nothing else; no signals and no abstract sockets beyond the cell\n\n");
-        for Allowed { to, port, until, at } in self.destinations() {
-            // Gateway and warden keep their copies in different folders; the plan is the same.
-            let file = at.file.rsplit('/').next().unwrap_or_default();
-            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-            writeln!(text, "egress {to} {port}{until} by {file}:{}", at.line)?;
+        for Allowed { to, port, until, budget, at } in self.destinations() {
+            write!(text, "egress {to} {port}")?;
+            write_terms(text, *until, budget, at)?;
+        }
+        for NamedHosts { listed: Listed { names, ports, check, within }, until, budget, at } in self.named() {
+            write!(text, "egress {names}")?;
+            ports.iter().try_for_each(|port| write!(text, " {}/{}", port.number, port.protocol))?;
+            write!(text, " {}", check.name())?;
+            for (index, network) in within.iter().enumerate() {
+                write!(text, "{} {network}", if index == 0 { " within" } else { "," })?;
+            }
+            write_terms(text, *until, budget, at)?;
         }
         text.push_str("egress nothing else\n\n");
         DENIED.iter().try_for_each(|denied| write_denied(text, denied))?;
@@ -42,6 +53,23 @@ impl Plan {
             "limit open files {open_files} a process\nlimit locked memory {locked_bytes} bytes a process\nlimit core dump {core_bytes} bytes"
         )
     }
+}
+
+/// What is said of every destination. What its ports may use they may use together.
+fn write_terms(text: &mut String, until: Option<Timestamp>, budget: &Budget, at: &Place) -> fmt::Result {
+    if let Some(until) = until {
+        write!(text, " until {until}")?;
+    }
+    let Budget { bytes, connections } = budget;
+    if let Some(bytes) = bytes {
+        write!(text, " at most {bytes} bytes out")?;
+    }
+    if let Some(rate) = connections {
+        write!(text, " at most {rate} new connections")?;
+    }
+    // Gateway and warden keep their copies in different folders; the plan is the same.
+    let file = at.file.rsplit('/').next().unwrap_or_default();
+    writeln!(text, " by {file}:{}", at.line)
 }
 
 fn write_mount(text: &mut String, mount: &Mount) -> fmt::Result {

@@ -34,9 +34,14 @@ fn the_same_permit_gives_the_same_digest_wherever_its_file_lies() {
 #[test]
 fn a_permit_that_grants_something_else_gives_another_digest() {
     let digest = |text: &str| Plan::of(&permit("good.toml", text)).digest();
-    for (from, to) in
-        [("443/tcp", "443/udp"), ("10.20.30.40", "10.20.30.41"), ("processes = 256", "processes = 257"), ("/srv/datasets/hilmo", "/srv/x")]
-    {
+    for (from, to) in [
+        ("443/tcp", "443/udp"),
+        ("reason = \"R", "bytes = \"1 KiB\"\nreason = \"R"),
+        ("10.20.30.40", "a.example.org"),
+        ("10.20.30.40", "10.20.30.41"),
+        ("processes = 256", "processes = 257"),
+        ("/srv/datasets/hilmo", "/srv/x"),
+    ] {
         let changed = GOOD.replace(from, to);
         assert_ne!(changed, GOOD);
         assert_ne!(digest(&changed), digest(GOOD), "{from} -> {to}");
@@ -90,12 +95,65 @@ fn a_permit_without_egress_gives_a_plan_without_destinations() {
     assert!(plan.render().lines().filter(|line| line.starts_with("egress")).eq(["egress nothing else"]));
 }
 
+const NAMED: &str = "[[egress]]
+name = \"cran\"
+to = \"*.r-project.org\"
+ports = [\"443/tcp\"]
+reason = \"packages\"
+bytes = \"2 GiB\"
+connections = \"60 a minute\"
+
+[[egress]]
+name = \"forge\"
+to = \"git.example.org\"
+ports = [\"22/tcp\", \"9418/tcp\"]
+check = \"address-only\"
+within = [\"10.20.0.0/16\", \"192.0.2.0/24\"]
+reason = \"code\"
+valid_until = 2026-03-01
+
+[[egress]]
+name = \"uploads\"
+to = \"upload.r-project.org\"
+ports = [\"443/tcp\"]
+check = \"closed\"
+reason = \"nothing is published from here\"
+
+[session]
+";
+
+#[test]
+fn hosts_by_name_read_as_one_line_each_and_give_the_cell_a_resolver() {
+    let text = GOOD.replacen("[session]\n", NAMED, 1);
+    let plan = Plan::of(&permit("p.toml", &text));
+    let line = |name: &str| text.lines().position(|line| line == format!("name = \"{name}\"")).expect("it is there") + 1;
+    let rendered = plan.render();
+    let egress: Vec<_> = rendered.lines().filter(|line| line.starts_with("egress")).skip(1).collect();
+    assert_eq!(
+        egress,
+        [
+            format!(
+                "egress *.r-project.org 443/tcp name-checked at most 2147483648 bytes out at most 60 a minute new connections by p.toml:{}",
+                line("cran")
+            ),
+            format!(
+                "egress git.example.org 22/tcp 9418/tcp address-only within 10.20.0.0/16, 192.0.2.0/24 until 2026-03-01T22:00:00Z by p.toml:{}",
+                line("forge")
+            ),
+            format!("egress upload.r-project.org 443/tcp closed by p.toml:{}", line("uploads")),
+            "egress nothing else".to_owned(),
+        ]
+    );
+    let resolver = |plan: &Plan| plan.render().lines().any(|line| line == "mount made /etc/resolv.conf \"nameserver 169.254.0.53\\n\"");
+    assert!(resolver(&plan) && !resolver(&Plan::of(&permit("p.toml", GOOD))));
+}
+
 proptest! {
     #[test]
     fn no_plan_has_a_destination_that_its_permit_lacks(lines in prop::collection::vec((any::<u8>(), 17_u8..=32, 1_u16.., any::<bool>()), 0..12)) {
         let permit = permit("p.toml", &with_egress(&lines));
         let plan = Plan::of(&permit);
-        let granted: BTreeSet<_> = permit.egress.iter().flat_map(|to| to.ports.iter().map(|port| (to.to, *port, to.at.line))).collect();
+        let granted: BTreeSet<_> = permit.egress.iter().flat_map(|to| to.ports.iter().map(|port| (*to.to.network().expect("networks alone"), *port, to.at.line))).collect();
         let planned: BTreeSet<_> = plan.destinations().iter().map(|allowed| (allowed.to, allowed.port, allowed.at.line)).collect();
         prop_assert_eq!(&granted, &planned);
         let rendered = plan.render();

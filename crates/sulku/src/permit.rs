@@ -353,7 +353,8 @@ fn show(permit: &Permit) -> String {
     }
     for destination in &permit.egress {
         let ports: Vec<_> = destination.ports.iter().map(ToString::to_string).collect();
-        row("reach", format!("{} {}: {} ({})", destination.to, ports.join(" "), destination.name, destination.reason));
+        let check = destination.to.names().map(|names| format!(" {}", names.check.name())).unwrap_or_default();
+        row("reach", format!("{} {}{check}: {} ({})", destination.to, ports.join(" "), destination.name, destination.reason));
     }
     let networks: Vec<_> = permit.session.from_networks.iter().map(ToString::to_string).collect();
     row("from", networks.join(" "));

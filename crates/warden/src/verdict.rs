@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sulku_audit::{CloseReason, Event, Opening, Receipt, ReceiptError, Verifier};
-use sulku_permit::{Admission, Assurance, Credential, PermitSet, Refusal, RefusalCode, Request, SessionId};
+use sulku_permit::{Admission, Assurance, Budget, Credential, PermitSet, Refusal, RefusalCode, Request, SessionId};
 use sulku_plan::Plan;
 use sulku_plan::order::TerminalSize;
 
@@ -59,6 +59,9 @@ pub enum LaunchRefused {
     /// The entry promises another isolation.
     #[error("the opening names rung {0:?}, this is {rung:?}", rung = crate::RUNG)]
     OtherRung(String),
+    /// The permit asks for what this warden can't hold it to.
+    #[error("the permit {0}")]
+    Unenforced(&'static str),
     /// The session has ended already.
     #[error("the session's end has passed")]
     Ended,
@@ -172,6 +175,12 @@ impl Judge {
         let own = plan.digest().to_string();
         if own != opening.plan() {
             return Err(LaunchRefused::OtherPlan { named: opening.plan().to_owned(), own });
+        }
+        if !plan.named().is_empty() {
+            return Err(LaunchRefused::Unenforced("lists hosts by name, and this warden has no resolver"));
+        }
+        if plan.destinations().iter().any(|allowed| allowed.budget != Budget::default()) {
+            return Err(LaunchRefused::Unenforced("bounds what is sent to a destination, and this warden does not count that"));
         }
         let ends = ends(&admission, opening);
         if ends.0 <= now {

@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 
 use super::measure;
 use super::reader::{DayEdge, Reader};
-use crate::decision::{Action, Denial};
+use crate::decision::{Action, Denial, Target};
 use crate::ids::HolderId;
-use crate::model::Place;
+use crate::model::{Place, Port};
 use crate::shape::CaseTable;
 
 /// A case that must come out as it says.
@@ -71,10 +71,11 @@ impl Reader<'_> {
     }
 }
 
-/// A destination in a question, as in `10.20.30.40:443/tcp` or `[2001:db8::1]:443/tcp`.
-pub(crate) fn socket(text: &str) -> Option<(IpAddr, crate::model::Port)> {
+/// A destination in a question, as in `10.20.30.40:443/tcp`, `[2001:db8::1]:443/tcp` or `cran.r-project.org:443/tcp`.
+pub(crate) fn socket(text: &str) -> Option<(Target, Port)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let port = if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") };
-    Some((host.parse().ok()?, measure::port(&port).ok()?))
+    let target = host.parse().map(Target::Address).or_else(|_| host.parse().map(Target::Name)).ok()?;
+    Some((target, measure::port(&port).ok()?))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Port, Protocol};
+use crate::model::{Period, Port, Protocol, Rate};
 
 /// Splits `"12 h"` into its whole number and its unit.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
@@ -53,6 +53,22 @@ pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
     match number.checked_mul(1 << shift) {
         Some(0) | None => Err(HELP),
         Some(amount) => Ok(amount),
+    }
+}
+
+/// New connections in a time, as in `60 a minute`.
+pub(super) fn rate(text: &str) -> Result<Rate, &'static str> {
+    const HELP: &str = "write a whole number from 1 to 1000000 and a time, as in \"5 a second\", \"60 a minute\" or \"500 an hour\"";
+    let (connections, per) = number_and_unit(text).ok_or(HELP)?;
+    let per = match per {
+        "a second" => Period::Second,
+        "a minute" => Period::Minute,
+        "an hour" => Period::Hour,
+        _ => return Err(HELP),
+    };
+    match u32::try_from(connections) {
+        Ok(connections @ 1..=1_000_000) => Ok(Rate { connections, per }),
+        _ => Err(HELP),
     }
 }
 

@@ -8,8 +8,13 @@ use jiff::tz::TimeZone;
 use super::measure;
 use super::reader::{DayEdge, Reader};
 use super::shared::Shared;
-use crate::model::{Dataset, Destination, Port, Problem, Validity};
-use crate::shape::{DatasetTable, EgressTable, Spanned};
+use crate::model::{Budget, Dataset, Destination, NameCheck, NamePattern, Names, Port, Problem, Protocol, Reach, Validity};
+use crate::shape::{DatasetTable, EgressTable, Spanned, Texts};
+
+/// The one port at which a connection says its destination's name before anything else: TLS (RFC 6066 section 3).
+const NAME_CHECKED_PORT: Port = Port { number: 443, protocol: Protocol::Tcp };
+/// Networks in which one name's addresses may lie: more than any real service has.
+const WITHIN_MAX: usize = 16;
 
 impl Reader<'_> {
     pub(super) fn dataset(&mut self, table: DatasetTable, shared: &Shared) -> Option<Dataset> {
@@ -65,7 +70,7 @@ impl Reader<'_> {
         zone: Option<&TimeZone>,
         validity: Option<&Validity>,
     ) -> Option<Destination> {
-        let EgressTable { network, name, to, ports, reason, owner, valid_until } = table;
+        let EgressTable { network, name, to, ports, check, within, bytes, connections, reason, owner, valid_until } = table;
         let why = reason.span();
         let reason = self.text(reason);
         let until = match (valid_until, zone) {
@@ -78,18 +83,22 @@ impl Reader<'_> {
             }
             _ => None,
         };
+        let budget = self.budget(bytes, connections)?;
         match (network, name, to, ports) {
-            (Some(reference), None, None, None) => {
+            (Some(reference), None, None, None) if check.is_none() && within.is_none() => {
                 let known = self.shared(&reference, &shared.networks, "networks")?;
                 let at = self.at(&reference.span());
                 let owner = owner.map_or_else(|| known.owner.clone(), |owner| self.text(owner));
-                Some(Destination { name: known.name.to_string(), to: known.to, ports: known.ports.clone(), reason: reason?, owner, until, at })
+                let budget = Budget { bytes: budget.bytes.or(known.budget.bytes), connections: budget.connections.or(known.budget.connections) };
+                let (name, to, ports) = (known.name.to_string(), known.to.clone(), known.ports.clone());
+                Some(Destination { name, to, ports, budget, reason: reason?, owner, until, at })
             }
             (None, Some(name), Some(to), Some(ports)) => {
                 let at = self.at(&name.span());
-                let (name, to, ports) = (self.text(name), self.reachable(&to), self.ports(ports));
+                let (name, ports) = (self.text(name), self.ports(ports));
+                let to = self.reach(&to, &ports, check, within);
                 let owner = owner.and_then(|owner| self.text(owner));
-                Some(Destination { name: name?, to: to?, ports, reason: reason?, owner, until, at })
+                Some(Destination { name: name?, to: to?, ports, budget, reason: reason?, owner, until, at })
             }
             (Some(reference), ..) => {
                 self.problem(reference.span(), "this destination is described twice", "write either network = \"NAME\" or name, to and ports");
@@ -102,11 +111,60 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn reachable(&mut self, to: &Spanned<String>) -> Option<IpNet> {
-        if is_name(to.get()) {
-            self.unbuilt(to.span(), "resolver for names", "write the address or the network");
-            return None;
+    pub(super) fn budget(&mut self, bytes: Option<Spanned<String>>, connections: Option<Spanned<String>>) -> Option<Budget> {
+        let bytes = match bytes {
+            Some(bytes) => Some(self.checked(bytes.span(), measure::bytes(bytes.get()), "this is no amount")?),
+            None => None,
+        };
+        let connections = match connections {
+            Some(rate) => Some(self.checked(rate.span(), measure::rate(rate.get()), "this is no rate of connections")?),
+            None => None,
+        };
+        Some(Budget { bytes, connections })
+    }
+
+    pub(super) fn reach(&mut self, to: &Spanned<String>, ports: &[Port], check: Option<Spanned<String>>, within: Option<Texts>) -> Option<Reach> {
+        let Some(pattern) = to.get().parse::<NamePattern>().ok().filter(|pattern| pattern.to_string() == *to.get()) else {
+            for span in check.iter().map(Spanned::span).chain(within.iter().map(Spanned::span)) {
+                self.problem(
+                    span,
+                    "only a name has a check and a place for its addresses",
+                    "leave it out, or write a name as in to = \"cran.r-project.org\"",
+                );
+            }
+            return self.reachable(to).map(Reach::Network);
+        };
+        let check_at = check.as_ref().map_or_else(|| to.span(), Spanned::span);
+        let checks: Vec<_> = NameCheck::ALL.iter().map(|check| (check.name(), *check)).collect();
+        let check = self.one_of(check, NameCheck::NameChecked, &checks, "is no check of a name")?;
+        // Only TLS says whom it is for before anything is sent. Another port must not pass for one that is checked.
+        if check == NameCheck::NameChecked && ports.iter().any(|port| *port != NAME_CHECKED_PORT) {
+            let help = format!("write check = \"address-only\", or list {NAME_CHECKED_PORT} here and the other ports in an [[egress]] of their own");
+            self.problem(check_at, format!("only connections to {NAME_CHECKED_PORT} can be name-checked"), help);
         }
+        let within = within.map(|within| self.places(within)).unwrap_or_default();
+        Some(Reach::Names(Names { pattern, check, within }))
+    }
+
+    /// Where the addresses of a name must lie. A whole private range may be: the name is what narrows it.
+    fn places(&mut self, within: Texts) -> Vec<IpNet> {
+        let span = within.span();
+        let places = self.bounded(within.into_inner());
+        if places.is_empty() || places.len() > WITHIN_MAX {
+            self.problem(span, format!("within has {} networks", places.len()), format!("write 1 to {WITHIN_MAX}, or leave it out"));
+        }
+        let mut networks = Vec::new();
+        for place in places.into_iter().take(WITHIN_MAX) {
+            let Some(network) = self.network(&place, "this is no network") else { continue };
+            if let Some(kind) = nobodys(&network) {
+                self.problem(place.span(), format!("{network} covers {kind}"), "name the network that the host's addresses are in");
+            }
+            networks.push(network);
+        }
+        networks
+    }
+
+    fn reachable(&mut self, to: &Spanned<String>) -> Option<IpNet> {
         let network = self.network(to, "this is no destination")?;
         if let Some(kind) = never_a_destination(&network) {
             self.problem(to.span(), format!("{network} covers {kind}"), "name the host or the network that the workspace needs");
@@ -129,36 +187,38 @@ impl Reader<'_> {
         list
     }
 
-    /// Two destinations that cover one address at one port would leave open which of them, with its reason and end, let something out.
+    /// Two destinations that cover one address or name at one port would leave open which of them, with its reason and end, let
+    /// something out.
     pub(super) fn apart(&mut self, egress: &[Destination]) {
         for (index, later) in egress.iter().enumerate() {
-            let overlaps = |first: &&Destination| {
-                (first.to.contains(&later.to) || later.to.contains(&first.to)) && first.ports.iter().any(|port| later.ports.contains(port))
-            };
-            if let Some(first) = egress[..index].iter().find(overlaps) {
+            if let Some(first) = egress[..index].iter().find(|first| overlap(first, later)) {
                 let what = format!("{} at {} is covered by {:?} too", later.to, ports_of(later), first.name);
-                let help = "write each address and port once, so that one line says why it is open";
+                let help = "write each address, name and port once, so that one line says why it is open";
                 self.problems.push(Problem::new(later.at.clone(), what, help).with(&first.at, format!("{} at {}", first.to, ports_of(first))));
             }
         }
     }
 }
 
-fn ports_of(destination: &Destination) -> String {
-    destination.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn overlap(one: &Destination, other: &Destination) -> bool {
+    let ports = one.ports.iter().any(|port| other.ports.contains(port));
+    let meet = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+    match (&one.to, &other.to) {
+        (Reach::Network(a), Reach::Network(b)) => ports && meet(a, b),
+        // Which addresses a name has is not in the permit. Where one of them is listed too, the budgets of both lines hold.
+        (Reach::Network(_), Reach::Names(_)) | (Reach::Names(_), Reach::Network(_)) => false,
+        (Reach::Names(a), Reach::Names(b)) => match (a.check == NameCheck::Closed, b.check == NameCheck::Closed) {
+            (false, false) => ports && a.pattern.overlaps(&b.pattern),
+            (true, true) => a.pattern.overlaps(&b.pattern),
+            // An exception is narrower than what it is from, and shut at every port.
+            (true, false) => a.pattern.covers(&b.pattern),
+            (false, true) => b.pattern.covers(&a.pattern),
+        },
+    }
 }
 
-/// A host's name, or `*.` and a suffix (RFC 1123 section 2.1).
-fn is_name(text: &str) -> bool {
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let last_is_word = name.rsplit('.').next().is_some_and(|last| last.bytes().any(|byte| byte.is_ascii_lowercase()));
-    name.len() <= 253 && name.contains('.') && last_is_word && name.split('.').all(label)
+fn ports_of(destination: &Destination) -> String {
+    destination.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn plain_absolute(text: &str) -> Option<PathBuf> {
@@ -169,20 +229,29 @@ fn plain_absolute(text: &str) -> Option<PathBuf> {
 }
 
 /// What no workspace may be pointed at: the cell itself, its neighbours on the link, and cloud metadata services.
-fn never_a_destination(network: &IpNet) -> Option<&'static str> {
-    let overlaps = |other: &str| other.parse::<IpNet>().is_ok_and(|other| other.contains(network) || network.contains(&other));
+fn nobodys(network: &IpNet) -> Option<&'static str> {
     if network.prefix_len() < 8 {
         Some("more than any workspace needs")
-    } else if overlaps("127.0.0.0/8") || overlaps("::1/128") {
+    } else if overlaps(network, "127.0.0.0/8") || overlaps(network, "::1/128") {
         Some("loopback addresses")
-    } else if overlaps("169.254.0.0/16") || overlaps("fe80::/10") || overlaps("fd00:ec2::254/128") {
+    } else if overlaps(network, "169.254.0.0/16") || overlaps(network, "fe80::/10") || overlaps(network, "fd00:ec2::254/128") {
         Some("link-local addresses and metadata services")
-    } else if overlaps("224.0.0.0/3") || overlaps("ff00::/8") || overlaps("0.0.0.0/8") {
+    } else if overlaps(network, "224.0.0.0/3") || overlaps(network, "ff00::/8") || overlaps(network, "0.0.0.0/8") {
         Some("multicast or reserved addresses")
-    } else if network.prefix_len() < 16 && (overlaps("10.0.0.0/8") || overlaps("172.16.0.0/12") || overlaps("192.168.0.0/16") || overlaps("fc00::/7"))
-    {
-        Some("a whole private range")
     } else {
         None
     }
+}
+
+/// The same, and what no destination is as wide as.
+fn never_a_destination(network: &IpNet) -> Option<&'static str> {
+    let private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+    nobodys(network).or_else(|| {
+        let whole = network.prefix_len() < 16 && private.iter().any(|range| overlaps(network, range));
+        whole.then_some("a whole private range")
+    })
+}
+
+fn overlaps(network: &IpNet, other: &str) -> bool {
+    other.parse::<IpNet>().is_ok_and(|other| other.contains(network) || network.contains(&other))
 }

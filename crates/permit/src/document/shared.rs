@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::reader::Reader;
 use crate::hours::Hours;
 use crate::ids::SharedName;
-use crate::model::{Halt, Place, Port, Problem};
+use crate::model::{Budget, Halt, Place, Port, Problem, Reach};
 use crate::shape::{
     AuthorityFile, AuthorityTable, CalendarFile, CalendarTable, DatasetFile, HaltFile, HaltTable, ImageFile, ImageTable, NetworkFile, NetworkTable,
     SharedDatasetTable, Spanned,
@@ -70,8 +69,9 @@ pub(super) struct SharedDataset {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Network {
     pub(super) name: SharedName,
-    pub(super) to: IpNet,
+    pub(super) to: Reach,
     pub(super) ports: Vec<Port>,
+    pub(super) budget: Budget,
     pub(super) owner: Option<String>,
     at: Place,
 }
@@ -129,14 +129,16 @@ impl Shared {
     }
 
     fn network(&mut self, reader: &mut Reader<'_>) -> Option<()> {
-        let NetworkFile { schema, network: NetworkTable { name, title, to, ports, owner } } = reader.shape()?;
+        let NetworkFile { schema, network: NetworkTable { name, title, to, ports, check, within, bytes, connections, owner } } = reader.shape()?;
         reader.schema(&schema);
         let id = reader.id::<SharedName>(&name);
         reader.text(title)?;
-        let (to, ports) = (reader.reachable(&to), reader.ports(ports));
+        let ports = reader.ports(ports);
+        let to = reader.reach(&to, &ports, check, within);
+        let budget = reader.budget(bytes, connections);
         let owner = owner.and_then(|owner| reader.text(owner));
         let (id, at) = (id?, reader.at(&name.span()));
-        let network = Network { name: id.clone(), to: to?, ports, owner, at: at.clone() };
+        let network = Network { name: id.clone(), to: to?, ports, budget: budget?, owner, at: at.clone() };
         put(&mut self.networks, id, network, at, |network| &network.at, reader)
     }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 pub use name::{HostName, NameError, NamePattern};
 pub use person::{Assurance, Credential, Holder, Identity, OutputChecker, Role};
 pub use place::{Note, Place, Problem};
-pub use reach::{Destination, Port, Protocol};
+pub use reach::{Budget, Destination, NameCheck, Names, Period, Port, Protocol, Rate, Reach};
 pub use terms::{Durability, Recording, Resources, Rung, SessionLimits, TerminalRecording};
 
 use crate::ids::{HolderId, PermitId, SharedName, WorkspaceName};
@@ -79,7 +79,22 @@ impl Permit {
     /// The destination that lists this address at this port, whether or not it has closed.
     #[must_use]
     pub fn destination(&self, to: std::net::IpAddr, port: Port) -> Option<&Destination> {
-        self.egress.iter().find(|destination| destination.to.contains(&to) && destination.ports.contains(&port))
+        self.egress.iter().find(|destination| destination.lists(to, port))
+    }
+
+    /// The destination that decides on this name at this port, whether or not it has closed: one that shuts the name, else one that
+    /// opens it there.
+    #[must_use]
+    pub fn named(&self, name: &HostName, port: Port) -> Option<&Destination> {
+        let meaning = || self.egress.iter().filter_map(|destination| Some((destination.means(name)?, destination)));
+        let shut = meaning().find(|(names, _)| names.check == NameCheck::Closed);
+        shut.or_else(|| meaning().find(|(_, destination)| destination.ports.contains(&port))).map(|(_, destination)| destination)
+    }
+
+    /// Whether it lists any host by name.
+    #[must_use]
+    pub fn lists_names(&self) -> bool {
+        self.egress.iter().any(|destination| destination.to.names().is_some())
     }
 
     /// Whether it has ended by then: by its dates, or because it was taken back or declared ended.

@@ -100,12 +100,23 @@ impl NamePattern {
         }
     }
 
-    /// Whether some name is meant by both.
+    /// Whether it means every name that the other means.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) => a == b,
+            (Self::Exact(_), Self::Below(_)) => false,
+            (Self::Below(_), Self::Exact(name)) => self.means(name),
+            (Self::Below(a), Self::Below(b)) => a == b || self.means(b),
+        }
+    }
+
+    /// Whether some name is meant by both. Then one of them covers the other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Exact(name), pattern) | (pattern, Self::Exact(name)) => pattern.means(name),
-            (Self::Below(a), Self::Below(b)) => a == b || self.means(b) || other.means(a),
+            (Self::Below(_), Self::Below(_)) => self.covers(other) || other.covers(self),
         }
     }
 }
@@ -183,6 +194,7 @@ mod tests {
         ] {
             assert_eq!(pattern(a).overlaps(&pattern(b)), overlap, "{a} {b}");
             assert_eq!(pattern(b).overlaps(&pattern(a)), overlap, "{b} {a}");
+            assert_eq!(pattern(a).covers(&pattern(b)) || pattern(b).covers(&pattern(a)), overlap, "{a} {b}: one covers the other");
         }
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::*;
 
+mod reach;
 mod schema;
 mod terms;
 

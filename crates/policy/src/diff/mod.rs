@@ -2,6 +2,7 @@
 //!
 //! Works on what the files mean, not on how they are written. What it can't tell to be narrower it calls a widening.
 
+mod egress;
 mod permit;
 mod words;
 

@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use sulku_permit::{
-    Destination, Holder, HolderId, OutputChecker, Permit, Place, Port, Recording, Resources, SessionLimits, Status, TerminalRecording, Validity,
+    Destination, Holder, HolderId, OutputChecker, Permit, Place, Recording, Resources, SessionLimits, Status, TerminalRecording, Validity,
 };
 
 use super::words::{self, list};
-use super::{Change, Effect};
+use super::{Change, Effect, egress};
 
 /// A permit that was not there.
 pub(super) fn new(permit: &Permit) -> Change {
@@ -236,12 +236,14 @@ impl Notes<'_> {
     }
 
     fn egress(&mut self, old: &[Destination], new: &[Destination]) {
-        for destination in new.iter().filter(|destination| !covered(destination, old)) {
-            self.add(Effect::Widens, format!("opens {}: {}", words::destination(destination), destination.reason), Some(&destination.at));
+        for destination in new.iter().filter(|destination| !egress::covered(destination, new, old)) {
+            let (effect, does) = if egress::is_shut(destination) { (Effect::Narrows, "shuts") } else { (Effect::Widens, "opens") };
+            self.add(effect, format!("{does} {}: {}", words::destination(destination), destination.reason), Some(&destination.at));
         }
-        for destination in old.iter().filter(|destination| !covered(destination, new)) {
+        for destination in old.iter().filter(|destination| !egress::covered(destination, old, new)) {
+            let (effect, does) = if egress::is_shut(destination) { (Effect::Widens, "shuts") } else { (Effect::Narrows, "opens") };
             let cut = new.iter().find(|known| known.name == destination.name).map(|known| &known.at);
-            self.add(Effect::Narrows, format!("no longer opens all of {}", words::destination(destination)), cut);
+            self.add(effect, format!("no longer {does} all of {}", words::destination(destination)), cut);
         }
         for destination in new {
             let said = |known: &Destination| (known.name.clone(), known.reason.clone(), known.owner.clone());
@@ -344,13 +346,4 @@ const fn effect_of(order: Ordering) -> Option<Effect> {
         Ordering::Less => Some(Effect::Narrows),
         Ordering::Equal => None,
     }
-}
-
-/// Whether everything that this destination opens is open by one of those, at least as long.
-fn covered(destination: &Destination, by: &[Destination]) -> bool {
-    let ends = |until: Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
-    let opens = |port: &Port| {
-        by.iter().any(|wide| wide.to.contains(&destination.to) && wide.ports.contains(port) && ends(wide.until) >= ends(destination.until))
-    };
-    destination.ports.iter().all(opens)
 }

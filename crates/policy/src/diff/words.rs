@@ -50,10 +50,15 @@ pub(super) fn number(number: &Option<u32>) -> String {
 }
 
 pub(super) fn destination(destination: &Destination) -> String {
-    let to =
-        if destination.to.prefix_len() == destination.to.max_prefix_len() { destination.to.addr().to_string() } else { destination.to.to_string() };
+    let check = destination.to.names().map(|names| {
+        let within = if names.within.is_empty() { String::new() } else { format!(" within {}", list(&names.within)) };
+        format!(", {}{within}", names.check.name())
+    });
     let until = destination.until.map(|until| format!(" until {}", time(until))).unwrap_or_default();
-    format!("{:?} ({to} at {}{until})", destination.name, list(&destination.ports))
+    let most = [destination.budget.bytes.map(bytes), destination.budget.connections.map(|rate| format!("{rate} connections"))];
+    let most: Vec<_> = most.into_iter().flatten().collect();
+    let most = if most.is_empty() { String::new() } else { format!(", at most {}", list(&most)) };
+    format!("{:?} ({} at {}{}{until}{most})", destination.name, destination.to, list(&destination.ports), check.unwrap_or_default())
 }
 
 pub(super) fn dataset(dataset: &Dataset) -> String {

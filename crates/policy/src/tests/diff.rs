@@ -18,6 +18,8 @@ fn policy(text: &str) -> Policy {
     Policy::read([Source { path: "permits/a.toml", shown: "permits/a.toml", text }]).expect("a good policy")
 }
 
+const NAMED: &str = "[[egress]]\nname = \"cran\"\nto = \"*.example.org\"\nports = [\"443/tcp\"]\nreason = \"r\"\nbytes = \"2 GiB\"\nconnections = \"60 a minute\"\n[session]\n";
+
 /// An edit of the sample, what it does, and a part of what is said of it.
 const EDITS: &[(&str, &str, Effect, &str)] = &[
     ("title = \"Statin", "title = \"On statin", Effect::Neither, "is called"),
@@ -51,6 +53,10 @@ const EDITS: &[(&str, &str, Effect, &str)] = &[
         "no longer opens all of",
     ),
     ("reason = \"R packages, mirrored inside the environment\"", "reason = \"R\"", Effect::Neither, "says of"),
+    ("environment\"\n", "environment\"\nbytes = \"2 GiB\"\n", Effect::Narrows, "no longer opens all of"),
+    ("environment\"\n", "environment\"\nconnections = \"60 a minute\"\n", Effect::Narrows, "no longer opens all of"),
+    ("to = \"10.20.30.40\"", "to = \"cran.example.org\"", Effect::Widens, "opens \"package mirror\" (cran.example.org at 443/tcp, name-checked"),
+    ("[session]\n", NAMED, Effect::Widens, "opens \"cran\""),
     ("max_per_person = 2", "max_per_person = 3", Effect::Widens, "allows 3 sessions a person"),
     ("max_per_person = 2", "max_per_person = 2\nmax_at_once = 3", Effect::Narrows, "allows 3 at once, no bound before"),
     ("max_length = \"12 h\"", "max_length = \"90 min\"", Effect::Narrows, "sessions of 90 min, 12 h before"),
@@ -87,6 +93,41 @@ fn each_change_is_said_and_marked() {
     }
 }
 
+/// Edits of a destination by name, each of which only takes away; the other way round it widens.
+#[test]
+fn a_name_is_narrower_where_it_reaches_less() {
+    let named = GOOD.replacen("[session]\n", NAMED, 1);
+    let shut = "[[egress]]\nname = \"upload\"\nto = \"up.example.org\"\nports = [\"443/tcp\"]\nreason = \"r\"\ncheck = \"closed\"\n[session]\n";
+    for (from, to) in [
+        ("*.example.org", "a.example.org"),
+        ("*.example.org", "*.a.example.org"),
+        ("2 GiB", "1 GiB"),
+        ("60 a minute", "59 a minute"),
+        ("60 a minute", "60 an hour"),
+        ("[session]\n", shut),
+    ] {
+        let (before, after) = (tree(&[("permits/a.toml", &named)]), tree(&[("permits/a.toml", &named.replacen(from, to, 1))]));
+        assert!(narrows(&before, &after), "{to}: {:#?}", diff(&policy(&named), &policy(&named.replacen(from, to, 1))));
+        let back = diff(&policy(&named.replacen(from, to, 1)), &policy(&named));
+        assert!(back.iter().any(|change| change.effect == Effect::Widens), "{to}: {back:#?}");
+    }
+    let looser = named.replacen("bytes = \"2 GiB\"", "check = \"address-only\"\nbytes = \"2 GiB\"", 1);
+    for (one, other) in [(&named, &looser), (&named, &named.replacen("reason = \"r\"\n", "reason = \"r\"\nwithin = [\"10.0.0.0/8\"]\n", 1))] {
+        assert!(diff(&policy(one), &policy(other)).iter().any(|change| change.effect == Effect::Widens), "{other}");
+    }
+    assert!(diff(&policy(&looser), &policy(&named)).iter().all(|change| change.effect == Effect::Narrows));
+}
+
+/// A budget that is split into two of the same size is twice as much.
+#[test]
+fn one_budget_does_not_become_two() {
+    let one = GOOD.replacen("[session]\n", NAMED, 1).replacen("*.example.org", "10.1.0.0/24", 1);
+    let two = one.replacen("10.1.0.0/24", "10.1.0.0/25", 1).replacen("[session]\n", &NAMED.replacen("*.example.org", "10.1.0.128/25", 1), 1);
+    assert!(diff(&policy(&one), &policy(&two)).iter().any(|change| change.effect == Effect::Widens));
+    let unbounded = |text: &str| text.replace("bytes = \"2 GiB\"\nconnections = \"60 a minute\"\n", "");
+    assert!(diff(&policy(&unbounded(&one)), &policy(&unbounded(&two))).iter().all(|change| change.effect != Effect::Widens), "the control");
+}
+
 #[test]
 fn files_come_and_go() {
     let other = GOOD.replace("THL/1234/14.02.00/2026", "THL/9/2026").replace("statin-dementia", "other");
@@ -112,7 +153,8 @@ fn files_come_and_go() {
 fn grants(permit: &Permit) -> BTreeSet<String> {
     let plan = Plan::of(permit);
     let mounts = plan.mounts().iter().map(|mount| format!("{mount:?}")).filter(|mount| mount.starts_with("Dataset"));
-    mounts.chain(plan.destinations().iter().map(|allowed| format!("{} {} {:?}", allowed.to, allowed.port, allowed.until))).collect()
+    let networks = plan.destinations().iter().map(|allowed| format!("{} {} {:?}", allowed.to, allowed.port, allowed.until));
+    mounts.chain(networks).chain(plan.named().iter().map(|hosts| format!("{:?} {:?} {:?}", hosts.listed, hosts.budget, hosts.until))).collect()
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
-use sulku_permit::{Action, Decision, HolderId, Permit, PermitId, Policy, Question, decide};
+use sulku_permit::{Action, Decision, HolderId, Permit, PermitId, Policy, Question, Target, decide};
 
 use super::folder::PoliciesArgs;
 use crate::print;
@@ -15,7 +15,7 @@ use crate::print;
 pub struct ExplainArgs {
     /// The person's id
     person: HolderId,
-    /// connect, reach ADDRESS:PORT/tcp, or read DATASET
+    /// connect, reach ADDRESS:PORT/tcp, reach HOST:PORT/tcp, or read DATASET
     #[arg(required = true, num_args = 1..=2, value_names = ["ACTION", "WHAT"])]
     action: Vec<String>,
     /// Under this permit alone; else under each that lists her
@@ -34,7 +34,7 @@ pub struct ExplainArgs {
 /// A question about a thing.
 #[derive(Args)]
 pub struct WhoCanArgs {
-    /// ADDRESS:PORT (tcp, unless /udp follows), or the name of a dataset
+    /// ADDRESS:PORT or HOST:PORT (tcp, unless /udp follows), or the name of a dataset
     what: String,
     /// When, as in 2026-03-02T10:00:00Z; else now
     #[arg(long, value_name = "TIME")]
@@ -107,7 +107,8 @@ pub fn who_can(args: &WhoCanArgs) -> anyhow::Result<ExitCode> {
 fn concerns(permit: &Permit, action: &Action) -> bool {
     match action {
         Action::Connect => true,
-        Action::Reach(to, port) => permit.destination(*to, *port).is_some(),
+        Action::Reach(Target::Address(to), port) => permit.destination(*to, *port).is_some(),
+        Action::Reach(Target::Name(name), port) => permit.named(name, *port).is_some(),
         Action::Read(name) => permit.datasets.iter().any(|dataset| dataset.name == *name),
     }
 }

@@ -116,7 +116,9 @@ fn text(args: &NewArgs) -> anyhow::Result<String> {
          # The data, read-only. Copy the table for more, or write dataset = \"NAME\" for one that several permits use.\n\
          # [[dataset]]\n# name = \"hilmo-2010-2024\"\n# path = \"/srv/sulku/datasets/hilmo\"\n# mounted_at = \"/data/hilmo\"\n# persons = 250000          # about how many, for a notice of a breach\n\n\
          # What the workspace may reach. Without a table it reaches nothing.\n\
-         # [[egress]]\n# name = \"package mirror\"\n# to = \"10.20.30.40\"\n# ports = [\"443/tcp\"]\n# reason = \"R packages, mirrored inside the environment\"\n\n\
+         # [[egress]]\n# name = \"package mirror\"\n# to = \"10.20.30.40\"\n# ports = [\"443/tcp\"]\n# reason = \"R packages, mirrored inside the environment\"\n\
+         # bytes = \"2 GiB\"           # what a session may send there\n\n\
+         # [[egress]]\n# name = \"CRAN\"\n# to = \"cran.r-project.org\"  # or \"*.r-project.org\", all below it\n# ports = [\"443/tcp\"]\n# reason = \"R packages\"\n\n\
          [session]\nfrom_networks = [{networks}]\n# max_per_person = 1\n# max_length = \"12 h\"\n# idle_disconnect = \"30 min\"\n# max_detached = \"30 min\"\n# allowed_hours = [\"Mon-Fri 06:00-22:00\"]\n\n\
          [recording]\n# \"output-and-input\" also records what is typed, passwords included.\nterminal = \"output-and-input-timing\"\ndurability = \"strict\"\nretention = \"5 y\"\n\n\
          # What must come of it; checked before each activation.\n\
