@@ -7,12 +7,14 @@ use sulku_permit::{EndCause, RefusalCode};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CloseReason {
-    /// The holder left, or her connection broke.
+    /// The holder left, or her connection broke and the session was not one that stays without.
     HolderLeft,
     /// The shell or the command ended.
     ShellExited,
     /// No input for as long as the permit allows.
     Idle,
+    /// Without a connection for as long as the permit allows.
+    Abandoned,
     /// The longest session that the permit allows.
     LongestSession,
     /// The permit or her part in it ended.
@@ -127,6 +129,7 @@ impl CloseReason {
             Self::HolderLeft
             | Self::ShellExited
             | Self::Idle
+            | Self::Abandoned
             | Self::LongestSession
             | Self::Operator
             | Self::CellFailed

@@ -444,6 +444,35 @@ events! {
         /// Bytes of its recording.
         recorded_bytes: u64,
     }
+    /// A session goes on without a connection: nobody sees it, and it ends unless its holder takes it up again in time.
+    SessionDetached "session.detached" "SLK2303I" Gateway {
+        /// `connection-lost`, `holder-detached`, `taken-over` by another connection of hers, or `source-not-allowed`.
+        reason: String,
+        /// When it ends at the latest if nobody takes it up.
+        until: Timestamp,
+    }
+    /// Its holder takes a session up again. She is shown nothing before this entry is durable.
+    SessionReattached "session.reattached" "SLK2304I" Gateway {
+        /// `tls` or `quic`.
+        transport: String,
+        /// The policy's revision that admits her: its number and its SHA-256 in hexadecimal.
+        policy: String,
+        /// For how long nobody saw it, in milliseconds.
+        detached_ms: u64,
+    } + private {
+        /// Where the holder is.
+        from: IpAddr,
+        /// The client's version, as it says.
+        client: String,
+    }
+    /// An open session's QUIC connection has another address at the holder's end.
+    SessionMoved "session.moved" "SLK2305I" Gateway {
+        /// `admitted`, or the code of the refusal.
+        outcome: String,
+    } + private {
+        /// Where the holder is now.
+        from: IpAddr,
+    }
     /// Bytes that would write the holder's clipboard or move files were taken out of the terminal's output.
     SequenceRemoved "terminal.sequence-removed" "SLK2401W" Gateway {
         /// Which kind, such as `osc-52`.

@@ -144,6 +144,9 @@ fn samples() -> Vec<(&'static str, About, Value)> {
                 "permit_ended": "2026-12-31T22:00:00Z",
             }),
         ),
+        ("session.detached", About::Session, json!({ "reason": "connection-lost", "until": "2026-06-01T20:00:00Z" })),
+        ("session.reattached", About::Session, json!({ "transport": "quic", "policy": format!("12 {}", digest("a")), "detached_ms": 3_000 })),
+        ("session.moved", About::Session, json!({ "outcome": "admitted" })),
     ]
 }
 

@@ -58,6 +58,7 @@ pub(crate) const fn closed(reason: CloseReason) -> &'static str {
         CloseReason::HolderLeft => "you left; what ran in the session was ended",
         CloseReason::ShellExited => "the session is over",
         CloseReason::Idle => "nothing was typed for as long as the permit allows; connect again to go on",
+        CloseReason::Abandoned => "nobody took the session up again for as long as the permit allows; connect again to go on",
         CloseReason::LongestSession => "the longest session that the permit allows is over; connect again to go on",
         CloseReason::PermitEnded => "the permit has ended, or your part in it",
         CloseReason::CertificateEnded => "your certificate has ended; renew it with the body that issued it",

@@ -125,6 +125,19 @@ fn lifecycle(activity: u8, app: &str, version: Option<&str>, message: impl Into<
     Mapped::new(Class::ApplicationLifecycle, activity, message).with("app", product)
 }
 
+/// Something that happens to an open session and neither opens nor closes it.
+fn still_open(subject: &Subject<'_>, message: &str) -> Mapped {
+    let mut session = json!({ "is_remote": true });
+    if let Some(uid) = subject.session {
+        session["uid"] = uid.into();
+    }
+    Mapped::new(Class::Authentication, OTHER, message)
+        .success()
+        .with("user", subject.user(USER))
+        .with("service", service("sulku gateway"))
+        .with("session", session)
+}
+
 fn service(name: &str) -> Value {
     json!({ "name": name })
 }
@@ -240,6 +253,13 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
                 .with("duration", (*duration_ms).into())
                 .with("session", session);
             if reason.is_string() { mapped.with("status_detail", reason) } else { mapped }
+        }
+        Event::SessionDetached { reason, .. } => {
+            still_open(subject, "A session goes on without a connection").with("status_detail", reason.clone().into())
+        }
+        Event::SessionReattached { .. } => still_open(subject, "A session is taken up again by its holder"),
+        Event::SessionMoved { outcome, .. } => {
+            still_open(subject, "An open session's connection has another address").with("status_detail", outcome.clone().into())
         }
         Event::SequenceRemoved { kind, count, .. } => Mapped::new(
             Class::FileHosting,

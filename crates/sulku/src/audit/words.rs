@@ -132,6 +132,11 @@ fn describe(event: &Event) -> String {
             let (out, taken, seconds) = (amount(*bytes_out), amount(*bytes_in), duration_ms / 1000);
             format!("{} after {seconds} s: {out} shown, {taken} taken, {chunks} chunks{exit}", close_reason(*reason))
         }
+        Event::SessionDetached { reason, until } => format!("{reason}; open without a connection until {}", time(*until)),
+        Event::SessionReattached { transport, policy, detached_ms, from, client: _ } => {
+            format!("from {} over {transport} after {} s, policy {}", known(from), detached_ms / 1000, revision(policy))
+        }
+        Event::SessionMoved { outcome, from } => format!("to {}: {outcome}", known(from)),
         Event::SequenceRemoved { kind, count, bytes } => format!("{kind}, {count} times, {}", amount(*bytes)),
         Event::RecordingBegun { key_sha256: _, key_length: _, recipients, durability, input, keep_until } => {
             format!("{durability}, input: {input}, for {} auditors' keys, kept until {}", recipients.len(), time(*keep_until))
@@ -237,6 +242,7 @@ fn close_reason(reason: CloseReason) -> &'static str {
         CloseReason::HolderLeft => "the holder left",
         CloseReason::ShellExited => "the shell ended",
         CloseReason::Idle => "idle",
+        CloseReason::Abandoned => "not taken up again",
         CloseReason::LongestSession => "the longest session reached",
         CloseReason::PermitEnded => "the permit ended",
         CloseReason::CertificateEnded => "the certificate ended",
