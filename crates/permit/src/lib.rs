@@ -25,8 +25,8 @@ pub use hours::Hours;
 pub use ids::{HolderId, IdError, PermitId, Pseudonym, SessionId, SharedName, WorkspaceName};
 pub use model::{
     Assurance, Budget, Controller, Credential, Dataset, Destination, Durability, Halt, Holder, HostName, Identity, NameCheck, NameError, NamePattern,
-    Names, Note, OutputChecker, Period, Permit, Place, Port, Problem, Protocol, Rate, Reach, Recording, Resources, Role, Rung, SessionLimits, Status,
-    Suspension, TerminalRecording, Validity, Workspace,
+    Names, Note, OutputChecker, Period, Permit, Place, Port, Problem, Programs, Protocol, Rate, Reach, Recording, Resources, Role, Rung,
+    SessionLimits, Status, Suspension, TerminalRecording, Validity, Workspace,
 };
 pub use refusal::{Refusal, RefusalCode};
 pub use set::PermitSet;

@@ -179,6 +179,8 @@ shapes! {
         name: Text,
         /// Its system: the name of a file in `images/`. Left out: the host's own programmes.
         image: Option<Text>,
+        /// Which programs run: "anywhere" (the default), also those that a holder makes or brings; "image-only": those of its system.
+        programs: Option<Text>,
         /// How it is used: ["terminal"] (the default).
         interfaces: Option<Texts>,
     }

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use sulku_permit::{HolderId, Permit};
+use sulku_permit::{HolderId, Permit, Programs};
 
 use crate::naming;
 
@@ -52,8 +52,11 @@ pub enum Mount {
         /// Where the cell sees it.
         path: PathBuf,
     },
-    /// The workspace's own folder, which outlives the cell.
-    Workspace,
+    /// The workspace's own folder, which outlives the cell. What somebody else owns there can be read and not changed.
+    Workspace {
+        /// Whether what is kept there may be run.
+        programmes: Programmes,
+    },
     /// The cell's own processes; no other's are visible, and nothing of the kernel's.
     Processes,
     /// The cell's own terminals.
@@ -74,8 +77,17 @@ pub enum Mount {
     },
 }
 
+/// Whether unix sockets may be made in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sockets {
+    /// They may: nobody but the cell sees the folder.
+    Made,
+    /// They may not: other cells see the folder, and would reach this one's processes.
+    Refused,
+}
+
 /// Whether files may be run as programmes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Programmes {
     /// They may: package builds run what they have just made.
     Run,
@@ -102,7 +114,12 @@ pub enum Access {
     /// List folders, read files, run them.
     Run,
     /// All but making devices and controlling them.
-    Write,
+    Write {
+        /// Whether what is written there may be run.
+        programmes: Programmes,
+        /// Whether unix sockets may be made there.
+        sockets: Sockets,
+    },
     /// Read, write and control devices.
     Device,
 }
@@ -155,7 +172,16 @@ fi
 umask 027
 ";
 
+/// Whether a cell of the permit runs what is written in it.
+pub(crate) const fn programmes(permit: &Permit) -> Programmes {
+    match permit.workspace.programs {
+        Programs::Anywhere => Programmes::Run,
+        Programs::ImageOnly => Programmes::Refused,
+    }
+}
+
 pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
+    let programmes = programmes(permit);
     let workspace = &permit.workspace.name;
     // Half of the cell's memory may be files, so that a full /tmp alone can't end the cell's processes.
     let half_bytes = permit.resources.memory_bytes / 2;
@@ -185,16 +211,18 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
         Mount::Link { path: "/dev/stderr", target: "/proc/self/fd/2" },
         Mount::Terminals,
         Mount::Memory { path: "/dev/shm", bytes: half_bytes, programmes: Programmes::Refused },
-        Mount::Memory { path: "/tmp", bytes: half_bytes, programmes: Programmes::Run },
+        Mount::Memory { path: "/tmp", bytes: half_bytes, programmes },
         Mount::Processes,
     ]);
     mounts.extend(permit.datasets.iter().map(|data| Mount::Dataset { source: data.path.clone(), path: data.mounted_at.clone() }));
-    mounts.push(Mount::Workspace);
+    mounts.push(Mount::Workspace { programmes });
     mounts
 }
 
-pub(crate) fn landlock() -> Vec<LandlockRule> {
+pub(crate) fn landlock(permit: &Permit) -> Vec<LandlockRule> {
     use Access::{Device, List, Read, Run, Write};
+    let programmes = programmes(permit);
+    let own = |programmes| Write { programmes, sockets: Sockets::Made };
     let rules = [
         ("/", List),
         ("/usr", Run),
@@ -205,9 +233,9 @@ pub(crate) fn landlock() -> Vec<LandlockRule> {
         ("/etc", Read),
         ("/proc", Read),
         ("/data", Read),
-        (WORKSPACE, Write),
-        ("/tmp", Write),
-        ("/dev/shm", Write),
+        (WORKSPACE, Write { programmes, sockets: Sockets::Refused }),
+        ("/tmp", own(programmes)),
+        ("/dev/shm", own(Programmes::Refused)),
         ("/dev/pts", Device),
         ("/dev/null", Device),
         ("/dev/zero", Device),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use sulku_permit::{Admission, Budget, Destination, Permit, PermitId, Place, Port, Reach, Resources, WorkspaceName};
 
-use crate::filesystem::{self, LandlockRule, Mount};
+use crate::filesystem::{self, LandlockRule, Mount, Programmes};
 use crate::naming::Listed;
 
 /// Open files that one process of a cell may have. Large statistical jobs open hundreds; the kernel's memory bounds the rest.
@@ -24,6 +24,7 @@ pub struct Plan {
     workspace: WorkspaceName,
     mounts: Vec<Mount>,
     landlock: Vec<LandlockRule>,
+    programmes: Programmes,
     destinations: Vec<Allowed>,
     named: Vec<NamedHosts>,
     limits: Limits,
@@ -94,7 +95,8 @@ impl Plan {
             permit: permit.id.clone(),
             workspace: permit.workspace.name.clone(),
             mounts: filesystem::mounts(permit),
-            landlock: filesystem::landlock(),
+            landlock: filesystem::landlock(permit),
+            programmes: filesystem::programmes(permit),
             destinations: permit.egress.iter().flat_map(allowed).collect(),
             named: permit.egress.iter().filter_map(named).collect(),
             limits,
@@ -105,6 +107,12 @@ impl Plan {
     #[must_use]
     pub fn for_admission(admission: &Admission) -> Self {
         Self::of(admission.permit())
+    }
+
+    /// Whether a cell runs what is written in it.
+    #[must_use]
+    pub const fn programmes(&self) -> Programmes {
+        self.programmes
     }
 
     /// The permit it follows from.

@@ -5,13 +5,13 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 use sulku_permit::{Budget, Place};
 
-use crate::filesystem::{Access, LandlockRule, Mount, Programmes};
+use crate::filesystem::{Access, LandlockRule, Mount, Programmes, Sockets};
 use crate::naming::Listed;
 use crate::plan::{Allowed, Limits, NamedHosts, Plan};
 use crate::syscalls::{Answer, DENIED, Denied, Test};
 
 /// The version of this rendering; another version gives other digests, so gateway and warden must agree.
-const RENDERING: u32 = 1;
+const RENDERING: u32 = 2;
 
 impl Plan {
     /// The plan as text, the same for the same permit everywhere.
@@ -27,9 +27,13 @@ impl Plan {
         self.mounts().iter().try_for_each(|mount| write_mount(text, mount))?;
         text.push('\n');
         for LandlockRule { path, access } in self.landlock() {
-            writeln!(text, "landlock {} {path}", access_name(*access))?;
+            writeln!(text, "landlock {} {path}{}", access_name(*access), but_for(*access))?;
         }
         text.push_str("landlock nothing else; no signals and no abstract sockets beyond the cell\n\n");
+        text.push_str(match self.programmes() {
+            Programmes::Run => "programmes anywhere\n\n",
+            Programmes::Refused => "programmes of the system alone; none from memory that has no file\n\n",
+        });
         for Allowed { to, port, until, budget, at } in self.destinations() {
             write!(text, "egress {to} {port}")?;
             write_terms(text, *until, budget, at)?;
@@ -75,19 +79,36 @@ fn write_terms(text: &mut String, until: Option<Timestamp>, budget: &Budget, at:
 fn write_mount(text: &mut String, mount: &Mount) -> fmt::Result {
     match mount {
         Mount::Memory { path, bytes, programmes } => {
-            let programmes = if *programmes == Programmes::Run { "" } else { ", no programmes" };
-            writeln!(text, "mount memory {path} {bytes} bytes{programmes}")
+            writeln!(text, "mount memory {path} {bytes} bytes{}", no_programmes(*programmes))
         }
         Mount::Host { path } => writeln!(text, "mount host {path} read-only"),
         Mount::Made { path, text: content } => writeln!(text, "mount made {path} {content:?}"),
         Mount::Dataset { source, path } => {
             writeln!(text, "mount data {:?} from {:?} read-only, no programmes", path.display().to_string(), source.display().to_string())
         }
-        Mount::Workspace => writeln!(text, "mount workspace {}", crate::filesystem::WORKSPACE),
+        Mount::Workspace { programmes } => {
+            writeln!(text, "mount workspace {}, what others own unchangeable{}", crate::filesystem::WORKSPACE, no_programmes(*programmes))
+        }
         Mount::Processes => writeln!(text, "mount processes /proc of the cell alone"),
         Mount::Terminals => writeln!(text, "mount terminals /dev/pts of the cell alone"),
         Mount::Device { path, number: (major, minor) } => writeln!(text, "mount device {path} {major}:{minor}"),
         Mount::Link { path, target } => writeln!(text, "mount link {path} to {target}"),
+    }
+}
+
+const fn no_programmes(programmes: Programmes) -> &'static str {
+    match programmes {
+        Programmes::Run => "",
+        Programmes::Refused => ", no programmes",
+    }
+}
+
+const fn but_for(access: Access) -> &'static str {
+    match access {
+        Access::Write { programmes: Programmes::Run, sockets: Sockets::Refused } => ", no sockets",
+        Access::Write { programmes: Programmes::Refused, sockets: Sockets::Made } => ", no programmes",
+        Access::Write { programmes: Programmes::Refused, sockets: Sockets::Refused } => ", no programmes, no sockets",
+        _ => "",
     }
 }
 
@@ -96,7 +117,7 @@ const fn access_name(access: Access) -> &'static str {
         Access::List => "list",
         Access::Read => "read",
         Access::Run => "run",
-        Access::Write => "write",
+        Access::Write { .. } => "write",
         Access::Device => "device",
     }
 }

@@ -40,6 +40,7 @@ fn a_permit_that_grants_something_else_gives_another_digest() {
         ("10.20.30.40", "a.example.org"),
         ("10.20.30.40", "10.20.30.41"),
         ("processes = 256", "processes = 257"),
+        ("name = \"statin-dementia\"\n", "name = \"statin-dementia\"\nprograms = \"image-only\"\n"),
         ("/srv/datasets/hilmo", "/srv/x"),
     ] {
         let changed = GOOD.replace(from, to);
@@ -65,12 +66,29 @@ fn a_plan_shows_no_more_of_the_host_than_usr_harmless_settings_and_the_permits_d
             }
             Mount::Memory { .. }
             | Mount::Made { .. }
-            | Mount::Workspace
+            | Mount::Workspace { .. }
             | Mount::Processes
             | Mount::Terminals
             | Mount::Device { .. }
             | Mount::Link { .. } => {}
         }
+    }
+}
+
+/// What a cell may write, it may not run, where the permit says so; and what is shared with other cells holds no sockets.
+#[test]
+fn a_permit_decides_whether_a_cell_runs_what_it_writes() {
+    let only = GOOD.replace("name = \"statin-dementia\"\n", "name = \"statin-dementia\"\nprograms = \"image-only\"\n");
+    let rendered = |text: &str| Plan::of(&permit("good.toml", text)).render();
+    let (anywhere, only) = (rendered(GOOD), rendered(&only));
+    let line = |text: &str, begins: &str| text.lines().find(|line| line.starts_with(begins)).unwrap_or_default().to_owned();
+    for begins in ["mount workspace /workspace", "mount memory /tmp", "landlock write /workspace", "landlock write /tmp"] {
+        assert!(line(&only, begins).contains(", no programmes"), "{begins} in {only}");
+        assert!(!line(&anywhere, begins).contains(", no programmes"), "{begins} in {anywhere}");
+    }
+    for text in [&anywhere, &only] {
+        assert!(line(text, "landlock write /workspace").ends_with(", no sockets"));
+        assert!(!line(text, "landlock write /tmp").contains(", no sockets"), "control: what the cell alone sees may hold some");
     }
 }
 

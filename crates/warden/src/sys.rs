@@ -34,13 +34,12 @@ fn pid(raw: libc::c_long) -> Pid {
     i32::try_from(raw).ok().and_then(Pid::from_raw).expect("the kernel's process ids are positive and fit")
 }
 
-/// Duplicates this process into new mount, process, IPC and host name namespaces.
-pub fn clone_into_namespaces() -> io::Result<Side> {
+/// Duplicates this process into new namespaces: the flags are `CLONE_NEW*`.
+pub fn clone_into_namespaces(namespaces: i32) -> io::Result<Side> {
     let mut pidfd: RawFd = -1;
     // SAFETY: all-zero is a valid clone_args: no stack, no TLS, no cgroup.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_PIDFD;
-    arguments.flags = u64::from(flags.cast_unsigned());
+    arguments.flags = u64::from((namespaces | libc::CLONE_PIDFD).cast_unsigned());
     arguments.pidfd = (&raw mut pidfd).addr() as u64;
     arguments.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child gets a copy of the memory, as from fork; this process has one thread, so no lock is held
@@ -66,9 +65,11 @@ pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
-/// Sets attributes (`MOUNT_ATTR_*`) of one mount, none below it, and makes it private.
-pub fn mount_setattr(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+/// Sets attributes (`MOUNT_ATTR_*`) of one mount, none below it, and makes it private. With a user namespace, the mount shows the owners
+/// of files as that one maps them; this can be done once for a mount that is attached nowhere.
+pub fn mount_setattr(mount: BorrowedFd<'_>, set: u64, owners: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let (set, owners) = owners.map_or((set, 0), |owners| (set | libc::MOUNT_ATTR_IDMAP, owners.as_raw_fd().unsigned_abs().into()));
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: owners };
     let flags = libc::AT_EMPTY_PATH;
     // SAFETY: the path is an empty C string, and the struct outlives the call.
     let result = unsafe {

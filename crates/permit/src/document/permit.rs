@@ -4,7 +4,7 @@ use super::case::Case;
 use super::reader::Reader;
 use super::shared::Shared;
 use crate::ids::PermitId;
-use crate::model::{Assurance, Controller, Permit, Place, Problem, Rung, Status, Suspension, Validity, Workspace};
+use crate::model::{Assurance, Controller, Permit, Place, Problem, Programs, Rung, Status, Suspension, Validity, Workspace};
 use crate::shape::{ControllerTable, Document, PermitTable, Spanned, WorkspaceTable};
 
 /// What a permit's file holds.
@@ -252,7 +252,7 @@ impl Reader<'_> {
     }
 
     fn workspace(&mut self, table: WorkspaceTable, shared: &Shared) -> Option<Workspace> {
-        let WorkspaceTable { name, image, interfaces } = table;
+        let WorkspaceTable { name, image, programs, interfaces } = table;
         let at = self.at(&name.span());
         let name = self.id(&name);
         let image = match image {
@@ -262,6 +262,8 @@ impl Reader<'_> {
                 Some(self.id(&image)?)
             }
         };
+        let known = [Programs::Anywhere, Programs::ImageOnly].map(|programs| (programs.name(), programs));
+        let programs = self.one_of(programs, Programs::Anywhere, &known, "says nothing of which programs run");
         for interface in interfaces.map(Spanned::into_inner).unwrap_or_default() {
             match interface.get().as_str() {
                 "terminal" => {}
@@ -271,6 +273,6 @@ impl Reader<'_> {
                 _ => self.problem(interface.span(), "this is no interface", "write \"terminal\""),
             }
         }
-        Some(Workspace { name: name?, image, at })
+        Some(Workspace { name: name?, image, programs: programs?, at })
     }
 }

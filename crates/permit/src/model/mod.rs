@@ -14,7 +14,7 @@ pub use name::{HostName, NameError, NamePattern};
 pub use person::{Assurance, Credential, Holder, Identity, OutputChecker, Role};
 pub use place::{Note, Place, Problem};
 pub use reach::{Budget, Destination, NameCheck, Names, Period, Port, Protocol, Rate, Reach};
-pub use terms::{Durability, Recording, Resources, Rung, SessionLimits, TerminalRecording};
+pub use terms::{Durability, Programs, Recording, Resources, Rung, SessionLimits, TerminalRecording};
 
 use crate::ids::{HolderId, PermitId, SharedName, WorkspaceName};
 
@@ -183,6 +183,8 @@ pub struct Workspace {
     pub name: WorkspaceName,
     /// The shared file of its system, if the permit names one; else the host's own programmes.
     pub image: Option<SharedName>,
+    /// Which programs run in it.
+    pub programs: Programs,
     /// Where it is named.
     pub at: Place,
 }

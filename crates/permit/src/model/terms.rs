@@ -62,6 +62,26 @@ impl FromStr for Rung {
     }
 }
 
+/// Which programs run in a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Programs {
+    /// Those of its system, and those that a holder makes or brings.
+    Anywhere,
+    /// Those of its system.
+    ImageOnly,
+}
+
+impl Programs {
+    /// As in a permit.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Anywhere => "anywhere",
+            Self::ImageOnly => "image-only",
+        }
+    }
+}
+
 /// What one session may use up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resources {

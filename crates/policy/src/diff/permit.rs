@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use sulku_permit::{
-    Destination, Holder, HolderId, OutputChecker, Permit, Place, Recording, Resources, SessionLimits, Status, TerminalRecording, Validity,
+    Destination, Holder, HolderId, OutputChecker, Permit, Place, Programs, Recording, Resources, SessionLimits, Status, TerminalRecording, Validity,
 };
 
 use super::words::{self, list};
@@ -85,6 +85,13 @@ pub(super) fn changes(old: &Permit, new: &Permit) -> Vec<Change> {
     notes.datasets(old);
     notes.egress(&old.egress, egress);
     notes.session(&old.session, session);
+    if old.workspace.programs != workspace.programs {
+        let (effect, what) = match workspace.programs {
+            Programs::Anywhere => (Effect::Widens, "runs programs from anywhere"),
+            Programs::ImageOnly => (Effect::Narrows, "runs no programs but its system's"),
+        };
+        notes.add(effect, what.to_owned(), Some(&workspace.at));
+    }
     notes.resources(old.resources.clone(), resources.clone());
     notes.recording(old.recording, *recording);
     let kept = format!("its workspace is kept for {workspace_retention_days} days after its end, {} before", old.workspace_retention_days);

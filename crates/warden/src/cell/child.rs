@@ -20,7 +20,7 @@ use rustix::thread::{
 };
 use sulku_permit::{HolderId, SessionId};
 use sulku_plan::Plan;
-use sulku_plan::filesystem::{CELL_UID, PATH, WORKSPACE};
+use sulku_plan::filesystem::{CELL_UID, PATH, Programmes, WORKSPACE};
 use sulku_plan::order::TerminalSize;
 
 use super::channel::{Said, Told, hear, say};
@@ -51,6 +51,8 @@ pub struct Blueprint<'a> {
     pub uid: u32,
     /// A detached mount of the workspace's folder.
     pub workspace: OwnedFd,
+    /// The user namespace that knows the workspace's owner alone.
+    pub owners: OwnedFd,
     /// The cell's network namespace.
     pub network: OwnedFd,
     /// The seccomp programme.
@@ -85,7 +87,11 @@ impl Blueprint<'_> {
         umask(Mode::empty());
         Step::at("enter the network", move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)))?;
         Step::at("take the workspace's name", rustix::system::sethostname(self.plan.workspace().as_str().as_bytes()))?;
-        files::build(self.plan, self.person, self.uid, &self.workspace)?;
+        if self.plan.programmes() == Programmes::Refused {
+            // Of the cell's own process namespace, and for good: a cell sees no such file.
+            Step::at("refuse programmes in memory", std::fs::write("/proc/sys/vm/memfd_noexec", "2"))?;
+        }
+        files::Build { plan: self.plan, person: self.person, uid: self.uid, workspace: &self.workspace, owners: &self.owners }.run()?;
         let terminal = Step::at("open a terminal", self.terminal())?;
         // Moving a process between control groups makes the kernel wait for all its processors; what is built meanwhile is small.
         self.await_word("be placed in a control group", |told| matches!(told, Told::Placed))?;
@@ -101,7 +107,8 @@ impl Blueprint<'_> {
         (0..=2).try_for_each(|number| sys::duplicate_as(null.as_fd(), number))?;
         drop(null);
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
-        sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd(), self.channel.as_fd(), self.network.as_fd(), self.workspace.as_fd()])
+        let needed = [&self.channel, &self.network, &self.workspace, &self.owners].map(AsFd::as_fd);
+        sys::close_all_but(&[&[input.as_fd(), output.as_fd(), errors.as_fd()][..], &needed].concat())
     }
 
     fn await_word(&self, step: &str, awaited: fn(&Told) -> bool) -> Result<(), Step> {

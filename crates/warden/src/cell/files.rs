@@ -36,104 +36,127 @@ enum Source {
     Absent,
 }
 
-/// Makes the plan's file system and makes it this process's root. `workspace` is a detached mount of the workspace's folder.
-pub(super) fn build(plan: &Plan, person: &HolderId, uid: u32, workspace: &OwnedFd) -> Result<(), Step> {
-    Step::at("make mounts private", mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))?;
-    let sources = plan.mounts().iter().map(source).collect::<Result<Vec<_>, _>>()?;
-    let (Some(Mount::Memory { path: "/", bytes, .. }), mounts) = (plan.mounts().first(), plan.mounts().get(1..).unwrap_or_default()) else {
-        return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into()));
-    };
-    let root = Step::at("make the root", memory(*bytes, MountAttrFlags::MOUNT_ATTR_NOSUID))?;
-    Step::at("stage the root", move_mount(&root, "", CWD, STAGE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))?;
-    let mut later_read_only = vec![Step::at("hold the root", root.as_fd().try_clone_to_owned())?];
-    for (mount, source) in mounts.iter().zip(sources.into_iter().skip(1)) {
-        later_read_only.extend(Step::at(name(mount), place(root.as_fd(), mount, source, person, uid, workspace))?);
-    }
-    Step::at("enter the root", fchdir(&root))?;
-    Step::at("change the root", pivot_root(".", "."))?;
-    Step::at("let the host's files go", unmount(".", UnmountFlags::DETACH))?;
-    Step::at("stand at the root", rustix::process::chdir("/"))?;
-    for mount in later_read_only {
-        Step::at("make the root read-only", sys::mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_RDONLY))?;
-    }
-    Ok(())
+/// What a cell's file system is made from.
+pub(super) struct Build<'a> {
+    /// What it is to be.
+    pub plan: &'a Plan,
+    /// For whom.
+    pub person: &'a HolderId,
+    /// The workspace's user id on the host.
+    pub uid: u32,
+    /// A detached mount of the workspace's folder.
+    pub workspace: &'a OwnedFd,
+    /// The user namespace that knows the workspace's owner alone.
+    pub owners: &'a OwnedFd,
 }
 
-fn source(mount: &Mount) -> Result<Source, Step> {
-    let path: &Path = match mount {
-        Mount::Host { path } => path.as_ref(),
-        Mount::Dataset { source, .. } => source,
-        _ => return Ok(Source::Absent),
-    };
-    let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) if matches!(mount, Mount::Host { .. }) => return Ok(Source::Absent),
-        found => Step::at(name(mount), found)?,
-    };
-    let kind = FileType::from_raw_mode(found.st_mode);
-    if kind.is_symlink() && matches!(mount, Mount::Host { .. }) {
-        return Ok(Source::Link(Step::at(name(mount), readlinkat(CWD, path, Vec::new()))?));
-    }
-    let tree = Step::at(name(mount), open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC))?;
-    let is_data = matches!(mount, Mount::Dataset { .. });
-    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if is_data { libc::MOUNT_ATTR_NOEXEC } else { 0 };
-    Step::at(name(mount), sys::mount_setattr(tree.as_fd(), attributes))?;
-    Ok(Source::Tree(tree, if is_data { FileType::Directory } else { kind }))
-}
-
-/// Puts one mount in its place; returns it if it is to be read-only once all is in place.
-fn place(root: BorrowedFd<'_>, mount: &Mount, source: Source, person: &HolderId, uid: u32, workspace: &OwnedFd) -> io::Result<Option<OwnedFd>> {
-    let nothing_special = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    match mount {
-        Mount::Memory { path, bytes, programmes } => {
-            let is_devices = *path == "/dev";
-            let mut attributes = if is_devices { MountAttrFlags::MOUNT_ATTR_NOSUID } else { nothing_special };
-            if *programmes == Programmes::Refused {
-                attributes |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
-            }
-            let tree = memory(*bytes, attributes)?;
-            attach(root, path.as_ref(), &tree, FileType::Directory)?;
-            if is_devices {
-                return Ok(Some(tree));
-            }
-            rustix::fs::fchmod(&openat(&tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, Mode::from_raw_mode(0o1777))?;
+impl Build<'_> {
+    /// Makes the plan's file system and makes it this process's root.
+    pub(super) fn run(&self) -> Result<(), Step> {
+        let plan = self.plan;
+        Step::at("make mounts private", mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))?;
+        let sources = plan.mounts().iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
+        let (Some(Mount::Memory { path: "/", bytes, .. }), mounts) = (plan.mounts().first(), plan.mounts().get(1..).unwrap_or_default()) else {
+            return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into()));
+        };
+        let root = Step::at("make the root", memory(*bytes, MountAttrFlags::MOUNT_ATTR_NOSUID))?;
+        Step::at("stage the root", move_mount(&root, "", CWD, STAGE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))?;
+        let mut later_read_only = vec![Step::at("hold the root", root.as_fd().try_clone_to_owned())?];
+        for (mount, source) in mounts.iter().zip(sources.into_iter().skip(1)) {
+            later_read_only.extend(Step::at(name(mount), self.place(root.as_fd(), mount, source))?);
         }
-        Mount::Host { path } => match source {
-            Source::Tree(tree, kind) => attach(root, path.as_ref(), &tree, kind)?,
-            Source::Link(target) => {
+        Step::at("enter the root", fchdir(&root))?;
+        Step::at("change the root", pivot_root(".", "."))?;
+        Step::at("let the host's files go", unmount(".", UnmountFlags::DETACH))?;
+        Step::at("stand at the root", rustix::process::chdir("/"))?;
+        for mount in later_read_only {
+            Step::at("make the root read-only", sys::mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, None))?;
+        }
+        Ok(())
+    }
+
+    fn source(&self, mount: &Mount) -> Result<Source, Step> {
+        let path: &Path = match mount {
+            Mount::Host { path } => path.as_ref(),
+            Mount::Dataset { source, .. } => source,
+            _ => return Ok(Source::Absent),
+        };
+        let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) if matches!(mount, Mount::Host { .. }) => return Ok(Source::Absent),
+            found => Step::at(name(mount), found)?,
+        };
+        let kind = FileType::from_raw_mode(found.st_mode);
+        if kind.is_symlink() && matches!(mount, Mount::Host { .. }) {
+            return Ok(Source::Link(Step::at(name(mount), readlinkat(CWD, path, Vec::new()))?));
+        }
+        let tree = Step::at(name(mount), open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC))?;
+        let is_data = matches!(mount, Mount::Dataset { .. });
+        let attributes =
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if is_data { libc::MOUNT_ATTR_NOEXEC } else { 0 };
+        let set = match sys::mount_setattr(tree.as_fd(), attributes, is_data.then_some(self.owners.as_fd())) {
+            // Data may lie on a network's file system, which knows no id-mapped mounts.
+            Err(error) if is_data && error.raw_os_error() == Some(libc::EINVAL) => sys::mount_setattr(tree.as_fd(), attributes, None),
+            set => set,
+        };
+        Step::at(name(mount), set)?;
+        Ok(Source::Tree(tree, if is_data { FileType::Directory } else { kind }))
+    }
+
+    /// Puts one mount in its place; returns it if it is to be read-only once all is in place.
+    fn place(&self, root: BorrowedFd<'_>, mount: &Mount, source: Source) -> io::Result<Option<OwnedFd>> {
+        let nothing_special = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        match mount {
+            Mount::Memory { path, bytes, programmes } => {
+                let is_devices = *path == "/dev";
+                let mut attributes = if is_devices { MountAttrFlags::MOUNT_ATTR_NOSUID } else { nothing_special };
+                if *programmes == Programmes::Refused {
+                    attributes |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
+                }
+                let tree = memory(*bytes, attributes)?;
+                attach(root, path.as_ref(), &tree, FileType::Directory)?;
+                if is_devices {
+                    return Ok(Some(tree));
+                }
+                rustix::fs::fchmod(&openat(&tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, Mode::from_raw_mode(0o1777))?;
+            }
+            Mount::Host { path } => match source {
+                Source::Tree(tree, kind) => attach(root, path.as_ref(), &tree, kind)?,
+                Source::Link(target) => {
+                    parents(root, path.as_ref())?;
+                    symlinkat(&*target, root, inside(path.as_ref()))?;
+                }
+                Source::Absent => {}
+            },
+            Mount::Dataset { path, .. } => {
+                if let Source::Tree(tree, kind) = source {
+                    attach(root, path, &tree, kind)?;
+                }
+            }
+            Mount::Made { path, text } => {
                 parents(root, path.as_ref())?;
-                symlinkat(&*target, root, inside(path.as_ref()))?;
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let file = openat(root, inside(path.as_ref()), flags, Mode::from_raw_mode(0o644))?;
+                io::Write::write_all(&mut std::fs::File::from(file), Mount::text_for(text, self.person).as_bytes())?;
             }
-            Source::Absent => {}
-        },
-        Mount::Dataset { path, .. } => {
-            if let Source::Tree(tree, kind) = source {
-                attach(root, path, &tree, kind)?;
+            Mount::Workspace { .. } => attach(root, WORKSPACE.as_ref(), self.workspace, FileType::Directory)?,
+            Mount::Processes => {
+                let tree = filesystem("proc", &[("hidepid", "invisible"), ("subset", "pid")], nothing_special | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+                attach(root, "/proc".as_ref(), &tree, FileType::Directory)?;
             }
+            Mount::Terminals => {
+                let owner = self.uid.to_string();
+                let options = [("uid", owner.as_str()), ("gid", &owner), ("mode", "0620"), ("ptmxmode", "0666")];
+                let tree = filesystem("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+                attach(root, "/dev/pts".as_ref(), &tree, FileType::Directory)?;
+            }
+            Mount::Device { path, number: (major, minor) } => {
+                let device = rustix::fs::makedev(*major, *minor);
+                mknodat(root, inside(path.as_ref()), FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
+            }
+            Mount::Link { path, target } => symlinkat(*target, root, inside(path.as_ref()))?,
         }
-        Mount::Made { path, text } => {
-            parents(root, path.as_ref())?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let file = openat(root, inside(path.as_ref()), flags, Mode::from_raw_mode(0o644))?;
-            io::Write::write_all(&mut std::fs::File::from(file), Mount::text_for(text, person).as_bytes())?;
-        }
-        Mount::Workspace => attach(root, WORKSPACE.as_ref(), workspace, FileType::Directory)?,
-        Mount::Processes => {
-            let tree = filesystem("proc", &[("hidepid", "invisible"), ("subset", "pid")], nothing_special | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
-            attach(root, "/proc".as_ref(), &tree, FileType::Directory)?;
-        }
-        Mount::Terminals => {
-            let owner = uid.to_string();
-            let options = [("uid", owner.as_str()), ("gid", &owner), ("mode", "0620"), ("ptmxmode", "0666")];
-            let tree = filesystem("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
-            attach(root, "/dev/pts".as_ref(), &tree, FileType::Directory)?;
-        }
-        Mount::Device { path, number: (major, minor) } => {
-            let device = rustix::fs::makedev(*major, *minor);
-            mknodat(root, inside(path.as_ref()), FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
-        }
-        Mount::Link { path, target } => symlinkat(*target, root, inside(path.as_ref()))?,
+        Ok(None)
     }
-    Ok(None)
 }
 
 fn name(mount: &Mount) -> String {
@@ -142,7 +165,7 @@ fn name(mount: &Mount) -> String {
             format!("make {path}")
         }
         Mount::Dataset { source, .. } => format!("mount the dataset {}", source.display()),
-        Mount::Workspace => "mount the workspace".to_owned(),
+        Mount::Workspace { .. } => "mount the workspace".to_owned(),
         Mount::Processes => "make /proc".to_owned(),
         Mount::Terminals => "make /dev/pts".to_owned(),
     }

@@ -10,12 +10,13 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, fchown, fstat, mkdirat, open, opena
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Gid, Pid, Uid};
-use sulku_permit::WorkspaceName;
-use sulku_plan::filesystem::CELL_UID;
+use sulku_plan::Plan;
+use sulku_plan::filesystem::{CELL_UID, Programmes};
 
 use super::Step;
 use super::channel::{Told, say};
 use super::child::Blueprint;
+use super::owners::Owners;
 use crate::cgroup::Group;
 use crate::config::CELL_UIDS;
 use crate::sys;
@@ -27,10 +28,13 @@ pub struct Folder {
     pub mount: OwnedFd,
     /// Its owner.
     pub uid: u32,
+    /// The user namespace that knows the owner alone.
+    pub owners: OwnedFd,
 }
 
 /// Opens the workspace's folder, making it if this is its first session. Its owner is a user id that no other workspace has.
-pub fn folder(workspaces: &Path, name: &WorkspaceName, uid_base: u32) -> Result<Folder, Step> {
+pub fn folder(workspaces: &Path, plan: &Plan, uid_base: u32, owners: &mut Owners) -> Result<Folder, Step> {
+    let (name, programmes) = (plan.workspace(), plan.programmes());
     let parent = Step::at("open the workspaces' folder", open(workspaces, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
     let made = match mkdirat(&parent, name.as_str(), Mode::from_raw_mode(0o700)) {
         Ok(()) => true,
@@ -44,7 +48,7 @@ pub fn folder(workspaces: &Path, name: &WorkspaceName, uid_base: u32) -> Result<
     let mut uid = Step::at("look at the workspace's folder", fstat(&folder))?.st_uid;
     // A folder of root's is one whose making was interrupted.
     if made || uid == 0 {
-        let taken = Step::at("look at the workspaces", owners(workspaces))?;
+        let taken = Step::at("look at the workspaces", ids_taken(workspaces))?;
         uid = uids.clone().find(|uid| !taken.contains(uid)).ok_or_else(|| Step::new("find a free user id", io::ErrorKind::StorageFull.into()))?;
         Step::at("give the folder to its workspace", fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid))))?;
     }
@@ -54,11 +58,15 @@ pub fn folder(workspaces: &Path, name: &WorkspaceName, uid_base: u32) -> Result<
     }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = Step::at("hold the workspace's folder", open_tree(&folder, "", flags))?;
-    Step::at("hold the workspace's folder", sys::mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV))?;
-    Ok(Folder { mount, uid })
+    let owners = Step::at("make a user namespace of the workspace's owner", owners.only(uid).and_then(|only| only.try_clone_to_owned()))?;
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if programmes == Programmes::Refused { libc::MOUNT_ATTR_NOEXEC } else { 0 };
+    // A file system that can't do it would let a cell write what the host's services left in its folder.
+    let step = "keep the workspace to its owner's files (its file system must have id-mapped mounts: ext4, XFS, Btrfs, tmpfs)";
+    Step::at(step, sys::mount_setattr(mount.as_fd(), attributes, Some(owners.as_fd())))?;
+    Ok(Folder { mount, uid, owners })
 }
 
-fn owners(workspaces: &Path) -> io::Result<Vec<u32>> {
+fn ids_taken(workspaces: &Path) -> io::Result<Vec<u32>> {
     fs::read_dir(workspaces)?.map(|entry| Ok(fs::symlink_metadata(entry?.path())?.uid())).collect()
 }
 
@@ -75,7 +83,7 @@ pub struct Process {
 
 /// Starts the process in its group. It then builds itself, and speaks when it needs the warden.
 pub fn process(blueprint: Blueprint<'_>, channel: OwnedFd, group: &Group) -> Result<Process, Step> {
-    match Step::at("start a process", sys::clone_into_namespaces())? {
+    match Step::at("start a process", sys::clone_into_namespaces(libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS))? {
         sys::Side::Child => blueprint.run(),
         sys::Side::Parent { pid, pidfd } => {
             let process = Process { pid, pidfd, channel };

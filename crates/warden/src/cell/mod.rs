@@ -8,6 +8,7 @@ mod child;
 mod files;
 mod filter;
 mod launch;
+mod owners;
 mod walls;
 
 use std::io;
@@ -29,6 +30,7 @@ use crate::network::{CellLink, CellNetwork, Grant};
 
 pub use self::channel::Said;
 pub use self::filter::Instruction;
+pub use self::owners::Owners;
 pub use self::walls::{Filter, LANDLOCK_ABI_MIN};
 
 /// A step that failed, and why.
@@ -130,6 +132,8 @@ pub struct Site<'a> {
     pub uid_base: u32,
     /// The control groups.
     pub hierarchy: &'a Hierarchy,
+    /// Whose files cells can change.
+    pub owners: &'a mut Owners,
     /// The seccomp programme.
     pub filter: &'a Filter,
 }
@@ -153,9 +157,9 @@ impl Cell {
     ///
     /// # Errors
     /// A step that failed.
-    pub fn start(site: &Site<'_>, commission: Commission, network: CellNetwork, mark: u32) -> Result<Self, Step> {
+    pub fn start(site: Site<'_>, commission: Commission, network: CellNetwork, mark: u32) -> Result<Self, Step> {
         let Commission { opening, plan, ends, size, term } = commission;
-        let folder = launch::folder(site.workspaces, plan.workspace(), site.uid_base)?;
+        let folder = launch::folder(site.workspaces, &plan, site.uid_base, site.owners)?;
         let group = Step::at("make a control group", site.hierarchy.make(site.instance, &opening.session().to_string(), plan.limits()))?;
         let grant = Grant::new(mark, &network, plan.destinations());
         let (link, address) = (CellLink::from(&network), network.address);
@@ -169,6 +173,7 @@ impl Cell {
             size,
             uid: folder.uid,
             workspace: folder.mount,
+            owners: folder.owners,
             network: network.namespace,
             filter: site.filter,
             channel: theirs,

@@ -11,7 +11,7 @@ use landlock::{
     RulesetStatus, Scope,
 };
 use sulku_audit::merkle::sha256;
-use sulku_plan::filesystem::{Access, LandlockRule};
+use sulku_plan::filesystem::{Access, LandlockRule, Programmes, Sockets};
 use sulku_plan::syscalls::{DENIED, Denied};
 
 use super::filter::{self, Instruction};
@@ -95,23 +95,28 @@ pub(super) fn numbered() -> Result<Vec<(u32, &'static Denied)>, WallError> {
     Ok(numbered)
 }
 
+/// The first Landlock interface that can keep a cell from connecting to unix sockets in files that it did not make.
+const RESOLVE_UNIX_ABI: u32 = 9;
+
+/// What Landlock decides on: all of the lowest interface that is accepted, and sockets in files where the kernel knows them.
+fn handled() -> BitFlags<AccessFs> {
+    let all = AccessFs::from_all(ABI::V6);
+    if sys::landlock_abi() >= RESOLVE_UNIX_ABI { all | AccessFs::ResolveUnix } else { all }
+}
+
 /// Holds this process and all that it starts to the plan's rules, for ever; says in words how.
 ///
 /// # Errors
 /// A rule can't be enforced; the process may then be held by none.
 pub fn landlock(rules: &[LandlockRule]) -> Result<String, WallError> {
     let level = CompatLevel::HardRequirement;
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(level)
-        .handle_access(AccessFs::from_all(ABI::V6))?
-        .scope(Scope::from_all(ABI::V6))?
-        .create()?
-        .set_compatibility(level);
+    let mut ruleset =
+        Ruleset::default().set_compatibility(level).handle_access(handled())?.scope(Scope::from_all(ABI::V6))?.create()?.set_compatibility(level);
     for LandlockRule { path, access } in rules {
         // What the host lacks the cell lacks, and nothing needs to be left open for it.
         let Ok(beneath) = PathFd::new(path) else { continue };
-        let rights = rights(*access);
-        let rights = if Path::new(path).is_dir() { rights } else { rights & AccessFs::from_file(ABI::V6) };
+        let rights = rights(*access) & handled();
+        let rights = if Path::new(path).is_dir() { rights } else { rights & AccessFs::from_file(ABI::V9) };
         ruleset = ruleset.add_rule(PathBeneath::new(beneath, rights))?;
     }
     let status = ruleset.restrict_self()?;
@@ -125,7 +130,16 @@ fn rights(access: Access) -> BitFlags<AccessFs> {
         Access::List => list,
         Access::Read => read,
         Access::Run => read | AccessFs::Execute,
-        Access::Write => AccessFs::from_all(ABI::V6) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev),
+        Access::Write { programmes, sockets } => {
+            let mut refused = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev;
+            if programmes == Programmes::Refused {
+                refused |= AccessFs::Execute;
+            }
+            if sockets == Sockets::Refused {
+                refused |= AccessFs::MakeSock | AccessFs::ResolveUnix;
+            }
+            AccessFs::from_all(ABI::V9) & !refused
+        }
         Access::Device => read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev,
     }
 }

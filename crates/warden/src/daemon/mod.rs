@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit};
 use sulku_audit::{CloseReason, Draft, Event};
 use sulku_permit::SessionId;
 
-use crate::cell::{Cell, Filter};
+use crate::cell::{Cell, Filter, Owners};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
@@ -103,6 +103,7 @@ struct Warden {
     config: Config,
     hierarchy: Hierarchy,
     filter: Filter,
+    owners: Owners,
     judge: Judge,
     ledger: Ledger,
     router: Router,
@@ -167,6 +168,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let mut warden = Warden {
         hierarchy,
         filter,
+        owners: Owners::default(),
         judge,
         ledger,
         router,

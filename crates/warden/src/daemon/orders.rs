@@ -113,6 +113,7 @@ impl Warden {
             Err(error) => return self.refuse("launch", Some(session), Some(about), crate::chain(&error)),
         };
         let site = Site {
+            owners: &mut self.owners,
             instance: &self.config.instance,
             workspaces: &self.config.workspaces,
             uid_base: self.config.cell_uid_base,
@@ -121,7 +122,7 @@ impl Warden {
         };
         let (mark, slot) = (self.next_mark, network.slot());
         self.next_mark = self.next_mark.checked_add(1).unwrap_or(1);
-        match Cell::start(&site, commission, network, mark) {
+        match Cell::start(site, commission, network, mark) {
             Ok(cell) => drop(self.cells.insert(session, cell)),
             Err(failed) => {
                 self.pool.forget(slot);
