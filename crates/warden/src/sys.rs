@@ -189,3 +189,116 @@ pub fn readable_within(fd: impl AsFd, milliseconds: i64) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
     Ok(poll(&mut fds, Some(&wait))? > 0)
 }
+
+/// Where the kernel runs a programme of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// As a TCP connection begins.
+    TcpBegins,
+    /// As a packet leaves.
+    PacketLeaves,
+}
+
+/// One call of `bpf(2)`.
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_long> {
+    // SAFETY: the attributes are a whole struct of the size given; the pointers in it are to memory that the caller holds meanwhile.
+    checked(unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) })
+}
+
+fn descriptor(raw: libc::c_long) -> OwnedFd {
+    // SAFETY: the kernel made this descriptor for us alone.
+    unsafe { OwnedFd::from_raw_fd(i32::try_from(raw).expect("descriptors fit")) }
+}
+
+/// Makes a map of the kernel's that forgets what was used least recently.
+pub fn lru_map(key_bytes: usize, value_bytes: usize, entries: u32) -> io::Result<OwnedFd> {
+    const MAP_CREATE: libc::c_int = 0;
+    const LRU_HASH: u32 = 9;
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        key_bytes: u32,
+        value_bytes: u32,
+        entries: u32,
+        flags: u32,
+    }
+    let size = |bytes: usize| u32::try_from(bytes).map_err(io::Error::other);
+    let attributes = Attributes { kind: LRU_HASH, key_bytes: size(key_bytes)?, value_bytes: size(value_bytes)?, entries, flags: 0 };
+    bpf(MAP_CREATE, &attributes).map(descriptor)
+}
+
+/// The value under a key of such a map, if there is one. The arrays have the sizes that the map was made with.
+pub fn map_value<const KEY: usize, const VALUE: usize>(map: &OwnedFd, key: &[u8; KEY]) -> Option<[u8; VALUE]> {
+    const MAP_LOOKUP: libc::c_int = 1;
+    #[repr(C)]
+    struct Attributes {
+        map: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut value = [0; VALUE];
+    let attributes = Attributes {
+        map: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: key.as_ptr().addr() as u64,
+        value: value.as_mut_ptr().expose_provenance() as u64,
+        flags: 0,
+    };
+    bpf(MAP_LOOKUP, &attributes).ok().map(|_| value)
+}
+
+/// Loads a programme and has the kernel run it for all processes of a control group, until the descriptor is closed.
+pub fn attach<T>(hook: Hook, programme: &[T], group: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const PROGRAMME_LOAD: libc::c_int = 5;
+    const LINK_CREATE: libc::c_int = 28;
+    const INSTRUCTION_BYTES: usize = 8;
+    #[repr(C)]
+    struct Programme {
+        kind: u32,
+        instructions: u32,
+        first: u64,
+        licence: u64,
+        log_level: u32,
+        log_bytes: u32,
+        log: u64,
+        kernel: u32,
+        flags: u32,
+        name: [u8; 16],
+        interface: u32,
+        attach: u32,
+    }
+    #[repr(C)]
+    struct Link {
+        programme: u32,
+        group: u32,
+        attach: u32,
+        flags: u32,
+    }
+    // Kinds of programmes and of places, by the numbers of linux/bpf.h.
+    let (kind, place) = match hook {
+        Hook::TcpBegins => (13, 3),
+        Hook::PacketLeaves => (8, 1),
+    };
+    let count = size_of_val(programme) / INSTRUCTION_BYTES;
+    let mut name = [0; 16];
+    name[..5].copy_from_slice(b"sulku");
+    let attributes = Programme {
+        kind,
+        instructions: u32::try_from(count).map_err(io::Error::other)?,
+        first: programme.as_ptr().expose_provenance() as u64,
+        licence: c"Apache-2.0".as_ptr().expose_provenance() as u64,
+        log_level: 0,
+        log_bytes: 0,
+        log: 0,
+        kernel: 0,
+        flags: 0,
+        name,
+        interface: 0,
+        attach: place,
+    };
+    let loaded = bpf(PROGRAMME_LOAD, &attributes).map(descriptor)?;
+    let link = Link { programme: loaded.as_raw_fd().cast_unsigned(), group: group.as_raw_fd().cast_unsigned(), attach: place, flags: 0 };
+    bpf(LINK_CREATE, &link).map(descriptor)
+}

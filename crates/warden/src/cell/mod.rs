@@ -24,9 +24,9 @@ use sulku_plan::{Plan, PlanDigest};
 
 use self::channel::{Told, hear, say};
 use crate::cgroup::{Group, Hierarchy, Motion, Usage};
-use crate::denials::Denials;
 use crate::ledger::Pending;
 use crate::network::{CellLink, CellNetwork, Grant};
+use crate::seen::Denials;
 
 pub use self::channel::Said;
 pub use self::filter::Instruction;

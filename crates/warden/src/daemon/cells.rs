@@ -171,6 +171,7 @@ impl Warden {
         }
         late.into_iter().for_each(|(session, reason)| self.fail(session, reason.to_owned()));
         due.into_iter().for_each(|(session, reason)| self.reap(session, reason));
+        self.tell_of_losses(now);
         self.review(now, clock);
         self.look_after_the_dying(now);
         self.look_after_the_ledger();

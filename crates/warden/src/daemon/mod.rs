@@ -1,10 +1,11 @@
 //! The warden's one loop: waits for something to happen, does what follows, never waits for anything else.
 //!
-//! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger and the router in `record`.
+//! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger in `record`, from what was seen in `sights`.
 
 mod cells;
 mod orders;
 mod record;
+mod sights;
 mod unfit;
 mod workspaces;
 
@@ -25,6 +26,7 @@ use crate::gateway::{Gateway, Listener};
 use crate::ledger::{Ledger, LedgerError};
 use crate::network::{NetworkError, Pool, Router, Watch, ruleset_digest};
 use crate::permits::Permits;
+use crate::seen::{Groups, Losses, Senders};
 use crate::verdict::Judge;
 use crate::workspace::Deletion;
 use crate::{RUNG, doctor, sys};
@@ -109,6 +111,9 @@ struct Warden {
     router: Router,
     watch: Watch,
     pool: Pool,
+    /// Who sends packets; `None` where the kernel does not tell.
+    senders: Option<Senders>,
+    losses: Losses,
     listener: Listener,
     signals: OwnedFd,
     gateway: Option<Gateway>,
@@ -153,6 +158,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let filter = Filter::compile().map_err(|error| RunError::Filter(crate::chain(&error)))?;
     let listener = Listener::at(&config.socket, config.gateway_uid).map_err(system("listen for the gateway"))?;
     hierarchy.sweep(&config.instance);
+    let groups = if matches!(hierarchy, Hierarchy::V2(_)) { Groups::Version2 } else { Groups::Version1 };
+    let senders = Senders::watch(&config.instance, groups)
+        .inspect_err(|error| tracing::warn!(%error, "the kernel does not tell which process sends a packet; entries say unknown"))
+        .ok();
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
     let (router, watch) = Router::make(&config.uplinks)?;
     ledger.append(Draft::new(Event::WardenStarted {
@@ -174,6 +183,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
         router,
         watch,
         pool,
+        senders,
+        losses: Losses::default(),
         listener,
         signals,
         gateway: None,
@@ -281,6 +292,9 @@ impl Warden {
 
     fn leave(&mut self) -> Result<(), RunError> {
         let reason = if self.cells.is_empty() { "told to stop".to_owned() } else { format!("told to stop; {} cells would not go", self.cells.len()) };
+        for event in self.losses.rest() {
+            self.ledger.append(Draft::new(event))?;
+        }
         self.ledger.append(Draft::new(Event::WardenStopped { reason }))?;
         self.ledger.settle()?;
         if let Some(gateway) = &mut self.gateway {

@@ -1,20 +1,15 @@
 //! What is told to the ledger, and what follows when it can't be: no record, no cell.
 
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use sulku_audit::{Draft, Event, Private};
+use sulku_audit::Draft;
 
 use super::{Mode, Warden};
-use crate::cell::Cell;
 use crate::cgroup::Motion;
 use crate::ledger::{LedgerError, Pending};
-use crate::network::{Denial, Flow, Sighting};
 
 /// How often a ledger that is away is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Packets of flow ends that are read when a session ends; each holds several.
-const FLOW_PACKETS_MAX: usize = 4_096;
 
 impl Warden {
     /// Asks the ledger to keep an event; `None` if it can't be asked, and then nothing goes on unrecorded.
@@ -77,59 +72,5 @@ impl Warden {
                 tracing::error!(%session, %error, "a cell could not be frozen or thawed");
             }
         }
-    }
-
-    /// Takes in what the router has seen.
-    pub(super) fn look(&mut self) {
-        let seen = self.watch.sightings();
-        self.take_in(seen);
-    }
-
-    /// Takes in the flows that have just been ended, all of them.
-    pub(super) fn look_to_the_end(&mut self) {
-        for _ in 0..FLOW_PACKETS_MAX {
-            let seen = self.watch.sightings();
-            if seen.is_empty() {
-                break;
-            }
-            self.take_in(seen);
-        }
-    }
-
-    fn take_in(&mut self, seen: Vec<Sighting>) {
-        let now = Instant::now();
-        let mut drafts = Vec::new();
-        for sighting in seen {
-            match sighting {
-                Sighting::Denied(denial) => drafts.extend(self.denied(&denial, now)),
-                Sighting::Ended(flow) => drafts.extend(self.ended(&flow)),
-            }
-        }
-        for draft in drafts {
-            self.record(draft);
-        }
-    }
-
-    fn denied(&mut self, denial: &Denial, now: Instant) -> Option<Draft> {
-        // A packet under a false address has no mark; the link it came over says whose it is. Of a cell that is being reaped every
-        // packet is without a mark, and it is being reaped.
-        let cell = self
-            .cells
-            .values_mut()
-            .find(|cell| if denial.mark == 0 { cell.link.index() == denial.interface } else { cell.grant.mark == denial.mark })?;
-        if denial.mark == 0 && !cell.is_running() {
-            return None;
-        }
-        let event = cell.denials.note(denial, now)?;
-        Some(cell.draft(event))
-    }
-
-    fn ended(&self, flow: &Flow) -> Option<Draft> {
-        let Flow { mark, protocol, destination, port, bytes_out, bytes_in } = *flow;
-        let cell = self.cells.values().find(|cell| cell.grant.mark == mark)?;
-        let (protocol, at) = Cell::allowed_by(cell, protocol, Ipv4Addr::from(destination.octets()), port)?;
-        let (destination, duration_ms, process) = (destination.into(), None, None);
-        let (name, program) = (Private::from(None), Private::from(None));
-        Some(cell.draft(Event::EgressAllowed { protocol, destination, port, bytes_out, bytes_in, at, duration_ms, process, name, program }))
     }
 }

@@ -175,9 +175,12 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
 ];
 
-/// Bytes are counted per flow, and a flow that conntrack has not seen from its beginning is none.
-const CONNTRACK_SYSCTLS: &[(&str, &str)] =
-    &[("/proc/sys/net/netfilter/nf_conntrack_acct", "1"), ("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "0")];
+/// Bytes and time are counted per flow, and a flow that conntrack has not seen from its beginning is none.
+const CONNTRACK_SYSCTLS: &[(&str, &str)] = &[
+    ("/proc/sys/net/netfilter/nf_conntrack_acct", "1"),
+    ("/proc/sys/net/netfilter/nf_conntrack_timestamp", "1"),
+    ("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "0"),
+];
 
 /// Names the step at which the kernel refused.
 pub(super) fn step<T>(step: &'static str, result: io::Result<T>) -> Result<T, NetworkError> {

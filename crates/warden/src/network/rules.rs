@@ -12,6 +12,7 @@ use nftables::expr::{CT, Expression, Map as MapExpression, Meta, MetaKey, NamedE
 use nftables::schema::{Chain, Map, NfListObject, NfObject, Nftables, Rule, Set, SetFlag, SetType, SetTypeValue, Table};
 use nftables::stmt::{JumpTarget, Log, Mangle, Match, Operator, Reject, RejectType, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode};
+use sulku_audit::WhyDenied;
 use sulku_audit::merkle::sha256;
 
 /// The nft programme, by its whole path: the environment has no say in what runs as root.
@@ -53,6 +54,14 @@ pub enum RulesetError {
 /// The ruleset can't be written as JSON.
 pub fn ruleset_digest() -> Result<String, RulesetError> {
     Ok(sha256(&[comparable(&ruleset())?.join("\n").as_bytes()]).to_string())
+}
+
+/// Why a packet was denied, by the words with which its rule logs it.
+pub(super) fn why(prefix: &[u8]) -> WhyDenied {
+    match prefix.split(|byte| *byte == 0).next() {
+        Some(b"spoofed") => WhyDenied::Spoofed,
+        _ => WhyDenied::NotListed,
+    }
 }
 
 /// Installs the ruleset in the network namespace in which this runs, reads it back and compares.

@@ -5,9 +5,12 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use sulku_audit::{Observed, WhyDenied};
 
 use super::netlink::{ACK, Message, Part, Socket, attribute, parsed};
-use super::rules::LOG_GROUP;
+use super::rules::{LOG_GROUP, why};
 
 const NFLOG_PACKET: u16 = 4 << 8;
 const NFLOG_CONFIG: u16 = 4 << 8 | 1;
@@ -21,6 +24,7 @@ const FLAG_SEQUENCE: u16 = 1;
 const LOG_MARK: u16 = 2;
 const LOG_INTERFACE: u16 = 4;
 const LOG_PAYLOAD: u16 = 9;
+const LOG_PREFIX: u16 = 10;
 const LOG_SEQUENCE: u16 = 12;
 
 const CONNTRACK_DELETE: u16 = 1 << 8 | 2;
@@ -29,6 +33,7 @@ const FLOW_ORIGINAL: u16 = 1;
 const FLOW_MARK: u16 = 8;
 const FLOW_BYTES_ORIGINAL: u16 = 9;
 const FLOW_BYTES_REPLY: u16 = 10;
+const FLOW_TIMES: u16 = 20;
 const FLOW_MARK_MASK: u16 = 21;
 
 /// Length of the netfilter header before a message's attributes.
@@ -43,12 +48,16 @@ pub struct Denial {
     pub interface: u32,
     /// The IP protocol's number.
     pub protocol: u8,
+    /// Whose address it bears.
+    pub source: Ipv4Addr,
+    /// The port it came from; 0 for protocols without.
+    pub source_port: u16,
     /// Where it wanted to.
     pub destination: Ipv4Addr,
     /// The port there; 0 for protocols without.
     pub port: u16,
-    /// Denied packets before this one of which no copy reached the warden.
-    pub lost: u64,
+    /// Why it did not pass, as the rule that denied it says.
+    pub reason: WhyDenied,
 }
 
 /// A flow that has ended.
@@ -58,6 +67,10 @@ pub struct Flow {
     pub mark: u32,
     /// The IP protocol's number.
     pub protocol: u8,
+    /// Where from.
+    pub source: Ipv4Addr,
+    /// The port there.
+    pub source_port: u16,
     /// Where to.
     pub destination: Ipv4Addr,
     /// The port there.
@@ -66,6 +79,8 @@ pub struct Flow {
     pub bytes_out: u64,
     /// Bytes that the cell received, IP headers included.
     pub bytes_in: u64,
+    /// How long it lasted, if the kernel tells.
+    pub lasted: Option<Duration>,
 }
 
 /// One thing seen.
@@ -75,6 +90,8 @@ pub enum Sighting {
     Denied(Denial),
     /// An ended flow.
     Ended(Flow),
+    /// Something that the kernel could not keep for the warden, and how many of it, if that is known.
+    Lost(Observed, Option<u64>),
 }
 
 /// The sockets that watch the router.
@@ -84,7 +101,12 @@ pub struct Watch {
     flows: Socket,
     control: Socket,
     next_sequence: Option<u32>,
+    /// Copies of denied packets were lost then; the gap in their numbers will say how many, if more come.
+    overflowed: Option<Instant>,
 }
+
+/// A gap in the copies' numbers shows with the next copy. So long without one, the number of those lost is unknown.
+const GAP_SHOWS_WITHIN: Duration = Duration::from_secs(5);
 
 impl Watch {
     /// Opens them in the network namespace in which this runs: the router's.
@@ -99,7 +121,7 @@ impl Watch {
             config().with(CONFIG_MODE, &mode).with(CONFIG_THRESHOLD, &1_u32.to_be_bytes()).with(CONFIG_FLAGS, &FLAG_SEQUENCE.to_be_bytes());
         denials.request(&[settings])?;
         let flows = Socket::open(Part::Filter, CONNTRACK_DESTROYED_GROUP)?.with_room()?;
-        Ok(Self { denials, flows, control: Socket::open(Part::Filter, 0)?, next_sequence: None })
+        Ok(Self { denials, flows, control: Socket::open(Part::Filter, 0)?, next_sequence: None, overflowed: None })
     }
 
     /// Descriptors that become readable when something was seen.
@@ -111,14 +133,24 @@ impl Watch {
     /// What was seen since the last call: at most one packet of denials and one of flows, so that nobody can keep the warden busy.
     pub fn sightings(&mut self) -> Vec<Sighting> {
         let mut seen = Vec::new();
-        // An overflow (ENOBUFS) loses copies; the gap in their numbers says how many.
-        if let Ok(Some(packet)) = self.denials.receive() {
-            for (_, body) in parsed(&packet).filter(|(kind, _)| *kind == NFLOG_PACKET) {
-                let sequence = number(body.get(HEADER_BYTES..).and_then(|body| attribute(body, LOG_SEQUENCE)));
-                let lost = self.next_sequence.map_or(0, |next| u64::from(sequence.wrapping_sub(next)));
-                self.next_sequence = Some(sequence.wrapping_add(1));
-                seen.extend(denial(body, lost).map(Sighting::Denied));
+        match self.denials.receive() {
+            Ok(Some(packet)) => {
+                for (_, body) in parsed(&packet).filter(|(kind, _)| *kind == NFLOG_PACKET) {
+                    let sequence = number(body.get(HEADER_BYTES..).and_then(|body| attribute(body, LOG_SEQUENCE)));
+                    let lost = self.next_sequence.map_or(0, |next| u64::from(sequence.wrapping_sub(next)));
+                    self.next_sequence = Some(sequence.wrapping_add(1));
+                    seen.extend((lost > 0).then_some(Sighting::Lost(Observed::DeniedPackets, Some(lost))));
+                    seen.extend(denial(body).map(Sighting::Denied));
+                    self.overflowed = None;
+                }
             }
+            Ok(None) => {}
+            // ENOBUFS: copies were lost.
+            Err(_) => drop(self.overflowed.get_or_insert_with(Instant::now)),
+        }
+        if self.overflowed.is_some_and(|since| since.elapsed() >= GAP_SHOWS_WITHIN) {
+            (self.overflowed, self.next_sequence) = (None, None);
+            seen.push(Sighting::Lost(Observed::DeniedPackets, None));
         }
         seen.extend(self.ended_flows());
         seen
@@ -140,7 +172,7 @@ impl Watch {
             Ok(None) => return Vec::new(),
             Err(error) => {
                 tracing::error!(%error, "ends of flows were lost; their bytes are in no entry");
-                return Vec::new();
+                return vec![Sighting::Lost(Observed::EndedFlows, None)];
             }
         };
         parsed(&packet).filter(|(kind, _)| *kind == CONNTRACK_DELETE).filter_map(|(_, body)| flow(body)).map(Sighting::Ended).collect()
@@ -152,34 +184,36 @@ fn number(value: Option<&[u8]>) -> u32 {
     value.and_then(|value| value.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
 
-fn denial(body: &[u8], lost: u64) -> Option<Denial> {
+fn denial(body: &[u8]) -> Option<Denial> {
     let body = body.get(HEADER_BYTES..)?;
     let packet = attribute(body, LOG_PAYLOAD)?;
     let (version, words) = packet.first().map(|first| (first >> 4, first & 15))?;
-    let destination = packet.get(16..20).filter(|_| version == 4)?;
+    let address = |from: usize| packet.get(from..from + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from);
+    let (source, destination) = (address(12)?, address(16).filter(|_| version == 4)?);
     let protocol = *packet.get(9)?;
     let has_ports =
         matches!(i32::from(protocol), libc::IPPROTO_TCP | libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE | libc::IPPROTO_SCTP | libc::IPPROTO_DCCP);
     let start = usize::from(words) * 4;
-    let port = packet.get(start + 2..start + 4).filter(|_| has_ports).map_or(0, |port| u16::from_be_bytes([port[0], port[1]]));
-    let destination = Ipv4Addr::new(destination[0], destination[1], destination[2], destination[3]);
-    Some(Denial { mark: number(attribute(body, LOG_MARK)), interface: number(attribute(body, LOG_INTERFACE)), protocol, destination, port, lost })
+    let port_at = |from: usize| packet.get(from..from + 2).filter(|_| has_ports).map_or(0, |port| u16::from_be_bytes([port[0], port[1]]));
+    let reason = why(attribute(body, LOG_PREFIX).unwrap_or_default());
+    let (mark, interface) = (number(attribute(body, LOG_MARK)), number(attribute(body, LOG_INTERFACE)));
+    Some(Denial { mark, interface, protocol, source, source_port: port_at(start), destination, port: port_at(start + 2), reason })
 }
 
 fn flow(body: &[u8]) -> Option<Flow> {
     let body = body.get(HEADER_BYTES..)?;
     let original = attribute(body, FLOW_ORIGINAL)?;
-    let destination: [u8; 4] = attribute(attribute(original, 1)?, 2)?.try_into().ok()?;
+    let address = |kind| attribute(attribute(original, 1)?, kind)?.try_into().ok().map(<[u8; 4]>::into);
+    let (source, destination) = (address(1)?, address(2)?);
     let transport = attribute(original, 2)?;
     let protocol = *attribute(transport, 1)?.first()?;
-    let port = attribute(transport, 3).and_then(|port| port.try_into().ok()).map_or(0, u16::from_be_bytes);
-    let bytes = |direction| {
-        let counters = attribute(body, direction)?;
-        attribute(counters, 2)?.try_into().ok().map(u64::from_be_bytes)
-    };
+    let port = |kind| attribute(transport, kind).and_then(|port| port.try_into().ok()).map_or(0, u16::from_be_bytes);
+    let long = |outer, inner| attribute(attribute(body, outer)?, inner)?.try_into().ok().map(u64::from_be_bytes);
     let mark = number(attribute(body, FLOW_MARK));
-    let (bytes_out, bytes_in) = (bytes(FLOW_BYTES_ORIGINAL).unwrap_or(0), bytes(FLOW_BYTES_REPLY).unwrap_or(0));
-    (mark != 0).then_some(Flow { mark, protocol, destination: destination.into(), port, bytes_out, bytes_in })
+    let (bytes_out, bytes_in) = (long(FLOW_BYTES_ORIGINAL, 2).unwrap_or(0), long(FLOW_BYTES_REPLY, 2).unwrap_or(0));
+    let lasted = long(FLOW_TIMES, 1).zip(long(FLOW_TIMES, 2)).map(|(began, ended)| Duration::from_nanos(ended.saturating_sub(began)));
+    let (source_port, port) = (port(2), port(3));
+    (mark != 0).then_some(Flow { mark, protocol, source, source_port, destination, port, bytes_out, bytes_in, lasted })
 }
 
 #[cfg(test)]
@@ -192,9 +226,9 @@ mod tests {
         /// What the kernel sends holds bytes that a cell chose; no such bytes may stop the warden.
         #[test]
         fn whatever_a_packet_holds_it_is_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), ihl in 0_u8..16) {
-            let _ = (denial(&bytes, 0), flow(&bytes));
+            let _ = (denial(&bytes), flow(&bytes));
             for (_, body) in parsed(&bytes) {
-                let _ = (denial(body, 0), flow(body));
+                let _ = (denial(body), flow(body));
             }
             let mut packet = bytes;
             if let Some(first) = packet.first_mut() {
@@ -202,7 +236,7 @@ mod tests {
             }
             let length = (packet.len() + 4) as u16;
             let body = [&[0; HEADER_BYTES][..], &length.to_ne_bytes(), &LOG_PAYLOAD.to_ne_bytes(), &packet].concat();
-            prop_assert_eq!(denial(&body, 7).is_some(), packet.len() >= 20);
+            prop_assert_eq!(denial(&body).is_some(), packet.len() >= 20);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Denied packets of one session, gathered so that a flood becomes few entries and no packet goes uncounted.
 //!
-//! The first packet to a destination is told at once; more of them within [`WINDOW`] are counted and told together. It decides
-//! nothing about packets.
+//! The first packet to a destination is told at once, with who sent it; more of them within [`WINDOW`] are counted and told together,
+//! without a sender, since they may have had several. It decides nothing about packets.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use sulku_audit::{Event, Private};
+use sulku_audit::{Event, WhyDenied};
 
+use super::Doer;
 use crate::network::Denial;
 
 /// How long packets to one destination are gathered.
@@ -30,6 +31,7 @@ struct Target {
     protocol: u8,
     destination: Ipv4Addr,
     port: u16,
+    reason: WhyDenied,
 }
 
 #[derive(Debug)]
@@ -39,13 +41,10 @@ struct Gathered {
 }
 
 impl Denials {
-    /// Takes a packet in; the event to write now, if it is the first to its destination.
-    pub fn note(&mut self, denial: &Denial, now: Instant) -> Option<Event> {
-        let Denial { protocol, destination, port, lost, .. } = *denial;
-        let target = Target { protocol, destination, port };
-        if lost > 0 {
-            self.count(target, lost, now);
-        }
+    /// Takes a packet in; the event to write now, if it is the first to its destination. Only then is asked who sent it.
+    pub fn note(&mut self, denial: &Denial, now: Instant, sender: impl FnOnce() -> Option<Doer>) -> Option<Event> {
+        let Denial { protocol, destination, port, reason, source_port, .. } = *denial;
+        let target = Target { protocol, destination, port, reason };
         if let Some(gathered) = self.recent.get_mut(&target) {
             gathered.packets += 1;
             return None;
@@ -55,7 +54,7 @@ impl Denials {
             return None;
         }
         self.recent.insert(target, Gathered { since: now, packets: 0 });
-        Some(target.denied(0))
+        Some(target.denied(0, Some(source_port), sender()))
     }
 
     /// The events of windows that have closed; of all, if `until` is far enough.
@@ -65,14 +64,14 @@ impl Denials {
         self.recent.retain(|target, gathered| {
             let keep = !closed(gathered.since);
             if !keep && gathered.packets > 0 {
-                events.push(target.denied(gathered.packets - 1));
+                events.push(target.denied(gathered.packets - 1, None, None));
             }
             keep
         });
         if self.last.is_some_and(closed)
             && let Some((target, packets)) = self.uncounted.take()
         {
-            events.push(target.denied(packets - 1));
+            events.push(target.denied(packets - 1, None, None));
         }
         events
     }
@@ -96,19 +95,20 @@ impl Denials {
 
 impl Target {
     /// One entry for this packet and `suppressed` more.
-    fn denied(self, suppressed: u64) -> Event {
-        let Self { protocol, destination, port } = self;
+    fn denied(self, suppressed: u64, source_port: Option<u16>, sender: Option<Doer>) -> Event {
+        let Self { protocol, destination, port, reason } = self;
+        let (process, program) = sender.map_or((None, None), |Doer { process, program }| (Some(process), program));
         Event::EgressDenied {
             protocol,
-            destination: std::net::IpAddr::V4(destination),
+            destination: IpAddr::V4(destination),
             port,
             suppressed,
-            source_port: None,
-            reason: None,
+            source_port: source_port.filter(|port| *port > 0),
+            reason: Some(reason),
             at: None,
-            process: None,
-            name: Private::from(None),
-            program: Private::from(None),
+            process,
+            name: None.into(),
+            program: program.into(),
         }
     }
 }
@@ -117,8 +117,9 @@ impl Target {
 mod tests {
     use super::*;
 
-    fn denial(port: u16, lost: u64) -> Denial {
-        Denial { mark: 1, interface: 1000, protocol: 6, destination: Ipv4Addr::new(192, 0, 2, 1), port, lost }
+    fn denial(port: u16) -> Denial {
+        let (source, destination) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(192, 0, 2, 1));
+        Denial { mark: 1, interface: 1000, protocol: 6, source, source_port: 40_000, destination, port, reason: WhyDenied::NotListed }
     }
 
     fn packets(events: &[Event]) -> u64 {
@@ -137,8 +138,8 @@ mod tests {
             let now = start + round * 2 * WINDOW;
             for port in 1..=300 {
                 for _ in 0..=port % 3 {
-                    events.extend(denials.note(&denial(port, u64::from(port % 2)), now));
-                    sent += 1 + u64::from(port % 2);
+                    events.extend(denials.note(&denial(port), now, || None));
+                    sent += 1;
                 }
             }
             events.extend(denials.due(now + WINDOW));
@@ -151,8 +152,8 @@ mod tests {
     #[test]
     fn the_first_packet_to_a_destination_is_told_at_once() {
         let mut denials = Denials::default();
-        assert!(denials.note(&denial(80, 0), Instant::now()).is_some());
-        assert!(denials.note(&denial(80, 0), Instant::now()).is_none());
-        assert!(denials.note(&denial(81, 0), Instant::now()).is_some());
+        assert!(denials.note(&denial(80), Instant::now(), || None).is_some());
+        assert!(denials.note(&denial(80), Instant::now(), || None).is_none());
+        assert!(denials.note(&denial(81), Instant::now(), || None).is_some());
     }
 }

@@ -1,0 +1,68 @@
+//! What `/proc` says of a process that the kernel has named: its id in the cell, and the programme that it runs.
+//!
+//! A process may be gone, or its number another's by now: then it says nothing of it.
+
+use std::fs;
+use std::time::Duration;
+
+use sulku_audit::Process;
+
+/// The longest path that an entry has of a programme or a file, in bytes.
+pub const PATH_BYTES_MAX: usize = 1_024;
+/// Process start times are counted in hundredths of a second.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A process and what it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doer {
+    /// Which process.
+    pub process: Process,
+    /// The programme, as the cell names it; `None` where the process was gone.
+    pub program: Option<String>,
+}
+
+/// What is known of a process that did something then, in the process namespace of which `inside` is another one.
+#[must_use]
+pub fn look(pid: u32, at: Duration, inside: i32) -> Doer {
+    let unknown = Doer { process: Process { pid, in_cell: None }, program: None };
+    let known = || {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let in_cell = number_inside(pid)?;
+        // Asked last: if it is the one that was meant now, it was when the rest was read.
+        (started(pid)? <= at + TICK && namespace(pid)? == namespace(inside.cast_unsigned())?).then_some((in_cell, program))
+    };
+    match known() {
+        Some((in_cell, program)) => {
+            Doer { process: Process { pid, in_cell: Some(in_cell) }, program: program.map(|path| cut(&path.to_string_lossy())) }
+        }
+        None => unknown,
+    }
+}
+
+/// Its number in the innermost process namespace that it is in.
+pub fn number_inside(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().next_back()?.parse().ok()
+}
+
+fn namespace(pid: u32) -> Option<std::path::PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+}
+
+/// When it began, since boot: field 22 of proc_pid_stat(5).
+fn started(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let ticks: u64 = after_name.split(' ').nth(19)?.parse().ok()?;
+    Some(Duration::from_millis(ticks.saturating_mul(10)))
+}
+
+/// The text, or as much of it as an entry takes.
+#[must_use]
+pub fn cut(text: &str) -> String {
+    if text.len() <= PATH_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = (0..=PATH_BYTES_MAX - '…'.len_utf8()).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
