@@ -9,6 +9,7 @@ pub mod naming;
 pub mod order;
 mod plan;
 mod render;
+pub mod ruleset;
 pub mod syscalls;
 
 pub use order::{Order, Report};

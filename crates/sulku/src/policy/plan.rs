@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use sulku_permit::{PermitId, Policy};
-use sulku_plan::Plan;
+use sulku_plan::{Plan, ruleset};
 use sulku_policy::{Change, Effect, diff};
 
 use super::apply::{StoreArgs, current};
@@ -49,7 +49,9 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let (_, policy) = args.policies.sound()?;
     let plan = Plan::of(permit_of(&policy, &args.permit)?);
     print::answer(&plan.render())?;
-    print::answer(&format!("sha256 {}\n", plan.digest()))?;
+    print::answer(&format!("sha256 {}\n\n", plan.digest()))?;
+    print::answer(ruleset::TEXT)?;
+    print::answer(&format!("# sha256 of the ruleset {}\n", ruleset::digest()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,13 +18,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit};
 use sulku_audit::{CloseReason, Draft, Event};
 use sulku_permit::SessionId;
+use sulku_plan::ruleset;
 
 use crate::cell::{Cell, Filter, Owners};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
 use crate::ledger::{Ledger, LedgerError};
-use crate::network::{NetworkError, Pool, Router, Watch, ruleset_digest};
+use crate::network::{NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
 use crate::seen::{Groups, Losses, Senders};
 use crate::verdict::Judge;
@@ -169,7 +170,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         rung: RUNG.to_owned(),
         kernel: doctor::kernel(),
         landlock_abi: sys::landlock_abi(),
-        ruleset: ruleset_digest().map_err(NetworkError::from)?,
+        ruleset: ruleset::digest(),
     }))?;
     ledger.settle()?;
     let judge = Judge::new(config.ledger_keys.clone(), Permits::in_store(config.policy.clone(), config.operators.clone()), Timestamp::now());

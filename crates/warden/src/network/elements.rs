@@ -9,10 +9,10 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 use sulku_plan::Allowed;
+use sulku_plan::ruleset::{ALLOWED, SESSIONS, TABLE};
 
 use super::netlink::{ACK, CREATE, Message, Part, Socket};
 use super::pool::CellNetwork;
-use super::rules::{ALLOWED, SESSIONS, TABLE};
 
 const NFPROTO_INET: u8 = 1;
 const SUBSYSTEM: u16 = 10;

@@ -7,11 +7,12 @@ mod elements;
 pub mod netlink;
 mod pool;
 mod router;
+mod routes;
 mod rules;
 mod watch;
 
 pub use elements::Grant;
 pub use pool::{CellNetwork, Pool};
 pub use router::{CellLink, NetworkError, Router, overlap};
-pub use rules::{NFT, ruleset_digest};
+pub use rules::NFT;
 pub use watch::{Denial, Flow, Sighting, Watch};

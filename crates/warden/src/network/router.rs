@@ -84,6 +84,8 @@ impl Router {
             Ok::<_, NetworkError>((namespace, links, elements, watch))
         })?;
         let router = Self { home, links, elements, _namespace: namespace };
+        // Before there is any way out.
+        step("restrict the router's routes", super::routes::restrict(&router.links, uplinks.iter().map(|uplink| uplink_name(&uplink.name))))?;
         uplinks.iter().try_for_each(|uplink| router.connect(uplink))?;
         Ok((router, watch))
     }
@@ -116,7 +118,7 @@ impl Router {
     }
 
     fn connect(&self, uplink: &Uplink) -> Result<(), NetworkError> {
-        let here = format!("up-{}", uplink.name);
+        let here = uplink_name(&uplink.name);
         let there = uplink.peer_interface();
         let opened;
         let peer = match &uplink.peer {
@@ -141,6 +143,11 @@ impl Router {
         let routes: Vec<Message> = uplink.routes.iter().map(|to| route(*to, world.addr())).collect();
         step("route over the uplink", self.links.request(&routes)).map(drop)
     }
+}
+
+/// The name of the router's end of an uplink, by which the ruleset knows it.
+fn uplink_name(name: &str) -> String {
+    format!("up-{name}")
 }
 
 /// What remains of a cell's network once its namespace is let go: the link that the kernel removes in its own time.

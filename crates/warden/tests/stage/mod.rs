@@ -240,6 +240,20 @@ impl Stage {
     }
 
     /// The processes in the cells' control groups of this warden.
+    /// Runs a command inside the router's network namespace, as a root of the host may who has found it.
+    pub fn in_router(&self, command: &[&str]) -> String {
+        let namespaces = fs::read_dir(format!("/proc/{}/fd", self.warden.id())).expect("the warden's descriptors");
+        let inside = |file: &Path, command: &[&str]| {
+            let output = Command::new("/usr/bin/nsenter").arg(format!("--net={}", file.display())).args(command).output().expect("nsenter");
+            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let is_network = |file: &PathBuf| fs::read_link(file).is_ok_and(|link| link.to_string_lossy().starts_with("net:["));
+        let mut files = namespaces.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_network);
+        let router = files.find(|file| inside(file, &["/bin/ip", "-br", "link"]).contains("up-")).expect("the router");
+        inside(&router, command)
+    }
+
     pub fn cell_processes(&self) -> Vec<u32> {
         let root = Path::new("/sys/fs/cgroup");
         let trees = [root.join("pids"), root.to_path_buf()];
