@@ -1,6 +1,8 @@
 //! A cell's control group: what it may use up, freezing it, and what it has used. Version 2 where the host has the controllers
 //! there, else version 1.
 //!
+//! Below the rung `root` there is none: its folders can't be made there, and what a cell may use up is held to for each process.
+//!
 //! It knows numbers and folders; which limits a permit gives is the plan's matter.
 
 use std::fs;
@@ -8,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use sulku_permit::Rung;
 use sulku_plan::Limits;
 
 /// The controllers that a cell needs, as version 1 names them.
@@ -28,6 +32,8 @@ pub enum Hierarchy {
         /// Processor time used.
         cpuacct: Option<PathBuf>,
     },
+    /// None that this warden may make groups in.
+    Absent,
 }
 
 /// The control group of one cell.
@@ -47,7 +53,7 @@ pub struct Usage {
 }
 
 /// Whether a cell's processes run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Motion {
     /// They run.
     Thawed,
@@ -56,6 +62,14 @@ pub enum Motion {
 }
 
 impl Hierarchy {
+    /// What a rung has.
+    ///
+    /// # Errors
+    /// As [`Hierarchy::find`].
+    pub fn of(rung: Rung) -> Result<Self, Vec<&'static str>> {
+        if rung == Rung::Root { Self::find() } else { Ok(Self::Absent) }
+    }
+
     /// Finds the hierarchy in the host's mounts.
     ///
     /// # Errors
@@ -84,6 +98,7 @@ impl Hierarchy {
     pub fn describe(&self) -> String {
         match self {
             Self::V2(root) => format!("version 2 at {}", root.display()),
+            Self::Absent => "none on this rung: limits hold for each process".to_owned(),
             Self::V1 { trees, .. } => format!("version 1: {}", trees.iter().map(|tree| tree.display().to_string()).collect::<Vec<_>>().join(", ")),
         }
     }
@@ -91,6 +106,7 @@ impl Hierarchy {
     fn roots(&self) -> Vec<&PathBuf> {
         match self {
             Self::V2(root) => vec![root],
+            Self::Absent => Vec::new(),
             Self::V1 { trees, cpuacct } => trees.iter().chain(cpuacct).collect(),
         }
     }
@@ -150,6 +166,7 @@ impl Group {
                 fs::write(folder.join("memory.max"), limits.memory_bytes.to_string())?;
                 fs::write(folder.join("cpu.max"), format!("{quota_us} {CPU_PERIOD_US}"))
             }
+            Hierarchy::Absent => Ok(()),
             Hierarchy::V1 { trees: [pids, memory, cpu, freezer], cpuacct } => {
                 for root in [pids, memory, cpu, freezer].into_iter().chain(cpuacct) {
                     // Two controllers may share one tree.
@@ -178,15 +195,22 @@ impl Group {
         self.folders().iter().try_for_each(|folder| fs::write(folder.join("cgroup.procs"), pid.as_raw_nonzero().to_string()))
     }
 
+    /// Whether there is one: without, nobody but the cell's first process can hold the others.
+    #[must_use]
+    pub const fn is_there(&self) -> bool {
+        !matches!(self.hierarchy, Hierarchy::Absent)
+    }
+
     /// Freezes or thaws all of the group.
     ///
     /// # Errors
-    /// The kernel refused.
+    /// The kernel refused, or there is no group.
     pub fn set_motion(&self, motion: Motion) -> io::Result<()> {
         match (&self.hierarchy, motion) {
             (Hierarchy::V2(root), Motion::Frozen) => fs::write(root.join(&self.name).join("cgroup.freeze"), "1"),
             (Hierarchy::V2(root), Motion::Thawed) => fs::write(root.join(&self.name).join("cgroup.freeze"), "0"),
             (Hierarchy::V1 { trees, .. }, Motion::Frozen) => fs::write(trees[3].join(&self.name).join("freezer.state"), "FROZEN"),
+            (Hierarchy::Absent, _) => Err(io::ErrorKind::Unsupported.into()),
             (Hierarchy::V1 { trees, .. }, Motion::Thawed) => fs::write(trees[3].join(&self.name).join("freezer.state"), "THAWED"),
         }
     }
@@ -196,6 +220,7 @@ impl Group {
     pub fn usage(&self) -> Usage {
         let number = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0_u64);
         match &self.hierarchy {
+            Hierarchy::Absent => Usage::default(),
             Hierarchy::V2(root) => {
                 let folder = root.join(&self.name);
                 let stat = fs::read_to_string(folder.join("cpu.stat")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The warden's configuration: one TOML file that only root can write.
+//! The warden's configuration: one TOML file that only the user whom the warden runs as can write: root, or somebody on a rung below.
 //!
 //! Every error says file, line, column and what to do. Of persons it names operators alone; permits and their
 //! holders come from the policy's store.
@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use sulku_audit::{LogKeys, Verifier};
-use sulku_permit::HolderId;
+use sulku_permit::{HolderId, Rung};
 use sulku_policy::{Approval, Operator, OperatorKey, Operators};
 use toml::Spanned;
 
@@ -30,6 +30,8 @@ pub const CELL_UIDS: u32 = 65_536;
 pub struct Config {
     /// Its name on this host; several wardens have several.
     pub instance: String,
+    /// The rung of isolation that it is to give, and no other; the strongest that it can, if none is named.
+    pub rung: Option<Rung>,
     /// Where the gateway connects.
     pub socket: PathBuf,
     /// The gateway's user id; no other may connect.
@@ -46,8 +48,8 @@ pub struct Config {
     pub workspaces: PathBuf,
     /// Addresses of cells.
     pub cell_network: Ipv4Net,
-    /// The first of the user ids on the host that workspaces get.
-    pub cell_uid_base: u32,
+    /// Who owns the workspaces' folders, and what runs in them.
+    pub users: Users,
     /// How long cells stay, frozen, after the gateway was lost.
     pub gateway_lost_grace: Duration,
     /// Networks kept ready.
@@ -56,6 +58,15 @@ pub struct Config {
     pub cells_max: usize,
     /// Ways out of the router.
     pub uplinks: Vec<Uplink>,
+}
+
+/// Which users of the host workspaces get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// Each its own, of [`CELL_UIDS`] from this one on.
+    Each(u32),
+    /// All of them the warden's own, which is 0 in its user namespace.
+    Own,
 }
 
 /// A way out of the router.
@@ -106,15 +117,16 @@ pub struct ConfigError {
 #[serde(deny_unknown_fields)]
 struct Document {
     instance: Spanned<String>,
+    rung: Option<Spanned<String>>,
     socket: Spanned<PathBuf>,
-    gateway_uid: u32,
+    gateway_uid: Spanned<u32>,
     ledger_socket: Spanned<PathBuf>,
     ledger_origin: Spanned<String>,
     ledger_key: Spanned<PathBuf>,
     policy: Spanned<PathBuf>,
     workspaces: Spanned<PathBuf>,
     cell_network: Spanned<Ipv4Net>,
-    cell_uid_base: Spanned<u32>,
+    cell_uid_base: Option<Spanned<u32>>,
     gateway_lost_grace_s: Spanned<u64>,
     pool: Spanned<usize>,
     cells_max: Spanned<usize>,
@@ -145,6 +157,8 @@ struct UplinkTable {
 struct Reader<'a> {
     file: &'a Path,
     text: &'a str,
+    /// The user whom the warden runs as.
+    own: u32,
 }
 
 impl Reader<'_> {
@@ -176,15 +190,19 @@ impl Reader<'_> {
         }
     }
 
-    fn folder_of_root(&self, path: Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
+    fn owner(&self) -> String {
+        if self.own == 0 { "root".to_owned() } else { format!("user {}", self.own) }
+    }
+
+    fn folder_of_its_own(&self, path: Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
         let span = path.span();
         let path = self.absolute(path)?;
         let found = std::fs::metadata(&path).map_err(|error| self.error(&span, format!("{}: {error}", path.display()), "make the folder"))?;
-        if found.is_dir() && found.uid() == 0 && found.mode() & 0o022 == 0 {
+        if found.is_dir() && found.uid() == self.own && found.mode() & 0o022 == 0 {
             Ok(path)
         } else {
-            let what = format!("{} is not a folder that only root can write", path.display());
-            Err(self.error(&span, what, format!("chown root:root {0} && chmod go-w {0}", path.display())))
+            let what = format!("{} is not a folder that only {} can write", path.display(), self.owner());
+            Err(self.error(&span, what, format!("chown {0} {1} && chmod go-w {1}", self.owner(), path.display())))
         }
     }
 
@@ -192,6 +210,22 @@ impl Reader<'_> {
         let number = *value.get_ref();
         let what = format!("{number} is out of bounds");
         if range.contains(&number) { Ok(number) } else { Err(self.error(&value.span(), what, format!("write {} to {}", range.start(), range.end()))) }
+    }
+
+    /// What the rungs below `root` can't have.
+    fn below_root(&self, gateway_uid: &Spanned<u32>, uplinks: &[UplinkTable]) -> Result<(), ConfigError> {
+        if *gateway_uid.get_ref() != self.own {
+            let help = format!("write {}; a warden without root sees no other user, and the gateway must run as its own", self.own);
+            return Err(self.error(&gateway_uid.span(), "the gateway is another user than the warden", help));
+        }
+        match uplinks.first() {
+            Some(uplink) => Err(self.error(
+                &uplink.name.span(),
+                "a warden without root has no uplinks",
+                "leave [[uplink]] out; listed destinations are reached from the network in which the warden is started",
+            )),
+            None => Ok(()),
+        }
     }
 
     fn uplink(&self, table: UplinkTable, instance: &str, cells: &Ipv4Net) -> Result<Uplink, ConfigError> {
@@ -219,14 +253,16 @@ impl Config {
     /// # Errors
     /// The first thing wrong with it.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |error: std::io::Error| Reader { file, text: "" }.error(&(0..0), error, "name a file that root can read");
+        let own = rustix::process::geteuid().as_raw();
+        let nothing = Reader { file, text: "", own };
+        let unreadable = |error: std::io::Error| nothing.error(&(0..0), error, format!("name a file that {} can read", nothing.owner()));
         let found = std::fs::metadata(file).map_err(unreadable)?;
-        if found.uid() != 0 || found.mode() & 0o022 != 0 || found.len() > CONFIG_BYTES_MAX {
-            let help = format!("chown root:root {0} && chmod go-w {0}", file.display());
-            return Err(Reader { file, text: "" }.error(&(0..0), "somebody else than root can write this file", help));
+        if found.uid() != own || found.mode() & 0o022 != 0 || found.len() > CONFIG_BYTES_MAX {
+            let help = format!("chown {0} {1} && chmod go-w {1}", nothing.owner(), file.display());
+            return Err(nothing.error(&(0..0), format!("somebody else than {} can write this file", nothing.owner()), help));
         }
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
-        Self::parse(&Reader { file, text: &text })
+        Self::parse(&Reader { file, text: &text, own })
     }
 
     fn parse(reader: &Reader<'_>) -> Result<Self, ConfigError> {
@@ -235,6 +271,7 @@ impl Config {
         })?;
         let Document {
             instance,
+            rung,
             socket,
             gateway_uid,
             ledger_socket,
@@ -256,6 +293,16 @@ impl Config {
         let operators = Operators::new(keys, approval.signatures)
             .map_err(|error| reader.error(&span, error, "write each operator's table as in gateway.toml, without her certificate"))?;
         let instance = reader.name(&instance)?;
+        let rung = rung.map(|rung| rung.get_ref().parse().map_err(|help| reader.error(&rung.span(), "this is no rung", help))).transpose()?;
+        let is_below_root = reader.own != 0 || rung.is_some_and(|rung| rung < Rung::Root);
+        let users = if is_below_root {
+            reader.below_root(&gateway_uid, &uplink)?;
+            Users::Own
+        } else {
+            let base =
+                cell_uid_base.ok_or_else(|| reader.error(&(0..0), "cell_uid_base is missing", "see config/warden.toml for what belongs here"))?;
+            Users::Each(reader.within(&base, 65_536..=u32::MAX - CELL_UIDS - 1)?)
+        };
         let cells = cell_network.get_ref().trunc();
         if cells.prefix_len() > 30 || cells.prefix_len() < 8 {
             return Err(reader.error(
@@ -284,14 +331,15 @@ impl Config {
         }
         Ok(Self {
             socket: reader.absolute(socket)?,
-            gateway_uid,
+            gateway_uid: gateway_uid.into_inner(),
             ledger_socket: reader.absolute(ledger_socket)?,
             ledger_keys,
-            policy: reader.folder_of_root(policy)?,
+            policy: reader.folder_of_its_own(policy)?,
             operators,
-            workspaces: reader.folder_of_root(workspaces)?,
+            workspaces: reader.folder_of_its_own(workspaces)?,
             cell_network: cells,
-            cell_uid_base: reader.within(&cell_uid_base, 65_536..=u32::MAX - CELL_UIDS - 1)?,
+            users,
+            rung,
             gateway_lost_grace: Duration::from_secs(reader.within(&gateway_lost_grace_s, 0..=3_600)?),
             pool: reader.within(&pool, 0..=256)?,
             cells_max: reader.within(&cells_max, 1..=4_096)?,

@@ -1,15 +1,16 @@
-//! What the host must have for the root rung, looked at one by one, each with what to install or enable.
+//! What the host must have for a rung of isolation, looked at one by one, each with what to install or enable.
 //!
 //! It changes nothing and needs no configuration.
 
 use std::path::Path;
 
 use serde::Serialize;
+use sulku_permit::Rung;
 
 use crate::cell::{Filter, LANDLOCK_ABI_MIN};
 use crate::cgroup::Hierarchy;
 use crate::network::NFT;
-use crate::sys;
+use crate::{rung, sys};
 
 /// One thing looked at.
 #[derive(Debug, Serialize)]
@@ -40,18 +41,34 @@ pub fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Looks at everything.
+/// Looks at the rung that a warden of this user would stand on. This process, which has one thread, is in the rung's namespaces afterwards.
 #[must_use]
-pub fn examine() -> Vec<Check> {
+pub fn of_this_user() -> (Rung, Vec<Check>) {
+    if rustix::process::geteuid().is_root() {
+        return (Rung::Root, examine(Rung::Root));
+    }
+    match rung::user_namespace() {
+        Ok(()) => (Rung::Rootless, examine(Rung::Rootless)),
+        Err(error) => (Rung::Rootless, vec![Check::new("user namespace", Err(rung::why_not(&error)))]),
+    }
+}
+
+/// Looks at everything that a rung takes, from where the warden stands on it: as root, or in the rung's namespaces.
+#[must_use]
+pub fn examine(rung: Rung) -> Vec<Check> {
+    let root = match rung {
+        Rung::Root => Check::new("root", root()),
+        Rung::Rootless | Rung::NoNetwork => Check::new("user namespace", root().map(|_| "in which this user is root".to_owned())),
+    };
     vec![
-        Check::new("root", root()),
+        root,
         Check::new("kernel", version()),
         Check::new("landlock", landlock()),
         Check::new("seccomp", seccomp()),
         Check::new("namespaces", namespaces()),
         Check::new(
             "control groups",
-            Hierarchy::find()
+            Hierarchy::of(rung)
                 .map(|found| found.describe())
                 .map_err(|missing| format!("no control group has {}; boot with cgroup v2, or mount the v1 controllers", missing.join(", "))),
         ),

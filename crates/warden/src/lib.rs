@@ -13,15 +13,13 @@ mod ledger;
 mod network;
 mod packet;
 mod permits;
+pub mod rung;
 mod seen;
 mod sys;
 mod verdict;
 mod workspace;
 
 pub use daemon::{RunError, run};
-
-/// The isolation rung that this warden gives.
-pub const RUNG: &str = "root";
 
 /// An error with all its causes, in one line.
 #[must_use]

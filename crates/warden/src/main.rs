@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sulku_warden::config::Config;
-use sulku_warden::{RunError, chain, doctor, run};
+use sulku_warden::{RunError, chain, doctor, run, rung};
 
 /// The only privileged process of Sulku: builds the cells of sessions, enforces their plans, reaps them.
 #[derive(Parser)]
@@ -20,7 +20,7 @@ struct Arguments {
 enum Command {
     /// Serve a gateway until SIGTERM.
     Run {
-        /// The configuration, which only root can write.
+        /// The configuration, which only the user whom the warden runs as can write.
         #[arg(long)]
         config: PathBuf,
     },
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 fn report(json: bool) -> ExitCode {
-    let checks = doctor::examine();
+    let (rung, checks) = doctor::of_this_user();
     if json {
         println!("{}", serde_json::to_string_pretty(&checks).unwrap_or_default());
     } else {
@@ -60,6 +60,15 @@ fn report(json: bool) -> ExitCode {
                 (None, missing) => println!("missing  {:<20} {}", check.what, missing.as_deref().unwrap_or_default()),
             }
         }
+    }
+    if !json {
+        println!(
+            "{:<8} {:<20} {}",
+            "rung",
+            rung.name(),
+            if rung::differences(rung).is_empty() { "the strongest" } else { "as root the rung is root, which is stronger:" }
+        );
+        rung::differences(rung).iter().for_each(|difference| println!("{:<8} {:<20} {difference}", "", ""));
     }
     if checks.iter().all(|check| check.missing.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -47,7 +47,7 @@ pub enum PermitsError {
 /// Why the store's newest is not what the warden goes by.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("{0} can be written by others than root; chown root:root and chmod go-w")]
+    #[error("{0} can be written by others than the warden's own user; chown it to that user and chmod go-w")]
     Writable(PathBuf),
     #[error(transparent)]
     Revision(#[from] RevisionError),

@@ -59,6 +59,34 @@ pub fn fork() -> io::Result<Option<Pid>> {
     Ok((result != 0).then(|| pid(result)))
 }
 
+/// How a process ended, and what it and the processes that it had waited for have used.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// Its exit status; 128 + n when signal n ended it.
+    pub status: i32,
+    /// Processor time, in milliseconds.
+    pub cpu_ms: u64,
+    /// The most memory that one of them had at once, in bytes.
+    pub memory_peak_bytes: u64,
+}
+
+/// The end of a child, if it has ended. It is waited for with that: a second call is an error.
+pub fn end_of(child: BorrowedFd<'_>) -> io::Result<Option<End>> {
+    // SAFETY: all-zero is a valid siginfo_t and a valid rusage; both outlive the call.
+    let (mut news, mut used): (libc::siginfo_t, libc::rusage) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let flags = libc::WEXITED | libc::WNOHANG;
+    // SAFETY: as above. The C library's waitid does not tell what was used; the kernel's does.
+    checked(unsafe { libc::syscall(libc::SYS_waitid, libc::P_PIDFD, child.as_raw_fd(), &raw mut news, flags, &raw mut used) })?;
+    // SAFETY: the kernel has filled these in for a child that ended, and left them zero for one that has not.
+    let (pid, status) = unsafe { (news.si_pid(), news.si_status()) };
+    let ms = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000 + time.tv_usec / 1_000).unwrap_or(0);
+    Ok((pid != 0).then(|| End {
+        status: if news.si_code == libc::CLD_EXITED { status } else { 128 + status },
+        cpu_ms: ms(used.ru_utime) + ms(used.ru_stime),
+        memory_peak_bytes: u64::try_from(used.ru_maxrss).unwrap_or(0) * 1_024,
+    }))
+}
+
 /// Leaves the namespaces named by the flags for new ones.
 pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: only FILES is unsafe, as it would split the descriptor table between threads; there is one thread.
@@ -151,6 +179,13 @@ pub fn execute(programme: &CStr, arguments: &[CString], environment: &[CString])
     // SAFETY: both lists end in null and point to C strings that the caller holds.
     unsafe { libc::execve(programme.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     io::Error::last_os_error()
+}
+
+/// Sends a signal to every process but this one: from the first of a process namespace, to all others in it. The kernel does it in one
+/// sweep, so that none can start another meanwhile.
+pub fn signal_all_others(signal: i32) {
+    // SAFETY: takes plain numbers. There may be none to send it to.
+    unsafe { libc::kill(-1, signal) };
 }
 
 /// Ends this process at once, without running anything of its parent's.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sulku_audit::{CloseReason, Event, Opening, Receipt, ReceiptError, Verifier};
-use sulku_permit::{Admission, Assurance, Budget, Credential, PermitSet, Refusal, RefusalCode, Request, SessionId};
+use sulku_permit::{Admission, Assurance, Budget, Credential, PermitSet, Refusal, RefusalCode, Request, Rung, SessionId};
 use sulku_plan::Plan;
 use sulku_plan::order::TerminalSize;
 
@@ -57,8 +57,13 @@ pub enum LaunchRefused {
         own: String,
     },
     /// The entry promises another isolation.
-    #[error("the opening names rung {0:?}, this is {rung:?}", rung = crate::RUNG)]
-    OtherRung(String),
+    #[error("the opening names rung {named:?}, this is {own:?}")]
+    OtherRung {
+        /// The entry's.
+        named: String,
+        /// The warden's.
+        own: &'static str,
+    },
     /// The permit asks for what this warden can't hold it to.
     #[error("the permit {0}")]
     Unenforced(&'static str),
@@ -79,6 +84,7 @@ pub enum LaunchRefused {
 /// Decides launches.
 #[derive(Debug)]
 pub struct Judge {
+    rung: Rung,
     keys: Vec<Verifier>,
     permits: Permits,
     started: Timestamp,
@@ -88,10 +94,10 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge who has seen no session yet.
+    /// A judge of a warden on this rung, who has seen no session yet.
     #[must_use]
-    pub const fn new(keys: Vec<Verifier>, permits: Permits, started: Timestamp) -> Self {
-        Self { keys, permits, started, seen: BTreeMap::new(), reviewed: 0 }
+    pub const fn new(rung: Rung, keys: Vec<Verifier>, permits: Permits, started: Timestamp) -> Self {
+        Self { rung, keys, permits, started, seen: BTreeMap::new(), reviewed: 0 }
     }
 
     /// What has come of looks at the policy since this was last asked, for the ledger.
@@ -146,7 +152,8 @@ impl Judge {
         self.reviewed = self.permits.readings();
         let permits = self.permits.current()?;
         let judge = |opening: &Opening| {
-            let ends = admitted(permits, opening, now).map_or_else(|refusal| (now, CloseReason::of_refusal(refusal.code)), |own| ends(&own, opening));
+            let ends = admitted(permits, opening, self.rung, now)
+                .map_or_else(|refusal| (now, CloseReason::of_refusal(refusal.code)), |own| ends(&own, opening));
             (opening.session(), ends)
         };
         Ok(cells.map(judge).collect())
@@ -166,11 +173,11 @@ impl Judge {
         if self.seen.insert(opening.session(), time.max(now)).is_some() {
             return Err(LaunchRefused::Replayed(opening.session()));
         }
-        if opening.rung() != crate::RUNG {
-            return Err(LaunchRefused::OtherRung(opening.rung().to_owned()));
+        if opening.rung() != self.rung.name() {
+            return Err(LaunchRefused::OtherRung { named: opening.rung().to_owned(), own: self.rung.name() });
         }
-        let admission =
-            admitted(self.permits.current()?, opening, now).map_err(|Refusal { code, reason, .. }| LaunchRefused::NotAdmitted { code, reason })?;
+        let admission = admitted(self.permits.current()?, opening, self.rung, now)
+            .map_err(|Refusal { code, reason, .. }| LaunchRefused::NotAdmitted { code, reason })?;
         let plan = Plan::for_admission(&admission);
         let own = plan.digest().to_string();
         if own != opening.plan() {
@@ -203,7 +210,7 @@ impl Judge {
 
 /// Admission by the warden's own permits: the same question that the gateway asks. What the warden can't see, the certificate, it takes
 /// to be what the permit asks for: that was the handshake's to decide.
-fn admitted(permits: &PermitSet, opening: &Opening, now: Timestamp) -> Result<Admission, Refusal> {
+fn admitted(permits: &PermitSet, opening: &Opening, rung: Rung, now: Timestamp) -> Result<Admission, Refusal> {
     let (permit, person) = (opening.permit(), opening.person());
     let unknown =
         |reason: String| Refusal { permit: Some(permit.clone()), holder: Some(person.clone()), ..Refusal::new(RefusalCode::NotAHolder, reason) };
@@ -212,14 +219,7 @@ fn admitted(permits: &PermitSet, opening: &Opening, now: Timestamp) -> Result<Ad
     let credential = Credential { identities: vec![holder.identity.clone()], expires: Timestamp::MAX, assurance: Some(Assurance::High) };
     sulku_permit::admit(
         permits,
-        &Request {
-            credential: &credential,
-            permit: Some(permit),
-            from: opening.from(),
-            now,
-            opened: Some(opening.time()),
-            rung: crate::RUNG.parse().ok(),
-        },
+        &Request { credential: &credential, permit: Some(permit), from: opening.from(), now, opened: Some(opening.time()), rung: Some(rung) },
     )
 }
 

@@ -27,7 +27,12 @@ fn a_command_runs_as_the_holder_in_her_workspace_with_her_data() {
     let owners: Vec<_> = ["ws-one", "ws-two"]
         .map(|name| std::os::unix::fs::MetadataExt::uid(&fs::metadata(stage.path("workspaces").join(name)).expect("a folder")))
         .into();
-    assert_eq!(owners, [2_000_000, 2_000_001], "each workspace has a user id of its own");
+    if stage::is_rootless() {
+        let own = std::os::unix::fs::MetadataExt::uid(&fs::metadata(stage.path("workspaces")).expect("a folder"));
+        assert_eq!(owners, [own, own], "the user who runs the warden owns all that is there");
+    } else {
+        assert_eq!(owners, [2_000_000, 2_000_001], "each workspace has a user id of its own");
+    }
 }
 
 /// A session is a terminal: prompt, job control, signals, size.
@@ -64,7 +69,7 @@ fn nothing_is_left_of_a_cell_after_its_end() {
     let before = (mounts(), links(), stage.cell_groups());
     let shells: Vec<_> = (0..3).map(|_| stage.launch("one.toml", None)).collect();
     assert!(stage.cell_processes().len() >= 6, "control: processes run while the cells do");
-    assert!(stage.cell_groups() > before.2, "control: control groups are there while the cells are");
+    assert!(stage.cell_groups() > before.2 || stage::is_rootless(), "control: control groups are there while the cells are");
     for shell in &shells {
         shell.read_until("$ ");
         shell.write("(setsid sleep 1000 &) ; nohup sleep 1001 &\n");

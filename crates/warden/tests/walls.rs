@@ -92,7 +92,8 @@ fn a_cell_holds_no_capability_and_is_filtered() {
     ] {
         assert!(status.contains(line), "{line} is missing in {status}");
     }
-    assert!(status.lines().any(|line| line.split_whitespace().eq(["1000", "2000000", "1"])), "one user is mapped: {status}");
+    let outside = if stage::is_rootless() { "0" } else { "2000000" };
+    assert!(status.lines().any(|line| line.split_whitespace().eq(["1000", outside, "1"])), "one user is mapped: {status}");
     let free = std::fs::read_to_string("/proc/self/status").expect("a status");
     assert!(!free.contains("CapEff:\t0000000000000000"), "control: this test itself has capabilities");
 }
@@ -230,7 +231,8 @@ fn bombs_hurt_only_their_own_cell() {
     let (output, status) = stage
         .run("one.toml", &["/usr/bin/perl", "-e", "$| = 1; print \"filling\\n\"; @a = map { \"x\" x (1 << 20) . $_ } 1..1000; print \"filled\\n\""]);
     assert!(output.contains("filling") && !output.contains("filled"), "{output}");
-    assert_eq!(status, 137, "{output}");
+    // Without a control group it is the process that has its limit, and it lives to say so.
+    assert_eq!(status, if stage::is_rootless() { 1 } else { 137 }, "{output}");
     let (output, _) = stage.run("one.toml", &["/bin/bash", "-c", "head -c 200M /dev/zero > /tmp/full"]);
     assert!(output.contains("No space left"), "{output}");
     bystander.write("echo still $((40 + 2))\n");

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Motion;
 use crate::packet;
 
 /// The longest message; the longest are errors with a path in them.
@@ -45,6 +46,8 @@ pub enum Told {
     Go,
     /// Send this signal to the terminal's foreground processes.
     Signal(i32),
+    /// Hold all other processes of the cell, or let them go on.
+    Move(Motion),
 }
 
 /// Says something, with a descriptor if one is given.

@@ -18,12 +18,14 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid, UnshareFlags, clear_ambient_capability_set, move_into_link_name_space,
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
-use sulku_permit::{HolderId, SessionId};
+use sulku_permit::{HolderId, Rung, SessionId};
 use sulku_plan::Plan;
 use sulku_plan::filesystem::{CELL_UID, PATH, Programmes, WORKSPACE};
 use sulku_plan::order::TerminalSize;
 
 use super::channel::{Said, Told, hear, say};
+use super::files::Devices;
+use super::motion::Held;
 use super::walls::{self, Filter};
 use super::{Step, files};
 use crate::sys;
@@ -52,11 +54,13 @@ pub struct Blueprint<'a> {
     /// A detached mount of the workspace's folder.
     pub workspace: OwnedFd,
     /// The user namespace that knows the workspace's owner alone.
-    pub owners: OwnedFd,
+    pub owners: Option<OwnedFd>,
     /// The cell's network namespace.
     pub network: OwnedFd,
     /// The seccomp programme.
     pub filter: &'a Filter,
+    /// The rung of isolation.
+    pub rung: Rung,
     /// The way to the warden.
     pub channel: OwnedFd,
 }
@@ -91,7 +95,15 @@ impl Blueprint<'_> {
             // Of the cell's own process namespace, and for good: a cell sees no such file.
             Step::at("refuse programmes in memory", std::fs::write("/proc/sys/vm/memfd_noexec", "2"))?;
         }
-        files::Build { plan: self.plan, person: self.person, uid: self.uid, workspace: &self.workspace, owners: &self.owners }.run()?;
+        files::Build {
+            plan: self.plan,
+            person: self.person,
+            uid: self.uid,
+            workspace: &self.workspace,
+            owners: self.owners.as_ref(),
+            devices: self.devices(),
+        }
+        .run()?;
         let terminal = Step::at("open a terminal", self.terminal())?;
         // Moving a process between control groups makes the kernel wait for all its processors; what is built meanwhile is small.
         self.await_word("be placed in a control group", |told| matches!(told, Told::Placed))?;
@@ -107,13 +119,24 @@ impl Blueprint<'_> {
         (0..=2).try_for_each(|number| sys::duplicate_as(null.as_fd(), number))?;
         drop(null);
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
-        let needed = [&self.channel, &self.network, &self.workspace, &self.owners].map(AsFd::as_fd);
-        sys::close_all_but(&[&[input.as_fd(), output.as_fd(), errors.as_fd()][..], &needed].concat())
+        let needed = [&self.channel, &self.network, &self.workspace].into_iter().chain(&self.owners).map(AsFd::as_fd);
+        sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd()].into_iter().chain(needed).collect::<Vec<_>>())
+    }
+
+    const fn devices(&self) -> Devices {
+        if matches!(self.rung, Rung::Root) { Devices::Made } else { Devices::OfTheHost }
     }
 
     fn await_word(&self, step: &str, awaited: fn(&Told) -> bool) -> Result<(), Step> {
-        let (told, _) = Step::at(step, hear::<Told>(&self.channel))?;
-        if awaited(&told) { Ok(()) } else { Err(Step::new(step, io::ErrorKind::InvalidData.into())) }
+        loop {
+            let (told, _) = Step::at(step, hear::<Told>(&self.channel))?;
+            match told {
+                // Nothing of the holder's runs that could be held.
+                Told::Move(_) => {}
+                told if awaited(&told) => return Ok(()),
+                _ => return Err(Step::new(step, io::ErrorKind::InvalidData.into())),
+            }
+        }
     }
 
     /// The terminal comes from the cell's own devpts, so that the cell can name it and the host's terminals stay out of sight.
@@ -138,13 +161,19 @@ impl Blueprint<'_> {
             let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
             Step::at("set limits", setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }))?;
         }
-        Step::at("leave all groups", set_thread_groups(&[]))?;
+        // Below the rung of root the kernel keeps everybody from changing groups; they are those of the user who started the warden.
+        if self.rung == Rung::Root {
+            Step::at("leave all groups", set_thread_groups(&[]))?;
+        }
         Step::at("make a user namespace", sys::unshare(UnshareFlags::NEWUSER))?;
         Step::at("ask for a mapping", say(&self.channel, &Said::Unmapped, None))?;
         self.await_word("be mapped", |told| matches!(told, Told::Mapped))?;
         let (user, group) = (Uid::from_raw(CELL_UID), Gid::from_raw(CELL_UID));
         Step::at("become the cell's group", set_thread_res_gid(group, group, group))?;
         Step::at("become the cell's user", set_thread_res_uid(user, user, user))?;
+        if self.rung != Rung::Root {
+            self.limit_processes()?;
+        }
         Step::at("empty the bounding set", sys::empty_bounding_set())?;
         Step::at("empty the ambient set", clear_ambient_capability_set())?;
         let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
@@ -153,6 +182,16 @@ impl Blueprint<'_> {
         Step::at("hide the first process", set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
         // The kernel forgets it whenever a process changes who it is.
         Step::at("die with the warden", set_parent_process_death_signal(Some(Signal::KILL)))
+    }
+
+    /// What control groups do on the rung of root, as far as limits can: the kernel counts the processes of the cell's own user namespace,
+    /// and memory of each process.
+    fn limit_processes(&self) -> Result<(), Step> {
+        let limits = self.plan.limits();
+        [(Resource::Nproc, u64::from(limits.processes)), (Resource::Data, limits.memory_bytes)].into_iter().try_for_each(|(resource, most)| {
+            let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
+            Step::at("limit processes", setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }))
+        })
     }
 
     /// Waits for the warden's word, runs what the holder asked for, and stays as the cell's first process.
@@ -242,6 +281,7 @@ fn c_strings(texts: impl Iterator<Item = String>) -> Option<Vec<CString>> {
 /// The life of a cell's first process: it buries orphans, passes signals on, and ends when the shell does, and the cell with it.
 fn attend(shell: Pid, children: &OwnedFd, channel: &OwnedFd, master: &OwnedFd) -> ! {
     use rustix::event::{PollFd, PollFlags, poll};
+    let mut held = Held::default();
     loop {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid == shell {
@@ -264,6 +304,7 @@ fn attend(shell: Pid, children: &OwnedFd, channel: &OwnedFd, master: &OwnedFd) -
                         let _gone_meanwhile = rustix::process::kill_process_group(group, signal);
                     }
                 }
+                Ok((Told::Move(motion), _)) => held.set(motion),
                 Ok(_) => {}
                 // Nobody holds the other end: the warden is gone.
                 Err(_) => sys::exit_now(128 + libc::SIGKILL),

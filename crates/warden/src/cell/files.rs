@@ -26,6 +26,15 @@ const STAGE: &str = "/tmp";
 /// Files and folders that a cell's memory file systems may hold: each takes kernel memory beside its bytes.
 const INODES_MAX: &str = "1048576";
 
+/// Where a cell's devices come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Devices {
+    /// They are made, which the host's root alone may.
+    Made,
+    /// The host's own are shown.
+    OfTheHost,
+}
+
 /// Something of the host that the cell shows.
 enum Source {
     /// A mount of its own, not attached anywhere yet.
@@ -46,8 +55,10 @@ pub(super) struct Build<'a> {
     pub uid: u32,
     /// A detached mount of the workspace's folder.
     pub workspace: &'a OwnedFd,
-    /// The user namespace that knows the workspace's owner alone.
-    pub owners: &'a OwnedFd,
+    /// The user namespace that knows the workspace's owner alone, where the rung can make mounts show owners so.
+    pub owners: Option<&'a OwnedFd>,
+    /// Where devices come from.
+    pub devices: Devices,
 }
 
 impl Build<'_> {
@@ -79,6 +90,7 @@ impl Build<'_> {
         let path: &Path = match mount {
             Mount::Host { path } => path.as_ref(),
             Mount::Dataset { source, .. } => source,
+            Mount::Device { path, number } if self.devices == Devices::OfTheHost => return device(mount, path, *number),
             _ => return Ok(Source::Absent),
         };
         let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -93,7 +105,7 @@ impl Build<'_> {
         let is_data = matches!(mount, Mount::Dataset { .. });
         let attributes =
             libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if is_data { libc::MOUNT_ATTR_NOEXEC } else { 0 };
-        let set = match sys::mount_setattr(tree.as_fd(), attributes, is_data.then_some(self.owners.as_fd())) {
+        let set = match sys::mount_setattr(tree.as_fd(), attributes, self.owners.filter(|_| is_data).map(AsFd::as_fd)) {
             // Data may lie on a network's file system, which knows no id-mapped mounts.
             Err(error) if is_data && error.raw_os_error() == Some(libc::EINVAL) => sys::mount_setattr(tree.as_fd(), attributes, None),
             set => set,
@@ -149,6 +161,11 @@ impl Build<'_> {
                 let tree = filesystem("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
                 attach(root, "/dev/pts".as_ref(), &tree, FileType::Directory)?;
             }
+            Mount::Device { path, .. } if matches!(source, Source::Tree(..)) => {
+                if let Source::Tree(tree, kind) = source {
+                    attach(root, path.as_ref(), &tree, kind)?;
+                }
+            }
             Mount::Device { path, number: (major, minor) } => {
                 let device = rustix::fs::makedev(*major, *minor);
                 mknodat(root, inside(path.as_ref()), FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
@@ -157,6 +174,18 @@ impl Build<'_> {
         }
         Ok(None)
     }
+}
+
+/// The host's own device, if it is the one that the plan means.
+fn device(mount: &Mount, path: &str, (major, minor): (u32, u32)) -> Result<Source, Step> {
+    let tree = Step::at(name(mount), open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC))?;
+    let found = Step::at(name(mount), rustix::fs::fstat(&tree))?;
+    let kind = FileType::from_raw_mode(found.st_mode);
+    if kind != FileType::CharacterDevice || found.st_rdev != rustix::fs::makedev(major, minor) {
+        return Err(Step::new(name(mount), io::Error::other("the host has something else there")));
+    }
+    Step::at(name(mount), sys::mount_setattr(tree.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC, None))?;
+    Ok(Source::Tree(tree, kind))
 }
 
 fn name(mount: &Mount) -> String {

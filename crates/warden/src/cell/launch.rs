@@ -18,7 +18,7 @@ use super::channel::{Told, say};
 use super::child::Blueprint;
 use super::owners::Owners;
 use crate::cgroup::Group;
-use crate::config::CELL_UIDS;
+use crate::config::{CELL_UIDS, Users};
 use crate::sys;
 
 /// The folder of a workspace, and the user id on the host that it alone has.
@@ -28,12 +28,13 @@ pub struct Folder {
     pub mount: OwnedFd,
     /// Its owner.
     pub uid: u32,
-    /// The user namespace that knows the owner alone.
-    pub owners: OwnedFd,
+    /// The user namespace that knows the owner alone; only root may show a mount's owners so.
+    pub owners: Option<OwnedFd>,
 }
 
-/// Opens the workspace's folder, making it if this is its first session. Its owner is a user id that no other workspace has.
-pub fn folder(workspaces: &Path, plan: &Plan, uid_base: u32, owners: &mut Owners) -> Result<Folder, Step> {
+/// Opens the workspace's folder, making it if this is its first session. Its owner is a user id that no other workspace has, where the
+/// warden has more than its own.
+pub fn folder(workspaces: &Path, plan: &Plan, users: Users, owners: &mut Owners) -> Result<Folder, Step> {
     let (name, programmes) = (plan.workspace(), plan.programmes());
     let parent = Step::at("open the workspaces' folder", open(workspaces, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
     let made = match mkdirat(&parent, name.as_str(), Mode::from_raw_mode(0o700)) {
@@ -44,10 +45,13 @@ pub fn folder(workspaces: &Path, plan: &Plan, uid_base: u32, owners: &mut Owners
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let folder = Step::at("open the workspace's folder", openat2(&parent, name.as_str(), flags, Mode::empty(), resolve))?;
-    let uids = uid_base..uid_base + CELL_UIDS;
+    let uids = match users {
+        Users::Each(base) => base..base + CELL_UIDS,
+        Users::Own => 0..1,
+    };
     let mut uid = Step::at("look at the workspace's folder", fstat(&folder))?.st_uid;
     // A folder of root's is one whose making was interrupted.
-    if made || uid == 0 {
+    if users != Users::Own && (made || uid == 0) {
         let taken = Step::at("look at the workspaces", ids_taken(workspaces))?;
         uid = uids.clone().find(|uid| !taken.contains(uid)).ok_or_else(|| Step::new("find a free user id", io::ErrorKind::StorageFull.into()))?;
         Step::at("give the folder to its workspace", fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid))))?;
@@ -58,11 +62,15 @@ pub fn folder(workspaces: &Path, plan: &Plan, uid_base: u32, owners: &mut Owners
     }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = Step::at("hold the workspace's folder", open_tree(&folder, "", flags))?;
-    let owners = Step::at("make a user namespace of the workspace's owner", owners.only(uid).and_then(|only| only.try_clone_to_owned()))?;
+    let owners = match users {
+        Users::Each(_) => Some(owners.only(uid).and_then(|only| only.try_clone_to_owned())),
+        Users::Own => None,
+    };
+    let owners = Step::at("make a user namespace of the workspace's owner", owners.transpose())?;
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if programmes == Programmes::Refused { libc::MOUNT_ATTR_NOEXEC } else { 0 };
     // A file system that can't do it would let a cell write what the host's services left in its folder.
     let step = "keep the workspace to its owner's files (its file system must have id-mapped mounts: ext4, XFS, Btrfs, tmpfs)";
-    Step::at(step, sys::mount_setattr(mount.as_fd(), attributes, Some(owners.as_fd())))?;
+    Step::at(step, sys::mount_setattr(mount.as_fd(), attributes, owners.as_ref().map(AsFd::as_fd)))?;
     Ok(Folder { mount, uid, owners })
 }
 

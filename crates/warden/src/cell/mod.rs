@@ -8,6 +8,7 @@ mod child;
 mod files;
 mod filter;
 mod launch;
+mod motion;
 mod owners;
 mod walls;
 
@@ -17,13 +18,15 @@ use std::path::Path;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Signal, pidfd_send_signal};
 use sulku_audit::{CloseReason, Draft, Event, Opening};
+use sulku_permit::Rung;
 use sulku_plan::order::TerminalSize;
 use sulku_plan::{Plan, PlanDigest};
 
 use self::channel::{Told, hear, say};
 use crate::cgroup::{Group, Hierarchy, Motion, Usage};
+use crate::config::Users;
 use crate::ledger::Pending;
 use crate::network::{CellLink, CellNetwork, Grant};
 use crate::seen::Denials;
@@ -120,6 +123,9 @@ pub struct Cell {
     channel_open: bool,
     group: Group,
     uid: u32,
+    rung: Rung,
+    /// What its processes have used, as their end told it; where there is a group, that knows better.
+    used: Usage,
 }
 
 /// What every cell is built with.
@@ -128,8 +134,10 @@ pub struct Site<'a> {
     pub instance: &'a str,
     /// The workspaces' folder.
     pub workspaces: &'a Path,
-    /// The first of the workspaces' user ids.
-    pub uid_base: u32,
+    /// The workspaces' users.
+    pub users: Users,
+    /// The rung of isolation.
+    pub rung: Rung,
     /// The control groups.
     pub hierarchy: &'a Hierarchy,
     /// Whose files cells can change.
@@ -159,7 +167,7 @@ impl Cell {
     /// A step that failed.
     pub fn start(site: Site<'_>, commission: Commission, network: CellNetwork, mark: u32) -> Result<Self, Step> {
         let Commission { opening, plan, ends, size, term } = commission;
-        let folder = launch::folder(site.workspaces, &plan, site.uid_base, site.owners)?;
+        let folder = launch::folder(site.workspaces, &plan, site.users, site.owners)?;
         let group = Step::at("make a control group", site.hierarchy.make(site.instance, &opening.session().to_string(), plan.limits()))?;
         let grant = Grant::new(mark, &network, plan.destinations());
         let (link, address) = (CellLink::from(&network), network.address);
@@ -176,6 +184,7 @@ impl Cell {
             owners: folder.owners,
             network: network.namespace,
             filter: site.filter,
+            rung: site.rung,
             channel: theirs,
         };
         let process = launch::process(blueprint, ours, &group).inspect_err(|_| {
@@ -196,6 +205,8 @@ impl Cell {
             channel_open: true,
             group,
             uid: folder.uid,
+            rung: site.rung,
+            used: Usage::default(),
             plan,
         })
     }
@@ -217,7 +228,7 @@ impl Cell {
         let digest: PlanDigest = self.plan.digest();
         self.draft(Event::CellLaunched {
             pid: self.process.pid.as_raw_nonzero().get().cast_unsigned(),
-            rung: crate::RUNG.to_owned(),
+            rung: self.rung.name().to_owned(),
             landlock,
             seccomp: seccomp.to_owned(),
             plan: digest.to_string(),
@@ -283,27 +294,29 @@ impl Cell {
     /// # Errors
     /// The kernel refused.
     pub fn set_motion(&self, motion: Motion) -> io::Result<()> {
-        self.group.set_motion(motion)
+        if self.group.is_there() { self.group.set_motion(motion) } else { say(&self.process.channel, &Told::Move(motion), None) }
     }
 
     /// Tells all its processes to die. Those of a frozen cell must move to do so.
     pub fn kill(&self) {
         let _gone_already = pidfd_send_signal(&self.process.pidfd, Signal::KILL);
-        let _gone_already = self.group.set_motion(Motion::Thawed);
+        if self.group.is_there() {
+            let _gone_already = self.group.set_motion(Motion::Thawed);
+        }
     }
 
     /// Its first process's exit status, if it has ended; with it every other process of the cell has.
-    #[must_use]
-    pub fn ended(&self) -> Option<i32> {
-        let status = waitid(WaitId::PidFd(self.process.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).ok()??;
-        status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+    pub fn ended(&mut self) -> Option<i32> {
+        let end = crate::sys::end_of(self.process.pidfd.as_fd()).ok()??;
+        self.used = Usage { cpu_ms: end.cpu_ms, memory_peak_bytes: end.memory_peak_bytes };
+        Some(end.status)
     }
 
     /// Lets go of all that is left once no process is, and says what stays.
     pub fn clear(&mut self) -> Remains {
         self.master = None;
         self.channel_open = false;
-        let usage = self.group.usage();
+        let usage = if self.group.is_there() { self.group.usage() } else { self.used };
         let leftovers = self.group.remove().into_iter().map(|folder| format!("control group {}", folder.display())).collect();
         Remains { usage, leftovers }
     }

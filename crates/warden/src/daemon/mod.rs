@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit};
 use sulku_audit::{CloseReason, Draft, Event};
-use sulku_permit::SessionId;
+use sulku_permit::{Rung, SessionId};
 use sulku_plan::ruleset;
 
 use crate::cell::{Cell, Filter, Owners};
@@ -27,10 +27,11 @@ use crate::gateway::{Gateway, Listener};
 use crate::ledger::{Ledger, LedgerError};
 use crate::network::{NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
+use crate::rung::{self, Standing};
 use crate::seen::{Groups, Losses, Senders};
 use crate::verdict::Judge;
 use crate::workspace::Deletion;
-use crate::{RUNG, doctor, sys};
+use crate::{doctor, sys};
 
 /// How often time-outs are looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
@@ -104,6 +105,7 @@ enum Reliance {
 
 struct Warden {
     config: Config,
+    rung: Rung,
     hierarchy: Hierarchy,
     filter: Filter,
     owners: Owners,
@@ -144,18 +146,18 @@ enum Source {
 ///
 /// # Errors
 /// Why it did not start, or why it had to end all cells.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(mut config: Config) -> Result<(), RunError> {
     let system = |step| move |source| RunError::System { step, source };
     let signals = sys::signals(&[libc::SIGTERM, libc::SIGINT]).map_err(system("watch signals"))?;
     // Each cell takes a few descriptors; the host's hard limit is the bound, not the soft one that shells set.
     let files = rustix::process::getrlimit(Resource::Nofile).maximum;
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
         .map_err(|error| system("raise the limit of open files")(error.into()))?;
-    let missing: Vec<_> = doctor::examine().into_iter().filter_map(|check| check.missing).collect();
-    if !missing.is_empty() {
-        return unfit::refuse(&config, &signals, &missing);
-    }
-    let hierarchy = Hierarchy::find().map_err(|missing| RunError::Host(missing.join(", ")))?;
+    let rung = match rung::stand(&mut config) {
+        Standing::On(rung) => rung,
+        Standing::Unfit(missing) => return unfit::refuse(&config, &signals, &missing),
+    };
+    let hierarchy = Hierarchy::of(rung).map_err(|missing| RunError::Host(missing.join(", ")))?;
     let filter = Filter::compile().map_err(|error| RunError::Filter(crate::chain(&error)))?;
     let listener = Listener::at(&config.socket, config.gateway_uid).map_err(system("listen for the gateway"))?;
     hierarchy.sweep(&config.instance);
@@ -167,13 +169,13 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let (router, watch) = Router::make(&config.uplinks)?;
     ledger.append(Draft::new(Event::WardenStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        rung: RUNG.to_owned(),
+        rung: rung.name().to_owned(),
         kernel: doctor::kernel(),
         landlock_abi: sys::landlock_abi(),
         ruleset: ruleset::digest(),
     }))?;
     ledger.settle()?;
-    let judge = Judge::new(config.ledger_keys.clone(), Permits::in_store(config.policy.clone(), config.operators.clone()), Timestamp::now());
+    let judge = Judge::new(rung, config.ledger_keys.clone(), Permits::in_store(config.policy.clone(), config.operators.clone()), Timestamp::now());
     let pool = Pool::new(config.cell_network, config.pool);
     let mut warden = Warden {
         hierarchy,
@@ -195,9 +197,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
         reviewed: Instant::now(),
         permits: Reliance::Given,
         deletion: None,
+        rung,
         config,
     };
-    tracing::info!(instance = warden.config.instance, rung = RUNG, "the warden serves");
+    tracing::info!(instance = warden.config.instance, rung = rung.name(), "the warden serves");
+    rung::differences(rung).iter().for_each(|difference| tracing::warn!(rung = rung.name(), "weaker than with root: {difference}"));
     warden.serve()
 }
 

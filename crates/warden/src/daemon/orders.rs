@@ -8,7 +8,6 @@ use sulku_permit::SessionId;
 use sulku_plan::order::{ORDER_VERSION, Order, Report, Signal, TerminalSize};
 
 use super::{Mode, Warden};
-use crate::RUNG;
 use crate::cell::{Cell, Phase as CellPhase, Site};
 use crate::cgroup::Motion;
 use crate::gateway::{Heard, Phase};
@@ -46,7 +45,7 @@ impl Warden {
                 if let Some(gateway) = &mut self.gateway {
                     gateway.phase = Phase::Serving;
                 }
-                self.report(&Report::Ready { version: ORDER_VERSION, rung: RUNG.to_owned(), missing: Vec::new() });
+                self.report(&Report::Ready { version: ORDER_VERSION, rung: self.rung.name().to_owned(), missing: Vec::new() });
             }
             (Phase::Greeting, Order::Hello { version }) => {
                 self.refuse(
@@ -116,7 +115,8 @@ impl Warden {
             owners: &mut self.owners,
             instance: &self.config.instance,
             workspaces: &self.config.workspaces,
-            uid_base: self.config.cell_uid_base,
+            users: self.config.users,
+            rung: self.rung,
             hierarchy: &self.hierarchy,
             filter: &self.filter,
         };

@@ -49,9 +49,12 @@ impl Socket {
         Ok(Self(fd))
     }
 
-    /// Makes room for bursts, beyond the host's usual limit.
+    /// Makes room for bursts: beyond the host's usual limit as root, up to it otherwise. What finds no room is counted by its receiver.
     pub fn with_room(self) -> io::Result<Self> {
-        rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.0, RECEIVE_BUFFER_BYTES)?;
+        match rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.0, RECEIVE_BUFFER_BYTES) {
+            Err(rustix::io::Errno::PERM) => rustix::net::sockopt::set_socket_recv_buffer_size(&self.0, RECEIVE_BUFFER_BYTES)?,
+            forced => forced?,
+        }
         Ok(self)
     }
 

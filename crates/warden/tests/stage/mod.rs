@@ -1,6 +1,9 @@
 //! A stage for the warden: a real kernel, a real warden process, a world to reach in a network namespace of its own, and a ledger
 //! that signs as the real one does and can be told to fail.
 //!
+//! The suites run on the rung `root`. The tests that are called `rootless` run the same suites once more, with a warden that is an ordinary
+//! user's: what is expected to differ asks [`is_rootless`].
+//!
 //! Everything made here is unmade when the stage is dropped, also by a failing test. Needs root; says so otherwise.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs, reason = "shared by several tests, each of which uses a part")]
 
@@ -11,7 +14,7 @@ pub mod world;
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,6 +35,16 @@ pub const MAIJA: &str = "maija";
 pub const SIZE: TerminalSize = TerminalSize { columns: 120, rows: 40 };
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Whether these tests are those of the rung `rootless`.
+pub fn is_rootless() -> bool {
+    module_path!().starts_with("rootless")
+}
+
+/// The rung that the warden is expected to stand on.
+pub fn rung() -> &'static str {
+    if is_rootless() { "rootless" } else { "root" }
+}
 
 /// Polls until the answer is there.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -97,12 +110,18 @@ impl Stage {
         fs::write(at("ledger.vkey"), format!("{}\n", ledger.verifier())).expect("a key");
         let world = World::new();
         let instance = format!("t{}x{}", std::process::id() % 10_000, NUMBER.fetch_add(1, Ordering::Relaxed) % 100);
+        // No two stages share a user: what runs as this one is the warden, and what its cells are.
+        let uid = if is_rootless() { 3_000_000 + std::process::id() % 10_000 * 100 + NUMBER.load(Ordering::Relaxed) % 100 } else { 0 };
+        let uplink = format!(
+            "[[uplink]]\nname = \"world\"\nrouter_address = \"10.211.0.1/30\"\npeer_address = \"10.211.0.2/30\"\npeer_namespace = {:?}\n\
+             routes = [\"198.18.0.0/16\"]\n",
+            world.namespace()
+        );
         let config = format!(
-            "instance = \"{instance}\"\nsocket = {socket:?}\ngateway_uid = 0\nledger_socket = {ledger:?}\nledger_origin = \"{origin}\"\n\
+            "instance = \"{instance}\"\nsocket = {socket:?}\ngateway_uid = {uid}\nledger_socket = {ledger:?}\nledger_origin = \"{origin}\"\n\
              ledger_key = {key:?}\npolicy = {policy:?}\nworkspaces = {workspaces:?}\ncell_network = \"10.210.0.0/16\"\n\
              cell_uid_base = 2000000\ngateway_lost_grace_s = {grace}\npool = 2\ncells_max = 16\n{operators}\n\
-             [[uplink]]\nname = \"world\"\nrouter_address = \"10.211.0.1/30\"\npeer_address = \"10.211.0.2/30\"\npeer_namespace = {peer:?}\n\
-             routes = [\"198.18.0.0/16\"]\n",
+             {uplink}",
             socket = at("warden.sock"),
             ledger = at("ledger.sock"),
             origin = ledger::ORIGIN,
@@ -111,10 +130,15 @@ impl Stage {
             operators = revisions.config(),
             workspaces = at("workspaces"),
             grace = options.grace_s,
-            peer = world.namespace(),
+            uplink = if is_rootless() { "" } else { &uplink },
         );
         fs::write(at("warden.toml"), config).expect("a configuration");
-        let warden = start(folder.path());
+        if is_rootless() {
+            let owner = format!("{uid}:{uid}");
+            assert!(Command::new("/bin/chown").args(["-R", &owner]).arg(folder.path()).status().expect("chown").success());
+            fs::set_permissions(at("ledger.sock"), fs::Permissions::from_mode(0o777)).expect("a mode");
+        }
+        let warden = start(folder.path(), &world);
         let socket = at("warden.sock");
         let mut stage = Self { world, ledger, folder, revisions, instance, warden, gateway: Gateway::unconnected(), sessions: 0 };
         stage.gateway = eventually("the warden listens", || {
@@ -190,7 +214,7 @@ impl Stage {
                 command: command.map(|words| words.iter().map(|word| (*word).to_owned()).collect()).into(),
                 ends: jiff::Timestamp::now() + jiff::SignedDuration::from_secs(600),
                 plan: Plan::of(&permit).digest().to_string(),
-                rung: "root".to_owned(),
+                rung: rung().to_owned(),
                 policy: "1 0".to_owned(),
                 client: "test".to_owned().into(),
             },
@@ -239,7 +263,6 @@ impl Stage {
         }
     }
 
-    /// The processes in the cells' control groups of this warden.
     /// Runs a command inside the router's network namespace, as a root of the host may who has found it.
     pub fn in_router(&self, command: &[&str]) -> String {
         let namespaces = fs::read_dir(format!("/proc/{}/fd", self.warden.id())).expect("the warden's descriptors");
@@ -254,7 +277,12 @@ impl Stage {
         inside(&router, command)
     }
 
+    /// The processes in the cells' control groups of this warden; where there are none, those of its user that have their own numbers.
     pub fn cell_processes(&self) -> Vec<u32> {
+        if is_rootless() {
+            let uid = fs::metadata(self.folder.path()).expect("a folder").uid();
+            return numbered_apart(uid);
+        }
         let root = Path::new("/sys/fs/cgroup");
         let trees = [root.join("pids"), root.to_path_buf()];
         let groups = trees.iter().flat_map(|tree| fs::read_dir(tree.join(format!("sulku-{}", self.instance))).into_iter().flatten().flatten());
@@ -308,20 +336,36 @@ impl Stage {
     }
 
     pub fn restart(&mut self) {
-        self.warden = start(self.folder.path());
+        self.warden = start(self.folder.path(), &self.world);
         let socket = self.path("warden.sock");
         self.gateway = eventually("the warden listens again", || Gateway::connect(&socket));
         self.gateway.greet();
     }
 }
 
-fn start(folder: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_sulku-warden"))
-        .args(["run", "--config"])
-        .arg(folder.join("warden.toml"))
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("the warden starts")
+/// This user's processes in process namespaces other than this one's.
+fn numbered_apart(uid: u32) -> Vec<u32> {
+    let pids = fs::read_dir("/proc").expect("proc").flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let apart = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().split_whitespace().collect::<Vec<_>>();
+        field("Uid:").first() == Some(&uid.to_string().as_str()) && field("NSpid:").len() > 1 && !field("State:").contains(&"Z")
+    };
+    pids.filter(apart).collect()
+}
+
+/// Starts the warden: as root, or on the rung below as the folder's owner, with no group and no power, where the world is in reach.
+fn start(folder: &Path, world: &World) -> Child {
+    let owner = fs::metadata(folder).expect("a folder").uid().to_string();
+    let mut command = if is_rootless() {
+        let mut command = Command::new("/usr/bin/nsenter");
+        command.arg(format!("--net={}", world.namespace())).args(["/usr/bin/setpriv", "--reuid", &owner, "--regid", &owner, "--clear-groups"]);
+        command.args(["--bounding-set", "-all", "--inh-caps", "-all", env!("CARGO_BIN_EXE_sulku-warden")]);
+        command
+    } else {
+        Command::new(env!("CARGO_BIN_EXE_sulku-warden"))
+    };
+    command.args(["run", "--config"]).arg(folder.join("warden.toml")).stdin(Stdio::null()).spawn().expect("the warden starts")
 }
 
 impl Drop for Stage {
@@ -357,11 +401,12 @@ pub fn permit_text(id: &str, workspace: &str, data: &Path, options: &Options) ->
     let n = workspace.trim_start_matches("ws-");
     format!(
         "schema = 1\n\n[permit]\nid = \"{id}\"\ntitle = \"A study\"\npurpose = \"scientific research\"\nissuer = \"Findata\"\n\
-         valid_from = 2020-01-01\nvalid_until = 2099-12-31\ntime_zone = \"Europe/Helsinki\"\n\n\
+         {isolation}valid_from = 2020-01-01\nvalid_until = 2099-12-31\ntime_zone = \"Europe/Helsinki\"\n\n\
          [controller]\nname = \"the tests\"\ncontacts = [\"tests@spe.example.fi\"]\n\n\
          [[holder]]\nid = \"{MAIJA}\"\nname = \"Maija M\"\ncertificate = {{ uri = \"spiffe://spe.example.fi/person/maija\" }}\nroles = [\"analyst\"]\n\n\
          [session]\nfrom_networks = [\"127.0.0.0/8\"]\n\n[workspace]\nname = \"{workspace}\"\n\n[[dataset]]\nname = \"{n}\"\npath = {data:?}\nmounted_at = \"/data/{n}\"\n\n{egress}\n\
          [resources]\n{resources}\n",
+        isolation = if is_rootless() { "isolation = \"rootless\"\n" } else { "" },
         egress = options.egress,
         resources = options.resources,
     )
@@ -376,7 +421,23 @@ impl Gateway {
         Self { socket: None }
     }
 
+    /// Connects as the user whom the socket belongs to.
     pub fn connect(path: &Path) -> Option<Self> {
+        let owner = fs::symlink_metadata(path).ok()?.uid();
+        let path = path.to_owned();
+        // The thread alone becomes another user, and ends.
+        std::thread::spawn(move || {
+            if owner != 0 {
+                let uid = rustix::thread::Uid::from_raw(owner);
+                rustix::thread::set_thread_res_uid(uid, uid, uid).expect("become the gateway's user");
+            }
+            Self::connect_as_self(&path)
+        })
+        .join()
+        .expect("a connection or none")
+    }
+
+    fn connect_as_self(path: &Path) -> Option<Self> {
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket");
         connect(&socket, &SocketAddrUnix::new(path).expect("a path")).ok()?;
         Some(Self { socket: Some(socket) })
@@ -389,7 +450,7 @@ impl Gateway {
     pub fn greet(&mut self) {
         self.order(&Order::<Receipt>::Hello { version: ORDER_VERSION });
         match self.report().0 {
-            Report::Ready { version: ORDER_VERSION, rung, missing } => assert_eq!((rung.as_str(), missing.len()), ("root", 0)),
+            Report::Ready { version: ORDER_VERSION, rung, missing } => assert_eq!((rung.as_str(), missing), (self::rung(), Vec::new())),
             other => panic!("not ready: {other:?}"),
         }
     }

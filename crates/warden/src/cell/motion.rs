@@ -1,0 +1,58 @@
+//! How a cell's first process holds the others where there is no control group to do it: they are stopped, and let go on.
+//!
+//! A process can neither ignore the stop nor end it, and no process of the cell runs that could end another's. It is weaker than a
+//! control group in one thing: programs can see that they were stopped.
+
+use std::collections::BTreeSet;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cgroup::Motion;
+use crate::sys;
+
+/// What is held.
+#[derive(Debug, Default)]
+pub(super) enum Held {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Everything; these had been stopped before, as a shell's suspended jobs are, and stay so.
+    AllBut(BTreeSet<i32>),
+}
+
+impl Held {
+    /// Stops all processes of the cell but this one, or lets them go on.
+    pub(super) fn set(&mut self, motion: Motion) {
+        *self = match (motion, std::mem::take(self)) {
+            (Motion::Frozen, Self::Nothing) => {
+                let stopped = processes().into_iter().filter(|pid| is_stopped(*pid)).collect();
+                sys::signal_all_others(libc::SIGSTOP);
+                Self::AllBut(stopped)
+            }
+            (Motion::Thawed, Self::AllBut(stopped)) => {
+                // The youngest first: a shell that went on before its job did would take that for suspended.
+                processes().into_iter().rev().filter(|pid| !stopped.contains(pid)).for_each(|pid| send(pid, Signal::CONT));
+                // Those that hide from their own user, as agents for keys do, are not in the list.
+                sys::signal_all_others(libc::SIGCONT);
+                stopped.into_iter().for_each(|pid| send(pid, Signal::STOP));
+                Self::Nothing
+            }
+            (_, unchanged) => unchanged,
+        }
+    }
+}
+
+fn send(pid: i32, signal: Signal) {
+    let _gone_meanwhile = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
+}
+
+/// All processes of the cell but this one, the eldest first.
+fn processes() -> BTreeSet<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| *pid > 1).collect()
+}
+
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}

@@ -1,0 +1,81 @@
+//! The rungs of isolation: which one this process stands on, and what is weaker there than on the strongest.
+//!
+//! Who starts the warden decides what there is to choose from. Root gets the rung `root` or none, so that a host that has lost something
+//! is loud and not quietly weaker; anybody else gets the strongest of the others that the host gives. The configuration may fix one.
+
+mod enter;
+
+use std::path::Path;
+
+use sulku_permit::Rung;
+
+use crate::config::Config;
+use crate::doctor;
+
+pub use self::enter::{EnterError, user_namespace};
+
+/// Where the warden stands.
+#[derive(Debug)]
+pub enum Standing {
+    /// On a rung, whose namespaces it is in.
+    On(Rung),
+    /// On none: what the host lacks, each with what to do about it.
+    Unfit(Vec<String>),
+}
+
+/// Brings this process, which has one thread and has opened nothing yet, onto the strongest rung that the configuration and the host allow.
+#[must_use]
+pub fn stand(config: &mut Config) -> Standing {
+    let root = rustix::process::geteuid().is_root();
+    match config.rung {
+        Some(Rung::Root) | None if root => on_if_fit(Rung::Root),
+        Some(Rung::Root) => Standing::Unfit(vec!["the configuration asks for the rung root; start the warden as root".to_owned()]),
+        _ => match user_namespace() {
+            Ok(()) => {
+                // The same user, as seen from inside.
+                config.gateway_uid = 0;
+                on_if_fit(Rung::Rootless)
+            }
+            Err(error) => Standing::Unfit(vec![why_not(&error)]),
+        },
+    }
+}
+
+fn on_if_fit(rung: Rung) -> Standing {
+    let missing: Vec<_> = doctor::examine(rung).into_iter().filter_map(|check| check.missing).collect();
+    if missing.is_empty() { Standing::On(rung) } else { Standing::Unfit(missing) }
+}
+
+/// What is weaker on a rung than on `root`, each as a sentence; for the log and for `sulku-warden doctor`.
+#[must_use]
+pub const fn differences(rung: Rung) -> &'static [&'static str] {
+    match rung {
+        Rung::Root => &[],
+        Rung::Rootless | Rung::NoNetwork => &[
+            "gateway, warden, ledger and cells run as one user of this host; whoever is that user can look into cells",
+            "all workspaces belong to that user; mounts, not user ids, keep them apart",
+            "there are no control groups: memory is limited for each process and not for a cell, processor time is not limited",
+            "cells keep the user's supplementary groups, which only what is mounted in a cell could make use of",
+        ],
+    }
+}
+
+/// Why there is no user namespace, in words, and what to do about it. The kernel gives one error number for all of these.
+#[must_use]
+pub fn why_not(error: &EnterError) -> String {
+    let setting = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let reason = if setting("/proc/sys/user/max_user_namespaces") == "0" {
+        "user namespaces are off; sysctl user.max_user_namespaces=65536"
+    } else if setting("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
+        "only root makes user namespaces here; sysctl kernel.unprivileged_userns_clone=1, or start the warden as root"
+    } else if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
+        "AppArmor keeps user namespaces from programs without a profile; give sulku-warden one that has `userns,`, or start the warden as root"
+    } else if !Path::new("/proc/self/ns/user").exists() {
+        "the kernel has no user namespaces; enable CONFIG_USER_NS"
+    } else if setting("/proc/self/status").lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2')) {
+        "a seccomp filter, as container runtimes load one, keeps user namespaces from this process; allow unshare and clone there, or start the warden outside"
+    } else {
+        "the kernel refuses a user namespace to this user; start the warden as root"
+    };
+    format!("{reason} ({})", crate::chain(error))
+}
