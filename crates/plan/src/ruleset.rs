@@ -2,6 +2,8 @@
 //!
 //! It holds nothing that came from a permit or a host. The names of its sets and maps are here for who writes their elements.
 
+use std::net::Ipv4Addr;
+
 use sha2::{Digest, Sha256};
 
 /// The text, for `nft -f`.
@@ -32,6 +34,12 @@ pub const RESOLVER_USER: &str = "resolver";
 pub const UPSTREAM: &str = "upstream";
 /// Where the resolver connects to.
 pub const DIALLED: &str = "dialled";
+/// What a relay carries on.
+pub const RELAYED: &str = "relayed";
+/// Where the relay takes them, on the router's own loopback, as the resolver its own.
+pub const RELAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 54);
+/// At which port.
+pub const RELAY_PORT: u16 = 8444;
 /// The NFLOG group to which denied packets are copied.
 pub const LOG_GROUP: u16 = 5;
 /// What a copied packet says of why it went no further: it came from nobody's address.
@@ -65,7 +73,7 @@ mod tests {
         for map in [SESSIONS, ALLOWED_BYTES, ALLOWED_RATE, NAMED_BYTES, NAMED_RATE] {
             assert!(declares("map", map), "{map}");
         }
-        for set in [ALLOWED, NAMED, NAMED_OPEN, CHECKED, RESOLVER_USER, UPSTREAM, DIALLED] {
+        for set in [ALLOWED, NAMED, NAMED_OPEN, CHECKED, RESOLVER_USER, UPSTREAM, DIALLED, RELAYED] {
             assert!(declares("set", set), "{set}");
         }
         assert!(declares("table", &format!("inet {TABLE}")));
@@ -83,6 +91,7 @@ mod tests {
         let leaving = TEXT.split("chain leaving {").nth(1).and_then(|rest| rest.split('}').next()).unwrap_or_default();
         assert_eq!(lines(leaving).last(), Some("goto deny"));
         assert!(TEXT.contains(&format!("ip daddr {} ", crate::naming::RESOLVER)));
+        assert!(TEXT.contains(&format!("dnat ip to {RELAY}:{RELAY_PORT}\n")));
         assert!(TEXT.contains(&format!("dnat ip to {}:{}", crate::naming::RESOLVER, crate::naming::TLS_PORT)));
     }
 }

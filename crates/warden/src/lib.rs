@@ -13,6 +13,7 @@ mod ledger;
 mod network;
 mod packet;
 mod permits;
+mod relay;
 pub mod rung;
 mod seen;
 mod sys;

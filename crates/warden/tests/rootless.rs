@@ -1,4 +1,115 @@
-//! The suites of the rung `root` once more, on the rung below it: a warden that an ordinary user starts, without a capability.
+//! The suites of the rung `root` once more, on the rung below it: a warden that an ordinary user starts, without a capability. And what
+//! is of this rung alone.
+#![allow(clippy::duplicate_mod, reason = "each suite brings its stage")]
 
 #[path = "cells.rs"]
 mod cells;
+#[path = "losses.rs"]
+mod losses;
+mod stage;
+#[path = "walls.rs"]
+mod walls;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use stage::ledger::Manner;
+use stage::{Stage, eventually};
+use sulku_audit::Event;
+
+/// The processes of the stage's user outside of cells: the warden, and its relay.
+fn outside_of_cells(stage: &Stage) -> Vec<u32> {
+    let uid = fs::metadata(stage.folder.path()).expect("a folder").uid();
+    let pids = fs::read_dir("/proc").expect("proc").flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| field(*pid, "Uid:").starts_with(&uid.to_string()) && field(*pid, "NSpid:").split_whitespace().count() == 1)
+        .filter(|pid| !field(*pid, "State:").starts_with('Z'))
+        .collect()
+}
+
+fn field(pid: u32, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+}
+
+fn relay(stage: &Stage) -> u32 {
+    outside_of_cells(stage).into_iter().find(|pid| *pid != stage.warden.id()).expect("the relay runs")
+}
+
+/// The process that stays in the host's network can do nothing there but carry.
+#[test]
+fn the_relay_has_no_power_and_its_own_walls() {
+    let stage = Stage::new();
+    let relay = relay(&stage);
+    for (name, value) in [("CapEff:", "0000000000000000"), ("CapPrm:", "0000000000000000"), ("NoNewPrivs:", "1"), ("Seccomp:", "2")] {
+        assert_eq!(field(relay, name), value, "{name}");
+    }
+    let namespace = |pid: u32, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a namespace");
+    let world = fs::read_link(stage.world.namespace()).expect("a namespace");
+    assert_eq!(namespace(relay, "net"), world, "it is where the warden was started");
+    assert_ne!(namespace(stage.warden.id(), "net"), world, "control: the warden is not there any more");
+    assert_ne!(namespace(stage.warden.id(), "user"), namespace(relay, "user"));
+    assert_eq!(field(stage.warden.id(), "Seccomp:"), "0", "control: a process without a filter says so");
+}
+
+/// A dead warden leaves no process, neither in cells nor beside them.
+#[test]
+fn a_killed_warden_takes_its_relay_with_it() {
+    let mut stage = Stage::new();
+    stage.launch("one.toml", None).read_until("$ ");
+    assert_eq!((outside_of_cells(&stage).len(), stage.cell_processes().len()), (2, 2), "control: they run");
+    stage.warden.kill().expect("killed");
+    stage.warden.wait().expect("its end");
+    eventually("no process of the user is left", || (outside_of_cells(&stage).len() + stage.cell_processes().len() == 0).then_some(()));
+}
+
+/// Without its relay nothing is reached: the warden does not go on as if it were.
+#[test]
+fn a_warden_whose_relay_is_killed_stops_and_reaps() {
+    let mut stage = Stage::new();
+    let running = stage.launch("one.toml", None);
+    running.read_until("$ ");
+    let pid = rustix::process::Pid::from_raw(relay(&stage).cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    stage.ledger.entry("the reaping", |draft| matches!(draft.event, Event::CellReaped { .. }).then_some(()));
+    stage.warden.wait().expect("its end");
+    assert!(stage.cell_processes().is_empty());
+}
+
+/// A permit that asks for more isolation than there is gets no cell, whatever the gateway says.
+#[test]
+fn a_permit_that_asks_for_root_is_refused_below_it() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.shell("one.toml", "echo fine").trim(), "fine", "control: one that asks for less is served");
+    stage.change_permit("one.toml", "isolation = \"rootless\"", "isolation = \"root\"");
+    let draft = stage.opening("one.toml", None);
+    let receipt = stage.ledger.keep(&draft);
+    stage.gateway.order(&stage::launch(receipt));
+    let reason = stage.gateway.refusal();
+    assert!(reason.contains("the host has rootless, the permit asks for root"), "{reason}");
+    assert!(stage.cell_processes().is_empty());
+}
+
+/// What is held while the ledger is away goes on as it was: a job in the foreground stays there, a suspended one stays suspended.
+#[test]
+fn a_shell_that_was_held_does_not_take_its_job_for_suspended() {
+    let mut stage = Stage::new();
+    let shell = stage.launch("one.toml", None);
+    shell.read_until("$ ");
+    shell.write("sleep 1003\n");
+    stage.await_foreground("sleep");
+    shell.write("\x1a");
+    shell.read_until("Stopped");
+    shell.write("cat\n");
+    stage.await_foreground("cat");
+    stage.ledger.be(Manner::Away);
+    let is_stopped = |pid: &u32| field(*pid, "State:").starts_with('T');
+    // The first process of the cell is the one that holds the others.
+    let held = |stage: &Stage| stage.cell_processes().iter().filter(|pid| is_stopped(pid)).count();
+    eventually("shell and jobs are held", || (held(&stage) == 3).then_some(()));
+    stage.ledger.be(Manner::Keeping);
+    eventually("all but the suspended job go on", || (held(&stage) == 1).then_some(()));
+    stage.await_foreground("cat");
+    shell.write("still here\n");
+    shell.read_until("still here\r\nstill here");
+    stage.end(&shell, "holder-left");
+}

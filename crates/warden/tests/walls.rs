@@ -166,10 +166,11 @@ fn a_cell_reaches_what_its_permit_lists_and_nothing_else() {
     for refused in &said[1..6] {
         assert!(refused.contains("refused") || refused.contains("rohibited") || refused.contains("unreachable"), "{refused:?} in {output}");
     }
-    assert!(said[6].contains("answered"), "{output}");
+    assert_eq!(said[6].contains("answered"), !stage::is_rootless(), "no datagram is carried from there, listed or not: {output}");
     assert!(!said[7].contains("answered"), "{output}");
     let arrived = stage.world.arrived();
-    assert_eq!(arrived, [("tcp".to_owned(), 443), ("udp".to_owned(), 53)], "only what is listed arrived");
+    let listed = [("tcp".to_owned(), 443), ("udp".to_owned(), 53)];
+    assert_eq!(arrived, if stage::is_rootless() { &listed[..1] } else { &listed[..] }, "only what is listed arrived");
     for (address, port, protocol) in
         [("198.18.0.10", 8080, 6), ("198.18.0.11", 443, 6), ("10.211.0.1", 22, 6), ("169.254.169.254", 80, 6), ("198.18.0.10", 443, 17)]
     {

@@ -34,7 +34,7 @@ use crate::seen::Denials;
 pub use self::channel::Said;
 pub use self::filter::Instruction;
 pub use self::owners::Owners;
-pub use self::walls::{Filter, LANDLOCK_ABI_MIN};
+pub use self::walls::{Filter, LANDLOCK_ABI_MIN, WallError, landlock};
 
 /// A step that failed, and why.
 #[derive(Debug, thiserror::Error)]

@@ -138,6 +138,7 @@ enum Source {
     Gateway,
     Ledger,
     Watch,
+    Relay,
     Channel(SessionId),
     Process(SessionId),
 }
@@ -153,8 +154,8 @@ pub fn run(mut config: Config) -> Result<(), RunError> {
     let files = rustix::process::getrlimit(Resource::Nofile).maximum;
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
         .map_err(|error| system("raise the limit of open files")(error.into()))?;
-    let rung = match rung::stand(&mut config) {
-        Standing::On(rung) => rung,
+    let (rung, relay) = match rung::stand(&mut config) {
+        Standing::On(rung, relay) => (rung, relay),
         Standing::Unfit(missing) => return unfit::refuse(&config, &signals, &missing),
     };
     let hierarchy = Hierarchy::of(rung).map_err(|missing| RunError::Host(missing.join(", ")))?;
@@ -166,7 +167,7 @@ pub fn run(mut config: Config) -> Result<(), RunError> {
         .inspect_err(|error| tracing::warn!(%error, "the kernel does not tell which process sends a packet; entries say unknown"))
         .ok();
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
-    let (router, watch) = Router::make(&config.uplinks)?;
+    let (router, watch) = Router::make(&config.uplinks, relay)?;
     ledger.append(Draft::new(Event::WardenStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rung: rung.name().to_owned(),
@@ -243,6 +244,9 @@ impl Warden {
         if let Some(gateway) = &self.gateway {
             watched.push((Source::Gateway, gateway.as_fd(), PollFlags::IN | write_if(gateway.wants_to_write())));
         }
+        if let Some(relay) = self.router.elements.relay().filter(|_| self.mode == Mode::Serving) {
+            watched.push((Source::Relay, relay.as_fd(), PollFlags::IN));
+        }
         // After the gateway: the one that comes may be the successor of one that has just gone.
         watched.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         for (session, cell) in &self.cells {
@@ -281,6 +285,10 @@ impl Warden {
             Source::Gateway => self.hear_gateway(),
             Source::Ledger => self.hear_ledger(),
             Source::Watch => self.look(),
+            Source::Relay => {
+                tracing::error!("the relay has ended, and nothing else leads out; the warden stops");
+                self.stop();
+            }
             Source::Channel(session) => self.hear_cell(session),
             Source::Process(session) => self.process_ended(session),
         }

@@ -9,10 +9,11 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 use sulku_plan::Allowed;
-use sulku_plan::ruleset::{ALLOWED, SESSIONS, TABLE};
+use sulku_plan::ruleset::{ALLOWED, RELAYED, SESSIONS, TABLE};
 
 use super::netlink::{ACK, CREATE, Message, Part, Socket};
 use super::pool::CellNetwork;
+use crate::relay::Relay;
 
 const NFPROTO_INET: u8 = 1;
 const SUBSYSTEM: u16 = 10;
@@ -39,6 +40,15 @@ struct Open {
     protocol: u8,
     port: u16,
     until: Option<Timestamp>,
+}
+
+/// What leads out of the router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    /// Links, for every packet.
+    All,
+    /// A relay, for connections: a datagram that nobody carries on is as good as denied.
+    Tcp,
 }
 
 /// What one live session may do on the network.
@@ -76,7 +86,7 @@ impl Grant {
     }
 
     /// The first and the last key of each interval, and when it closes.
-    fn allowed_keys(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>, Option<Timestamp>)> + '_ {
+    fn allowed_keys(&self, carried: Carried) -> impl Iterator<Item = (Vec<u8>, Vec<u8>, Option<Timestamp>)> + '_ {
         let key = |address: Ipv4Addr, protocol: u8, port: u16| {
             // In a set of intervals nft compares every field in network order.
             let mut key = self.mark.to_be_bytes().to_vec();
@@ -86,20 +96,40 @@ impl Grant {
             key.extend([0, 0]);
             key
         };
+        let is_carried = move |open: &&Open| carried == Carried::All || i32::from(open.protocol) == libc::IPPROTO_TCP;
         self.to
             .iter()
+            .filter(is_carried)
             .map(move |Open { to, protocol, port, until }| (key(to.network(), *protocol, *port), key(to.broadcast(), *protocol, *port), *until))
     }
 }
 
-/// The writer of elements.
+/// The writer of elements, and of the relay's list of living cells where there is one: whoever may pass the one passes the other.
 #[derive(Debug)]
-pub struct Elements(Socket);
+pub struct Elements {
+    socket: Socket,
+    relay: Option<Relay>,
+}
 
 impl Elements {
     /// Opens the socket in the network namespace in which this runs: the router's.
-    pub(super) fn open() -> io::Result<Self> {
-        Ok(Self(Socket::open(Part::Filter, 0)?))
+    pub(super) fn open(relay: Option<Relay>) -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(Part::Filter, 0)?, relay })
+    }
+
+    /// Turns connections to the relay, where there is one.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub(super) fn turn_to_relay(&self) -> io::Result<()> {
+        let tcp = [element(&[libc::IPPROTO_TCP as u8], None, None, None)];
+        if self.relay.is_some() { self.batch(messages(NEW_ELEMENTS, CREATE, RELAYED, &tcp)) } else { Ok(()) }
+    }
+
+    /// The relay, where there is one.
+    #[must_use]
+    pub const fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
     }
 
     /// Lets the session's packets through for so long, and to each destination until that closes.
@@ -107,6 +137,9 @@ impl Elements {
     /// # Errors
     /// The kernel refused; nothing of the session is there then.
     pub fn admit(&self, grant: &Grant, now: Timestamp, ends: Timestamp) -> io::Result<()> {
+        if let Some(relay) = &self.relay {
+            relay.open(grant.address)?;
+        }
         let ms = |end: Timestamp| u64::try_from(end.duration_since(now).as_millis()).unwrap_or_default();
         let lasts_ms = ms(ends).max(1);
         let session = element(&grant.session_key(), None, Some(grant.mark), Some(lasts_ms));
@@ -114,7 +147,7 @@ impl Elements {
             let lasts_ms = until.map_or(lasts_ms, |until| ms(until).min(lasts_ms));
             (lasts_ms > 0).then(|| element(&first, Some(&last), None, Some(lasts_ms)))
         };
-        let allowed: Vec<_> = grant.allowed_keys().filter_map(open).collect();
+        let allowed: Vec<_> = grant.allowed_keys(self.carried()).filter_map(open).collect();
         self.batch(messages(NEW_ELEMENTS, CREATE, ALLOWED, &allowed).chain(messages(NEW_ELEMENTS, CREATE, SESSIONS, &[session])))
     }
 
@@ -125,16 +158,23 @@ impl Elements {
     pub fn revoke(&self, grant: &Grant) -> io::Result<()> {
         // The session's element alone cuts it off; it goes first and by itself.
         let session = element(&grant.session_key(), None, None, None);
-        missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, SESSIONS, &[session])))?;
-        let allowed: Vec<_> = grant.allowed_keys().map(|(first, last, _)| element(&first, Some(&last), None, None)).collect();
+        let cut = missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, SESSIONS, &[session])));
+        // What has passed the router already is in the relay's hands.
+        let closed = self.relay.as_ref().map_or(Ok(()), |relay| relay.close(grant.address));
+        cut.and(closed)?;
+        let allowed: Vec<_> = grant.allowed_keys(self.carried()).map(|(first, last, _)| element(&first, Some(&last), None, None)).collect();
         // An element that timed out makes the kernel refuse the batch; without their session the rest are inert and time out too.
         missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, ALLOWED, &allowed)))
+    }
+
+    fn carried(&self) -> Carried {
+        if self.relay.is_some() { Carried::Tcp } else { Carried::All }
     }
 
     fn batch(&self, messages: impl Iterator<Item = Message>) -> io::Result<()> {
         let edge = |kind| Message::new(kind, 0, &[0, 0, 0, 10]);
         let batch: Vec<_> = [edge(BATCH_BEGIN)].into_iter().chain(messages).chain([edge(BATCH_END)]).collect();
-        self.0.request(&batch).map(drop)
+        self.socket.request(&batch).map(drop)
     }
 }
 

@@ -3,10 +3,14 @@
 //! The warden enters it to make it and to open sockets there, and stands outside it otherwise.
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ipnet::Ipv4Net;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use sulku_plan::ruleset::{RELAY, RELAY_PORT};
 
 use super::elements::Elements;
 use super::netlink::{ACK, Message, Part, Socket, attribute, parsed};
@@ -14,8 +18,11 @@ use super::pool::{CellNetwork, address, route, up, veth};
 use super::rules::{self, RulesetError};
 use super::watch::Watch;
 use crate::config::{Peer, Uplink};
+use crate::relay::Relay;
 use crate::sys;
 
+/// Connections that may wait for the relay.
+const RELAY_BACKLOG: i32 = 256;
 const GET_LINK: u16 = 18;
 const DELETE_LINK: u16 = 17;
 const IFLA_IFNAME: u16 = 3;
@@ -64,7 +71,7 @@ impl Router {
     ///
     /// # Errors
     /// The kernel or nft refused a step; with this process everything made so far goes.
-    pub fn make(uplinks: &[Uplink]) -> Result<(Self, Watch), NetworkError> {
+    pub fn make(uplinks: &[Uplink], relay: Option<Relay>) -> Result<(Self, Watch), NetworkError> {
         let home: OwnedFd = step("hold the host's network namespace", std::fs::File::open("/proc/thread-self/ns/net"))?.into();
         let (namespace, links, elements, watch) = returning_to(home.as_fd(), || {
             step("make the router's network namespace", sys::unshare(UnshareFlags::NEWNET))?;
@@ -79,7 +86,11 @@ impl Router {
             let namespace: OwnedFd = step("hold the router's network namespace", std::fs::File::open("/proc/thread-self/ns/net"))?.into();
             let links = step("open a route socket", Socket::open(Part::Links, 0))?;
             step("raise the router's loopback", links.request(&[up(1)]))?;
-            let elements = step("open the elements' socket", Elements::open())?;
+            if let Some(relay) = &relay {
+                step("give the relay its socket", relay_socket(&links).and_then(|socket| relay.listen(socket.as_fd())))?;
+            }
+            let elements = step("open the elements' socket", Elements::open(relay))?;
+            step("turn connections to the relay", elements.turn_to_relay())?;
             let watch = step("watch the router", Watch::open())?;
             Ok::<_, NetworkError>((namespace, links, elements, watch))
         })?;
@@ -148,6 +159,15 @@ impl Router {
 /// The name of the router's end of an uplink, by which the ruleset knows it.
 fn uplink_name(name: &str) -> String {
     format!("up-{name}")
+}
+
+/// The socket of the router to which connections are turned that the relay carries on.
+fn relay_socket(links: &Socket) -> io::Result<OwnedFd> {
+    links.request(&[address(1, RELAY, 32)])?;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    bind(&socket, &SocketAddrV4::new(RELAY, RELAY_PORT))?;
+    listen(&socket, RELAY_BACKLOG)?;
+    Ok(socket)
 }
 
 /// What remains of a cell's network once its namespace is let go: the link that the kernel removes in its own time.

@@ -11,39 +11,43 @@ use sulku_permit::Rung;
 
 use crate::config::Config;
 use crate::doctor;
+use crate::relay::Relay;
 
 pub use self::enter::{EnterError, user_namespace};
 
 /// Where the warden stands.
 #[derive(Debug)]
-pub enum Standing {
-    /// On a rung, whose namespaces it is in.
-    On(Rung),
+pub(crate) enum Standing {
+    /// On a rung, whose namespaces it is in, with the process that it left outside where there is one.
+    On(Rung, Option<Relay>),
     /// On none: what the host lacks, each with what to do about it.
     Unfit(Vec<String>),
 }
 
 /// Brings this process, which has one thread and has opened nothing yet, onto the strongest rung that the configuration and the host allow.
 #[must_use]
-pub fn stand(config: &mut Config) -> Standing {
+pub(crate) fn stand(config: &mut Config) -> Standing {
     let root = rustix::process::geteuid().is_root();
     match config.rung {
-        Some(Rung::Root) | None if root => on_if_fit(Rung::Root),
+        Some(Rung::Root) | None if root => on_if_fit(Rung::Root, None),
         Some(Rung::Root) => Standing::Unfit(vec!["the configuration asks for the rung root; start the warden as root".to_owned()]),
-        _ => match user_namespace() {
-            Ok(()) => {
+        _ => match Relay::start().map_err(|error| format!("a process can't be started: {error}")).and_then(|relay| {
+            // It stays outside, so it comes first.
+            user_namespace().map_err(|error| why_not(&error)).map(|()| relay)
+        }) {
+            Ok(relay) => {
                 // The same user, as seen from inside.
                 config.gateway_uid = 0;
-                on_if_fit(Rung::Rootless)
+                on_if_fit(Rung::Rootless, Some(relay))
             }
-            Err(error) => Standing::Unfit(vec![why_not(&error)]),
+            Err(missing) => Standing::Unfit(vec![missing]),
         },
     }
 }
 
-fn on_if_fit(rung: Rung) -> Standing {
+fn on_if_fit(rung: Rung, relay: Option<Relay>) -> Standing {
     let missing: Vec<_> = doctor::examine(rung).into_iter().filter_map(|check| check.missing).collect();
-    if missing.is_empty() { Standing::On(rung) } else { Standing::Unfit(missing) }
+    if missing.is_empty() { Standing::On(rung, relay) } else { Standing::Unfit(missing) }
 }
 
 /// What is weaker on a rung than on `root`, each as a sentence; for the log and for `sulku-warden doctor`.
@@ -52,6 +56,7 @@ pub const fn differences(rung: Rung) -> &'static [&'static str] {
     match rung {
         Rung::Root => &[],
         Rung::Rootless | Rung::NoNetwork => &[
+            "destinations are reached by TCP alone, over a relay: a connection stands before its destination has answered",
             "gateway, warden, ledger and cells run as one user of this host; whoever is that user can look into cells",
             "all workspaces belong to that user; mounts, not user ids, keep them apart",
             "there are no control groups: memory is limited for each process and not for a cell, processor time is not limited",

@@ -109,9 +109,10 @@ impl Stage {
         let ledger = Ledger::serve(&at("ledger.sock"));
         fs::write(at("ledger.vkey"), format!("{}\n", ledger.verifier())).expect("a key");
         let world = World::new();
-        let instance = format!("t{}x{}", std::process::id() % 10_000, NUMBER.fetch_add(1, Ordering::Relaxed) % 100);
+        let (process, number) = (std::process::id() % 10_000, NUMBER.fetch_add(1, Ordering::Relaxed) % 100);
+        let instance = format!("t{process}x{number}");
         // No two stages share a user: what runs as this one is the warden, and what its cells are.
-        let uid = if is_rootless() { 3_000_000 + std::process::id() % 10_000 * 100 + NUMBER.load(Ordering::Relaxed) % 100 } else { 0 };
+        let uid = if is_rootless() { 3_000_000 + process * 100 + number } else { 0 };
         let uplink = format!(
             "[[uplink]]\nname = \"world\"\nrouter_address = \"10.211.0.1/30\"\npeer_address = \"10.211.0.2/30\"\npeer_namespace = {:?}\n\
              routes = [\"198.18.0.0/16\"]\n",
