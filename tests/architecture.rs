@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sulku-ledger", &["sulku-permit", "sulku-audit"]),
     ("sulku-warden", &["sulku-permit", "sulku-plan", "sulku-policy", "sulku-audit"]),
     ("sulku-gateway", &["sulku-permit", "sulku-plan", "sulku-policy", "sulku-audit", "sulku-protocol", "sulku-recording", "sulku-session"]),
+    ("sulku-resolver", &["sulku-permit", "sulku-plan"]),
     ("sulku-courier", &["sulku-audit", "sulku-ledger", "sulku-witness"]),
     ("sulku-client", &["sulku-permit", "sulku-protocol"]),
     ("sulku-witness", &["sulku-audit"]),
