@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
 
@@ -51,8 +50,6 @@ pub fn confine(upstream: &[SocketAddr]) -> Result<String, ConfineError> {
     }
     rustix::thread::set_no_new_privs(true)?;
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
-    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
     landlock(upstream)?;
     let program = seccomp().map_err(|error| ConfineError::Seccomp(Box::new(error)))?;
     seccompiler::apply_filter(&program).map_err(|error| ConfineError::Seccomp(Box::new(error)))?;

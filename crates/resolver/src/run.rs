@@ -7,12 +7,15 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit};
 use sulku_plan::naming::{Finding, NAMING_VERSION, Task};
+use tokio::sync::Semaphore;
 
 use crate::answer::Answering;
 use crate::confine::{ConfineError, confine};
 use crate::dns;
 use crate::sessions::Sessions;
+use crate::tls;
 use crate::upstream::Upstream;
 use crate::warden::{self, Warden, WardenError, Word};
 
@@ -63,21 +66,33 @@ pub fn run(addresses: Addresses) -> Result<Infallible, RunError> {
     let failed = |address| move |source| RunError::Bind { address, source };
     let udp = UdpSocket::bind(addresses.dns).map_err(failed(addresses.dns))?;
     let tcp = TcpListener::bind(addresses.dns).map_err(failed(addresses.dns))?;
+    let tls = TcpListener::bind(addresses.tls).map_err(failed(addresses.tls))?;
     rustix::io::ioctl_fionbio(&socket, true).map_err(io::Error::from)?;
     udp.set_nonblocking(true)?;
     tcp.set_nonblocking(true)?;
+    tls.set_nonblocking(true)?;
+    let room = Arc::new(Semaphore::new(connections_max()?));
     // One thread, and it has its pipes before the walls stand.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let walls = confine(&upstream)?;
     tracing::info!(walls, "the resolver serves");
-    runtime.block_on(serve(socket, upstream, udp, tcp))
+    runtime.block_on(serve(socket, upstream, Sockets { udp, tcp, tls, room }))
 }
 
-async fn serve(socket: OwnedFd, upstream: Vec<SocketAddr>, udp: UdpSocket, tcp: TcpListener) -> Result<Infallible, RunError> {
+/// What cells speak to.
+struct Sockets {
+    udp: UdpSocket,
+    tcp: TcpListener,
+    tls: TcpListener,
+    room: Arc<Semaphore>,
+}
+
+async fn serve(socket: OwnedFd, upstream: Vec<SocketAddr>, Sockets { udp, tcp, tls, room }: Sockets) -> Result<Infallible, RunError> {
     // A socket of packets with a connection reads and writes as one without.
     let socket = tokio::net::UnixDatagram::from_std(socket.into())?;
     let udp = Arc::new(tokio::net::UdpSocket::from_std(udp)?);
     let tcp = tokio::net::TcpListener::from_std(tcp)?;
+    let tls = tokio::net::TcpListener::from_std(tls)?;
     let (warden, findings) = Warden::new();
     let warden = Arc::new(warden);
     let sessions = Arc::new(Sessions::default());
@@ -92,8 +107,23 @@ async fn serve(socket: OwnedFd, upstream: Vec<SocketAddr>, udp: UdpSocket, tcp: 
         error = warden::findings(&socket, findings) => error.into(),
         error = dns::over_udp(udp, sessions.clone(), answering.clone()) => error.into(),
         error = dns::over_tcp(tcp, sessions.clone(), answering.clone()) => error.into(),
+        never = tls::serve(tls, sessions.clone(), warden.clone(), room) => match never {},
         never = dns::tell_suppressed(sessions.clone(), answering.clone()) => match never {},
     })
+}
+
+/// Takes as many descriptors as the process may have, and says how many TLS connections that is: two each, and some are left for
+/// questions.
+fn connections_max() -> io::Result<usize> {
+    /// With more, one process is not enough.
+    const CONNECTIONS_MAX: usize = 8192;
+    /// For questions, upstream and what the process has itself.
+    const OTHERS: u64 = 1024;
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    let descriptors = maximum.unwrap_or(u64::MAX);
+    let pairs = descriptors.saturating_sub(OTHERS).max(descriptors / 2) / 2;
+    Ok(usize::try_from(pairs).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX))
 }
 
 fn carry_out(task: Task, sessions: &Sessions, warden: &Warden) -> Result<(), WardenError> {

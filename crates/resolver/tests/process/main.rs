@@ -5,6 +5,7 @@
 
 mod names;
 mod stage;
+mod tls;
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     if !arguments.list {
         stage::network();
     }
-    let tests: Vec<stage::Test> = [names::TESTS].concat();
+    let tests: Vec<stage::Test> = [names::TESTS, tls::TESTS].concat();
     let trials = tests.into_iter().enumerate().map(|(number, (name, test))| {
         Trial::test(name, move || {
             let number = u8::try_from(number + 1).map_err(|_| Failed::from("too many tests for their addresses"))?;
