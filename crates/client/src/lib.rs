@@ -22,8 +22,8 @@ mod words;
 
 pub use dial::{Carrier, QUIC_PATIENCE, Transport};
 pub use error::{DialError, GatewayFault, Refused, SessionError};
-pub use open::{Terminal, connect, delete_workspace, end_session, sessions, workspaces};
-pub use profile::{PROFILE_BYTES_MAX, Profile, ProfileError};
+pub use open::{Terminal, connect, delete_workspace, denials, end_session, sessions, workspaces};
+pub use profile::{Notices, PROFILE_BYTES_MAX, Profile, ProfileError};
 pub use session::{Event, Keyboard, Over, Screen, Session};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sulku_permit::{PermitId, SessionId};
-use sulku_protocol::{Ask, DeletedFrame, HelloFrame, Purpose, RefusedFrame, SessionRow, Tell, VERSION, WorkspacesFrame};
+use sulku_protocol::{Ask, DeletedFrame, DenialRow, HelloFrame, Purpose, RefusedFrame, SessionRow, Tell, VERSION, WorkspacesFrame};
 use tokio::time::timeout;
 
 use crate::dial::{Transport, dial};
@@ -76,6 +76,20 @@ pub async fn connect(
 pub async fn sessions(profile: &Profile, transport: Transport) -> Result<Vec<SessionRow>, DialError> {
     match ask(profile, transport, Purpose::ListSessions).await? {
         (link, Tell::Sessions(rows)) => {
+            link.farewell.say().await;
+            Ok(rows)
+        }
+        (link, _) => out_of_phase(link).await,
+    }
+}
+
+/// What one's own sessions were denied of late, the newest last.
+///
+/// # Errors
+/// The gateway refused, or could not be reached or believed.
+pub async fn denials(profile: &Profile, transport: Transport) -> Result<Vec<DenialRow>, DialError> {
+    match ask(profile, transport, Purpose::Why).await? {
+        (link, Tell::Denials(rows)) => {
             link.farewell.say().await;
             Ok(rows)
         }

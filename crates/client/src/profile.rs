@@ -7,6 +7,7 @@
 //! certificate = "maija.pem"
 //! private_key = "maija.key"            # chmod 600
 //! permit = "THL/1234/14.02.00/2026"    # only for holders of several
+//! notices = false                      # nothing is said in the terminal of what was denied there; sulku why still shows it
 //! ```
 //! A profile holds no secret itself; the key stays in its own file.
 
@@ -40,6 +41,17 @@ struct Document {
     certificate: Spanned<PathBuf>,
     private_key: Spanned<PathBuf>,
     permit: Option<Spanned<String>>,
+    notices: Option<bool>,
+}
+
+/// Whether the holder is told in her terminal, as it happens, what was denied there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Notices {
+    /// She is.
+    #[default]
+    Told,
+    /// She asks when she wants to know.
+    Off,
 }
 
 /// Why there is no profile.
@@ -66,6 +78,7 @@ pub struct Profile {
     authority: Arc<RootCertStore>,
     credential: Arc<dyn ResolvesClientCert>,
     validity: (Timestamp, Timestamp),
+    notices: Notices,
 }
 
 impl Profile {
@@ -94,6 +107,12 @@ impl Profile {
     #[must_use]
     pub fn permit(&self) -> Option<&PermitId> {
         self.permit.as_ref()
+    }
+
+    /// Whether the holder wants to be told of what is denied, as it happens.
+    #[must_use]
+    pub const fn notices(&self) -> Notices {
+        self.notices
     }
 
     /// From when until when the certificate holds.
@@ -182,7 +201,7 @@ impl<'a> Reader<'a> {
         match toml::from_str(self.text) {
             Ok(document) => Some(document),
             Err(error) => {
-                let help = "a profile has gateway, authority, certificate and private_key; server_name and permit where needed";
+                let help = "a profile has gateway, authority, certificate and private_key; server_name, permit and notices where needed";
                 self.problem(&error.span().unwrap_or(0..0), error.message().trim().replace('\n', ", "), help);
                 None
             }
@@ -190,7 +209,8 @@ impl<'a> Reader<'a> {
     }
 
     fn profile(&mut self, document: Document, folder: &Path) -> Option<Profile> {
-        let Document { gateway, server_name, authority, certificate, private_key, permit } = document;
+        let Document { gateway, server_name, authority, certificate, private_key, permit, notices } = document;
+        let notices = if notices == Some(false) { Notices::Off } else { Notices::Told };
         let (address, server_name) = self.whereto(&gateway, server_name.as_ref());
         let permit = match permit {
             Some(permit) => match permit.get_ref().parse() {
@@ -224,7 +244,15 @@ impl<'a> Reader<'a> {
             self.problem(&private_key.span(), "this key does not belong to the certificate", "name the key that the certificate was made for");
         }
         let credential = Arc::new(SingleCertAndKey::from(credential));
-        Some(Profile { address: address?, server_name: server_name?, permit: permit?, authority: Arc::new(authority?), credential, validity })
+        Some(Profile {
+            address: address?,
+            server_name: server_name?,
+            permit: permit?,
+            authority: Arc::new(authority?),
+            credential,
+            validity,
+            notices,
+        })
     }
 
     fn whereto(&mut self, gateway: &Spanned<String>, name: Option<&Spanned<String>>) -> (Option<Address>, Option<ServerName<'static>>) {

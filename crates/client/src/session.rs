@@ -177,7 +177,7 @@ impl Screen {
                 Tell::Notice(notice) => return Ok(Event::Notice(notice)),
                 Tell::Closed(closed) => return Ok(Event::Closed(closed)),
                 Tell::Taken(bytes) => self.input_credit.taken(bytes)?,
-                Tell::Welcome(_) | Tell::Refused(_) | Tell::Sessions(_) | Tell::Workspaces(_) | Tell::Deleted(_) | Tell::Done => {
+                Tell::Welcome(_) | Tell::Refused(_) | Tell::Sessions(_) | Tell::Workspaces(_) | Tell::Deleted(_) | Tell::Denials(_) | Tell::Done => {
                     return Err(SessionError::OutOfPhase);
                 }
             }

@@ -1,6 +1,8 @@
 //! Words from the gateway, made safe for a terminal. Removes; never translates or judges.
 
-use sulku_protocol::{ClosedFrame, DeletedFrame, NoticeFrame, RefusedFrame, SessionRow, Tell, WelcomeFrame, WorkspaceRow, WorkspacesFrame};
+use sulku_protocol::{
+    ClosedFrame, DeletedFrame, DenialRow, NoticeFrame, RefusedFrame, SessionRow, Tell, WelcomeFrame, WorkspaceRow, WorkspacesFrame,
+};
 
 /// Longer than any sentence that a gateway has for a person.
 const WORDS_CHARS_MAX: usize = 400;
@@ -38,6 +40,11 @@ pub(crate) fn made_plain(mut tell: Tell) -> Tell {
         }
         Tell::Deleted(DeletedFrame { workspace, files: _, bytes: _ }) => plain(workspace),
         Tell::Notice(NoticeFrame { kind: _, text }) => plain(text),
+        Tell::Denials(rows) => {
+            for DenialRow { at: _, session: _, permit: _, text } in rows {
+                plain(text);
+            }
+        }
         Tell::Output(_) | Tell::Done | Tell::Taken(_) => {}
     }
     tell

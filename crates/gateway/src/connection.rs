@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::auditors;
 use crate::daemon::Shared;
+use crate::denied;
 use crate::operator;
 use crate::readmission;
 use crate::registry::{Origin, Place};
@@ -98,6 +99,7 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
             let asked = Asked { from, transport, client, command, term, size: (columns, rows) };
             enter(&shared, permit.as_ref(), now, asked, Origin { from, transport, identity })
         }
+        Purpose::Why => return denied::why(&shared, &identity, writer).await,
         Purpose::ListSessions => return operator::list(&shared, &identity, from, transport, writer).await,
         Purpose::ListWorkspaces => return operator::workspaces(&shared, &identity, from, transport, writer).await,
         Purpose::DeleteWorkspace { named } => return operator::delete_workspace(&shared, &identity, named, from, transport, writer).await,

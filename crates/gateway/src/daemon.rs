@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::busy::Addresses;
 use crate::config::{Config, ConfigError};
 use crate::confine::{self, ConfineError};
+use crate::denied::Remembered;
 use crate::ledger::{AppendError, Ledger};
 use crate::listener;
 use crate::lists;
@@ -78,6 +79,8 @@ pub struct Shared {
     pub warden_lost: CancellationToken,
     /// The open sessions.
     pub registry: Registry,
+    /// What sessions were denied of late.
+    pub denied: Remembered,
     /// Connections by address.
     pub addresses: Addresses,
     /// Told when files are to be looked at now, changed or not: an operator sent SIGHUP.
@@ -180,6 +183,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
         warden,
         warden_lost: warden_lost.clone(),
         registry: Registry::default(),
+        denied: Remembered::default(),
         reload: Notify::new(),
         drain: drain.clone(),
         tasks: TaskTracker::new(),

@@ -13,6 +13,7 @@ pub mod config;
 mod confine;
 mod connection;
 mod daemon;
+mod denied;
 mod descriptor;
 mod identity;
 mod ledger;

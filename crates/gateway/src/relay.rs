@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sulku_audit::{CloseReason, Draft, Receipt};
+use sulku_permit::PermitId;
 use sulku_plan::order::{Order, Signal, TerminalSize};
-use sulku_protocol::{Ask, INPUT_CREDIT_BYTES, PAYLOAD_BYTES_MAX, Tell, encode, quic_code};
+use sulku_protocol::{Ask, DenialRow, INPUT_CREDIT_BYTES, PAYLOAD_BYTES_MAX, Tell, encode, quic_code};
 use sulku_session::{Effect, Event, Facts, Now, RecordingKey, Session};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -33,7 +34,7 @@ const QUIET: Duration = Duration::from_millis(20);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(40);
 /// After a session's close, its peer has this long to take what was sent.
 const SENDER_PATIENCE: Duration = Duration::from_secs(5);
-/// News of one cell: four reports, and refused signals.
+/// News of one cell: four reports, refused signals, and denials as far as there is room.
 const NEWS_MAX: usize = 16;
 
 /// Runs a session from its admission to its close.
@@ -47,6 +48,8 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Pl
     let (outgoing, mut sender) = start_sender(writer);
     let mut relay = Relay {
         shared: Arc::clone(&shared),
+        permit: facts.permit_id().clone(),
+        identity: facts.identity().to_owned(),
         cell,
         began: Instant::now(),
         terminal: None,
@@ -82,6 +85,9 @@ struct CellOrder {
 
 struct Relay {
     shared: Arc<Shared>,
+    permit: PermitId,
+    /// Of the holder, as the permit writes it.
+    identity: String,
     cell: CellOrder,
     began: Instant,
     terminal: Option<Terminal>,
@@ -160,6 +166,7 @@ impl Relay {
                     },
                     Some(CellNews::Refused) => Event::LaunchRefused,
                     Some(CellNews::Exited(status)) => Event::Exited(status),
+                    Some(CellNews::Denied(denied)) => Event::Denied(denied),
                     Some(CellNews::Reaped(reason)) => Event::Reaped(reason),
                     None => {
                         news_here = false;
@@ -261,6 +268,10 @@ impl Relay {
                 self.shared.warden.order(Order::Signal { session: self.cell.id, signal: signal_of(signal) }).await;
             }
             Effect::Send(tell) => self.post(tell),
+            Effect::Remember(text) => {
+                let row = DenialRow { at: Timestamp::now(), session: self.cell.id, permit: self.permit.clone(), text };
+                self.shared.denied.note(&self.identity, row);
+            }
             Effect::EndCell(reason) => {
                 // The terminal is closed first: from here on nothing of it is shown, unless it ended by itself and these are its last words.
                 self.terminal = None;

@@ -13,6 +13,7 @@ use rustix::net::{
 };
 use sulku_audit::{CloseReason, Receipt};
 use sulku_permit::SessionId;
+use sulku_plan::Denied;
 use sulku_plan::order::{self, ORDER_VERSION, Order, PACKET_BYTES_MAX, Report};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -53,9 +54,14 @@ pub enum CellNews {
     Refused,
     /// What ran in it has ended.
     Exited(i32),
+    /// It was denied something.
+    Denied(Denied),
     /// It is gone, for this reason.
     Reaped(CloseReason),
 }
+
+/// Places that denials leave free for news that a session can't do without.
+const NEWS_RESERVED: usize = 8;
 
 enum Job {
     Order(Box<Order<Receipt>>),
@@ -154,6 +160,10 @@ async fn work(socket: &Socket, mut queue: mpsc::Receiver<Job>) -> Result<(), War
                 Some((packet, fd)) => {
                     let Some(report) = asked.answer(order::decode(&packet)?) else { continue };
                     let Some((session, news)) = news(report, fd) else { continue };
+                    // A session that is behind misses what is only for its holder to read; the ledger has it.
+                    if matches!(news, CellNews::Denied(_)) && sessions.get(&session).is_none_or(|sender| sender.capacity() <= NEWS_RESERVED) {
+                        continue;
+                    }
                     if let Some(sender) = sessions.get(&session)
                         && sender.try_send(news).is_err()
                     {
@@ -224,6 +234,7 @@ fn news(report: Report, fd: Option<OwnedFd>) -> Option<(SessionId, CellNews)> {
             session.map(|session| (session, CellNews::Refused))
         }
         (Report::Exited { session, status }, _) => Some((session, CellNews::Exited(status))),
+        (Report::Denied { session, denied }, _) => Some((session, CellNews::Denied(denied))),
         (Report::Reaped { session, reason, leftovers }, _) => {
             if !leftovers.is_empty() {
                 tracing::error!(%session, ?leftovers, "warden could not remove all of a cell");

@@ -4,6 +4,7 @@
 //! opening entry; the warden makes the same plan from its own copy of the permit and refuses to build another. This crate
 //! renders and encodes; it never touches the kernel, files or the clock.
 
+mod denied;
 pub mod filesystem;
 pub mod naming;
 pub mod order;
@@ -12,6 +13,7 @@ mod render;
 pub mod ruleset;
 pub mod syscalls;
 
+pub use denied::Denied;
 pub use order::{Order, Report};
 pub use plan::{Allowed, Limits, NamedHosts, Plan, PlanDigest};
 

@@ -8,8 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sulku_permit::{PermitId, SessionId};
 
+use crate::Denied;
+
 /// The version of this vocabulary; gateway and warden must agree.
-pub const ORDER_VERSION: u32 = 2;
+pub const ORDER_VERSION: u32 = 3;
 /// The longest packet: a receipt with its entry (65,535 bytes, escaped once more as a JSON string) and a little.
 pub const PACKET_BYTES_MAX: usize = 160 * 1024;
 /// Workspaces in one answer, so that an operator's client gets it in one frame.
@@ -114,6 +116,13 @@ pub enum Report {
         order: String,
         /// Why, for the operator.
         reason: String,
+    },
+    /// Something that the cell tried was denied, for its holder to read. Rationed: the ledger has them all.
+    Denied {
+        /// Which session.
+        session: SessionId,
+        /// What.
+        denied: Denied,
     },
     /// The cell is gone.
     Reaped {

@@ -66,6 +66,8 @@ pub enum Tell {
     Taken(u32),
     /// Something that the holder should know while her session goes on.
     Notice(NoticeFrame),
+    /// What the holder's own sessions were denied, the newest last; nothing follows.
+    Denials(Vec<DenialRow>),
 }
 
 /// The first frame.
@@ -97,6 +99,8 @@ pub enum Purpose {
         /// The terminal's rows.
         rows: u16,
     },
+    /// A holder wants to see what her own sessions were denied of late.
+    Why,
     /// An operator wants to see the open sessions.
     ListSessions,
     /// An operator wants to see the workspaces.
@@ -178,6 +182,22 @@ pub enum NoticeKind {
     Resumed,
     /// It ends soon; the text says when and why.
     Ending,
+    /// Something in the workspace was denied; the text says what, why, and whom to ask.
+    Denied,
+}
+
+/// Something that one of the holder's own sessions was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenialRow {
+    /// When.
+    pub at: Timestamp,
+    /// Which session.
+    pub session: SessionId,
+    /// Under which permit.
+    pub permit: PermitId,
+    /// What, why, and whom to ask, in words.
+    pub text: String,
 }
 
 /// The session is closed.
@@ -290,6 +310,7 @@ const TAKEN: u8 = 0x87;
 const NOTICE: u8 = 0x88;
 const WORKSPACES: u8 = 0x89;
 const DELETED: u8 = 0x8a;
+const DENIALS: u8 = 0x90;
 
 impl Message for Ask {
     fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
@@ -338,6 +359,7 @@ impl Message for Tell {
             Self::Done => (DONE, Vec::new()),
             Self::Taken(bytes) => (TAKEN, bytes.to_be_bytes().to_vec()),
             Self::Notice(notice) => (NOTICE, json_payload(notice)?),
+            Self::Denials(rows) => (DENIALS, json_payload(rows)?),
         })
     }
 
@@ -353,6 +375,7 @@ impl Message for Tell {
             (DELETED, payload) => Ok(Self::Deleted(json(kind, payload)?)),
             (DONE, []) => Ok(Self::Done),
             (NOTICE, payload) => Ok(Self::Notice(json(kind, payload)?)),
+            (DENIALS, payload) => Ok(Self::Denials(json(kind, payload)?)),
             (TAKEN, &[a, b, c, d]) => Ok(Self::Taken(u32::from_be_bytes([a, b, c, d]))),
             (DONE | TAKEN, _) => Err(FrameError::Payload { kind }),
             _ => Err(FrameError::Kind { kind }),

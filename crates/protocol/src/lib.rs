@@ -16,8 +16,8 @@ mod frame;
 
 pub use codec::{Decoder, FrameError, encode};
 pub use frame::{
-    Ask, ClosedFrame, DeletedFrame, HelloFrame, Message, NoticeFrame, NoticeKind, Purpose, RefusedFrame, SessionRow, Signal, Tell, WelcomeFrame,
-    WorkspaceRow, WorkspacesFrame,
+    Ask, ClosedFrame, DeletedFrame, DenialRow, HelloFrame, Message, NoticeFrame, NoticeKind, Purpose, RefusedFrame, SessionRow, Signal, Tell,
+    WelcomeFrame, WorkspaceRow, WorkspacesFrame,
 };
 
 /// The protocol's name in TLS ALPN (RFC 7301).

@@ -121,6 +121,7 @@ impl Closing {
             | Event::Output(_)
             | Event::OutputEnded
             | Event::Asked(_)
+            | Event::Denied(_)
             | Event::PeerGone
             | Event::PeerBroke
             | Event::EndNow(_)

@@ -87,6 +87,12 @@ impl Facts {
         &self.holder
     }
 
+    /// The identity that admitted her, as the permit writes it.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
     /// When the session ends at the latest, as its opening entry says.
     #[must_use]
     pub fn ends(&self) -> Timestamp {

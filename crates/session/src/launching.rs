@@ -51,7 +51,7 @@ impl Launching {
             }
             // The ledger owes nothing while the warden builds.
             Event::Kept(_) | Event::Refused(_) => Session::Launching(self),
-            Event::Tick | Event::Exited(_) | Event::Reaped(_) | Event::Output(_) | Event::OutputEnded => Session::Launching(self),
+            Event::Denied(_) | Event::Tick | Event::Exited(_) | Event::Reaped(_) | Event::Output(_) | Event::OutputEnded => Session::Launching(self),
         }
     }
 

@@ -11,6 +11,7 @@
 //! socket or a file, and never waits: whoever drives it does.
 
 mod closing;
+mod denials;
 mod facts;
 mod filter;
 mod freeze;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sulku_audit::wire::Cause;
 use sulku_audit::{CloseReason, Draft, Receipt};
+use sulku_plan::Denied;
 use sulku_protocol::{Ask, Signal, Tell};
 
 pub use facts::{Asked, Facts};
@@ -59,6 +61,8 @@ pub enum Event {
     OutputEnded,
     /// A frame from the holder's client.
     Asked(Ask),
+    /// The cell was denied something.
+    Denied(Denied),
     /// The holder's connection ended.
     PeerGone,
     /// The holder's client broke the protocol.
@@ -88,6 +92,8 @@ pub enum Effect {
     Signal(Signal),
     /// Send the holder's client this.
     Send(Tell),
+    /// Remember this denial for when its holder asks why.
+    Remember(String),
     /// Order the cell's end.
     EndCell(CloseReason),
     /// Close the holder's connection once all that was sent has left.

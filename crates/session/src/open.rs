@@ -6,9 +6,11 @@ use std::time::Duration;
 use sulku_audit::wire::Cause;
 use sulku_audit::{CloseReason, Event as Entry};
 use sulku_permit::Durability;
+use sulku_plan::Denied;
 use sulku_protocol::{Ask, NoticeFrame, NoticeKind, OUTPUT_CREDIT_BYTES, Tell, WelcomeFrame};
 
 use crate::closing::{Closing, Work};
+use crate::denials::Denials;
 use crate::facts::Facts;
 use crate::filter::Filter;
 use crate::freeze::{Freeze, Look};
@@ -47,6 +49,7 @@ pub struct Open {
     owed: Owed,
     freeze: Freeze,
     warnings: Warnings,
+    denials: Denials,
     /// When time alone changes something: the next warning, or the end.
     due: Duration,
     /// Bytes that the client has not yet reported as shown, counting those not yet sent.
@@ -93,6 +96,7 @@ impl Open {
             freeze: Freeze::default(),
             due: elapsed + warnings.next(left),
             warnings,
+            denials: Denials::default(),
             unshown: 0,
             last_input: elapsed,
             last_shown: elapsed,
@@ -201,6 +205,7 @@ impl Open {
                 self.warn(now, effects);
                 self.flush(now, effects);
             }
+            Event::Denied(denied) => self.denied(&denied, now, effects),
             Event::Launched | Event::LaunchRefused => {}
         }
         let all_shown = self.output_ended && self.owed.is_empty() && self.window.is_empty();
@@ -303,6 +308,16 @@ impl Open {
             self.owed.send(Sent::Entry, now.elapsed);
             effects.push(Effect::Append(self.facts.draft(event)));
         }
+    }
+
+    /// Tells the holder what her cell was denied, and has all of it remembered.
+    fn denied(&mut self, denied: &Denied, now: Now, effects: &mut Vec<Effect>) {
+        let text = words::denied(denied, self.facts.permit());
+        if let Some(telling) = self.denials.note(&text, denied.more, now.elapsed) {
+            let text = words::telling(&text, &telling);
+            effects.push(Effect::Send(Tell::Notice(NoticeFrame { kind: NoticeKind::Denied, text })));
+        }
+        effects.push(Effect::Remember(text));
     }
 
     /// Warns the holder when her session's end is near.

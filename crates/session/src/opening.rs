@@ -54,9 +54,14 @@ impl Opening {
             Event::WardenLost => self.leave(CloseReason::WardenLost),
             Event::Asked(sulku_protocol::Ask::Leave) => self.leave(CloseReason::HolderLeft),
             Event::Asked(_) => self.leave(CloseReason::ProtocolError),
-            Event::Tick | Event::Launched | Event::LaunchRefused | Event::Exited(_) | Event::Reaped(_) | Event::Output(_) | Event::OutputEnded => {
-                Session::Opening(self)
-            }
+            Event::Denied(_)
+            | Event::Tick
+            | Event::Launched
+            | Event::LaunchRefused
+            | Event::Exited(_)
+            | Event::Reaped(_)
+            | Event::Output(_)
+            | Event::OutputEnded => Session::Opening(self),
         }
     }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use sulku_audit::CloseReason;
 use sulku_audit::wire::Cause;
-use sulku_permit::{Durability, Recording, RefusalCode, TerminalRecording};
+use sulku_permit::{Durability, Permit, Recording, RefusalCode, TerminalRecording};
+use sulku_plan::Denied;
+
+use crate::denials::Telling;
 
 /// What is recorded, for how long, and who can see it.
 pub(crate) fn recorded(recording: Recording) -> String {
@@ -50,6 +53,41 @@ pub(crate) fn ending(left: Duration, reason: CloseReason) -> String {
         _ => "the permit ends then, or your part in it",
     };
     format!("this session ends {when}, with all that runs in it: {why}")
+}
+
+/// What was denied, why, and whom to ask.
+pub(crate) fn denied(denied: &Denied, permit: &Permit) -> String {
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    let Denied { name, to, port, protocol, reason, more: _ } = denied;
+    let host = name.clone().or_else(|| to.map(|to| to.to_string())).unwrap_or_default();
+    let place = match (*protocol, *port) {
+        (TCP, port) => format!("{host}:{port}"),
+        (_, 0) if to.is_none() => host,
+        (UDP, port) => format!("{host}:{port} (udp)"),
+        (other, _) => format!("{host} (protocol {other})"),
+    };
+    let what = match reason.as_str() {
+        "egress-not-listed" | "name-not-listed" | "connection-not-listed" => "is not on this permit's list",
+        "egress-spoofed" => "was sent under an address that is not this session's",
+        "egress-over-quota" => "has had as many bytes as this permit allows",
+        "egress-too-fast" => "was tried more often than this permit allows",
+        "name-closed" => "is on this permit's list, but closed",
+        _ => "was denied",
+    };
+    let ask = permit.controller.contacts.first().map_or_else(|| "the permit's contact person".to_owned(), Clone::clone);
+    format!("{place} {what} ({reason}); ask {ask}")
+}
+
+/// A denial as it is told in the terminal.
+pub(crate) fn telling(text: &str, telling: &Telling) -> String {
+    let more = match telling.more {
+        0 => String::new(),
+        1 => "; one more was denied".to_owned(),
+        more => format!("; {more} more were denied"),
+    };
+    let why = if telling.first || telling.more > 0 { "; sulku why, on your own computer, shows the last ones" } else { "" };
+    format!("{text}{more}{why}")
 }
 
 /// The reason for the holder: what happened, and what she can do.

@@ -18,6 +18,7 @@ mod policy;
 mod print;
 mod profile;
 mod sessions;
+mod why;
 mod witness;
 mod workspace;
 
@@ -40,6 +41,8 @@ struct Cli {
 enum Command {
     /// Open a session in the workspace of a permit
     Connect(connect::ConnectArgs),
+    /// See what your own sessions were denied of late, and whom to ask
+    Why(why::WhyArgs),
     /// See and end open sessions, as an operator
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     log_if_asked();
     let outcome = match cli.command {
         Command::Connect(args) => connect::run(args),
+        Command::Why(args) => why::run(args),
         Command::Sessions(command) => sessions::run(command),
         Command::Workspace(command) => workspace::run(command),
         Command::Policy(command) => policy::run(&command),

@@ -13,9 +13,11 @@ use sulku_permit::PermitId;
 use sulku_protocol::ClosedFrame;
 
 use crate::profile::{ProfileArgs, TransportArgs};
+use denials::Denials;
 use relay::{Departure, Stopped, relay};
 use terminal::{Mode, RawMode};
 
+mod denials;
 mod escape;
 mod notice;
 mod relay;
@@ -87,7 +89,7 @@ async fn hold(args: ConnectArgs) -> anyhow::Result<ExitCode> {
         Mode::Raw => Some(RawMode::enter()?),
         Mode::Piped => None,
     };
-    let relayed = relay(session.keyboard, session.screen, mode).await;
+    let relayed = relay(session.keyboard, session.screen, mode, Denials::new(profile.notices())).await;
     drop(raw);
     let (outcome, departed) = relayed.context("signals can't be received; this is a fault of the system")?;
     match outcome {

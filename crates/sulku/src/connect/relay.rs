@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::denials::Denials;
 use super::notice;
 use super::signals::Signals;
 use super::terminal::Mode;
@@ -48,7 +49,12 @@ pub enum Stopped {
 ///
 /// # Errors
 /// Signals can't be received.
-pub async fn relay(keyboard: Keyboard, mut screen: Screen, mode: Mode) -> io::Result<(Result<ClosedFrame, Stopped>, Option<Departure>)> {
+pub async fn relay(
+    keyboard: Keyboard,
+    mut screen: Screen,
+    mode: Mode,
+    denials: Denials,
+) -> io::Result<(Result<ClosedFrame, Stopped>, Option<Departure>)> {
     let (departing, departures) = mpsc::channel(DEPARTURES_MAX);
     let signals = Signals::receive()?;
     let mut helpers = JoinSet::new();
@@ -56,7 +62,7 @@ pub async fn relay(keyboard: Keyboard, mut screen: Screen, mode: Mode) -> io::Re
     helpers.spawn(type_in(keyboard.clone(), mode, departing));
     let departed = Cell::new(None);
     let outcome = tokio::select! {
-        outcome = show(&mut screen, mode) => outcome,
+        outcome = show(&mut screen, mode, denials) => outcome,
         () = depart(&keyboard, departures, mode, &departed) => Err(Stopped::Unconfirmed),
     };
     if matches!(outcome, Err(Stopped::Output(_))) {
@@ -68,16 +74,17 @@ pub async fn relay(keyboard: Keyboard, mut screen: Screen, mode: Mode) -> io::Re
 }
 
 /// Shows what the session shows. Reports it only after it was written, so that a slow reader slows the session down.
-async fn show(screen: &mut Screen, mode: Mode) -> Result<ClosedFrame, Stopped> {
+async fn show(screen: &mut Screen, mode: Mode, mut denials: Denials) -> Result<ClosedFrame, Stopped> {
     let mut out = tokio::io::stdout();
     loop {
         match screen.next().await.map_err(Stopped::Session)? {
             Event::Closed(closed) => return Ok(closed),
-            Event::Notice(said) => notice::told(&said, mode),
+            Event::Notice(said) => denials.now(said).iter().for_each(|said| notice::told(said, mode)),
             Event::Output(bytes) => {
                 out.write_all(&bytes).await.map_err(Stopped::Output)?;
                 out.flush().await.map_err(Stopped::Output)?;
                 screen.shown(bytes.len());
+                denials.shown(&bytes).iter().for_each(|said| notice::told(said, mode));
             }
         }
     }

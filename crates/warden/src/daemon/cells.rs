@@ -36,7 +36,10 @@ impl Warden {
                 // The warden keeps a copy of the terminal's master, so that the session can outlive its gateway.
                 let master = cell.master.as_ref().and_then(|master| master.as_fd().try_clone_to_owned().ok());
                 match master {
-                    Some(master) => self.report_with(&Report::Launched { session }, Some(master)),
+                    Some(master) => {
+                        self.report_with(&Report::Launched { session }, Some(master));
+                        self.tell_what_was_held(session);
+                    }
                     None => self.fail(session, "the terminal could not be handed over".to_owned()),
                 }
             }

@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use sulku_audit::{Draft, Event};
+use sulku_permit::SessionId;
+use sulku_plan::{Denied, Report};
 
 use super::Warden;
 use crate::cell::Cell;
@@ -12,6 +14,8 @@ use crate::seen::{Doer, Packet, Senders, look};
 
 /// Packets of flow ends that are read when a session ends; each holds several.
 const FLOW_PACKETS_MAX: usize = 4_096;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 impl Warden {
     /// Takes in what the router has seen.
@@ -40,16 +44,44 @@ impl Warden {
 
     fn take_in(&mut self, seen: Vec<Sighting>) {
         let now = Instant::now();
-        let mut drafts = Vec::new();
         for sighting in seen {
             match sighting {
-                Sighting::Denied(denial) => drafts.extend(self.denied(&denial, now)),
-                Sighting::Ended(flow) => drafts.extend(self.ended(&flow)),
+                Sighting::Denied(denial) => {
+                    if let Some(draft) = self.denied(&denial, now) {
+                        self.deny(draft, now);
+                    }
+                }
+                Sighting::Ended(flow) => {
+                    if let Some(draft) = self.ended(&flow) {
+                        self.record(draft);
+                    }
+                }
                 Sighting::Lost(what, count) => self.losses.note(what, count),
             }
         }
-        for draft in drafts {
-            self.record(draft);
+    }
+
+    /// Something was denied: an entry, and a word to the holder while there are not too many.
+    pub(super) fn deny(&mut self, draft: Draft, now: Instant) {
+        let told = draft.session.zip(in_words(&draft.event));
+        self.record(draft);
+        let Some((session, denied)) = told else { return };
+        let Some(cell) = self.cells.get_mut(&session) else { return };
+        let Some(more) = cell.denials.may_tell(now) else { return };
+        let denied = Denied { more, ..denied };
+        // A cell's first packet may be seen before its first process has said that it runs.
+        if cell.is_starting() {
+            cell.denials.hold(denied);
+        } else {
+            self.report(&Report::Denied { session, denied });
+        }
+    }
+
+    /// Tells what was held until the gateway knew of the cell.
+    pub(super) fn tell_what_was_held(&mut self, session: SessionId) {
+        let held = self.cells.get_mut(&session).map(|cell| cell.denials.held()).unwrap_or_default();
+        for denied in held {
+            self.report(&Report::Denied { session, denied });
         }
     }
 
@@ -88,6 +120,32 @@ impl Warden {
             name: None.into(),
             program: program.into(),
         }))
+    }
+}
+
+/// A denial as its holder is told; nothing for what is none.
+fn in_words(event: &Event) -> Option<Denied> {
+    match event {
+        Event::EgressDenied { protocol, destination, port, reason, name, .. } => Some(Denied {
+            name: name.known().cloned().flatten(),
+            to: Some(*destination),
+            port: *port,
+            protocol: *protocol,
+            reason: (*reason)?.as_str().to_owned(),
+            more: 0,
+        }),
+        Event::NameDenied { reason, name, .. } => {
+            Some(Denied { name: name.known().cloned(), to: None, port: 0, protocol: UDP, reason: format!("name-{reason}"), more: 0 })
+        }
+        Event::ConnectionDenied { destination, port, reason, name, .. } => Some(Denied {
+            name: name.known().cloned().flatten(),
+            to: Some(*destination),
+            port: *port,
+            protocol: TCP,
+            reason: format!("connection-{reason}"),
+            more: 0,
+        }),
+        _ => None,
     }
 }
 

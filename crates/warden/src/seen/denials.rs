@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use sulku_audit::{Event, WhyDenied};
+use sulku_plan::Denied;
 
 use super::Doer;
 use crate::network::Denial;
@@ -24,6 +25,21 @@ pub struct Denials {
     /// Packets that got no line of their own, and the last such.
     uncounted: Option<(Target, u64)>,
     last: Option<Instant>,
+    ration: Ration,
+}
+
+/// So many denials are told to the holder in a ration's time; the ledger has them all.
+const RATION: u32 = 10;
+const RATION_LASTS: Duration = Duration::from_secs(10);
+
+/// What the holder is told of.
+#[derive(Debug, Default)]
+struct Ration {
+    since: Option<Instant>,
+    told: u32,
+    untold: u64,
+    /// For when the gateway knows of the cell; a ration at most.
+    held: Vec<Denied>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +95,31 @@ impl Denials {
     /// All that is still untold: for the end of the session.
     pub fn rest(&mut self) -> Vec<Event> {
         self.due(Instant::now() + 2 * WINDOW)
+    }
+
+    /// Whether the holder is to be told of one now, and if so, of how many others she was not.
+    pub fn may_tell(&mut self, now: Instant) -> Option<u64> {
+        let Ration { since, told, untold, held: _ } = &mut self.ration;
+        if since.is_none_or(|since| now.saturating_duration_since(since) >= RATION_LASTS) {
+            (*since, *told) = (Some(now), 0);
+        }
+        if *told >= RATION {
+            *untold += 1;
+            return None;
+        }
+        *told += 1;
+        Some(std::mem::take(untold))
+    }
+
+    /// Keeps one that may be told, but not yet.
+    pub fn hold(&mut self, denied: Denied) {
+        self.ration.held.push(denied);
+        self.ration.held.truncate(RATION as usize);
+    }
+
+    /// Those that were kept.
+    pub fn held(&mut self) -> Vec<Denied> {
+        std::mem::take(&mut self.ration.held)
     }
 
     fn count(&mut self, target: Target, packets: u64, now: Instant) {
@@ -147,6 +188,15 @@ mod tests {
         events.extend(denials.rest());
         assert_eq!(packets(&events), sent);
         assert!(events.len() < 3 * (2 * DESTINATIONS_MAX + 2), "a scan gave {} entries", events.len());
+    }
+
+    #[test]
+    fn a_holder_is_told_of_few_and_of_how_many_more_there_were() {
+        let start = Instant::now();
+        let mut denials = Denials::default();
+        let told: Vec<_> = (0..1_000).filter_map(|millis| denials.may_tell(start + Duration::from_millis(millis))).collect();
+        assert_eq!(told, vec![0; RATION as usize]);
+        assert_eq!(denials.may_tell(start + RATION_LASTS), Some(1_000 - u64::from(RATION)));
     }
 
     #[test]

@@ -472,7 +472,17 @@ impl Gateway {
         poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&wait)).expect("poll") > 0
     }
 
+    /// The next report that is not about a denial.
     pub fn report(&self) -> (Report, Option<OwnedFd>) {
+        loop {
+            match self.any_report() {
+                (Report::Denied { .. }, _) => {}
+                other => return other,
+            }
+        }
+    }
+
+    pub fn any_report(&self) -> (Report, Option<OwnedFd>) {
         use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
         assert!(self.readable(PATIENCE), "no report came");
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
