@@ -18,6 +18,7 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Resource, Rlimit, Signal};
 use sulku_client::{Event, Profile, Session, Terminal, Transport, connect};
 use sulku_permit::PermitId;
+use sulku_protocol::Stay;
 use sulku_stage::{Daemon, Options, PermitFile, Person, Stage};
 
 /// Sessions that a permit lets one person have.
@@ -102,7 +103,8 @@ async fn measure(mode: Mode, count: usize) -> anyhow::Result<Vec<Sample>> {
         let permit: PermitId = permits[number / PER_PERMIT].0.parse().map_err(|_| anyhow::anyhow!("an id"))?;
         let command = ["sh", "-c", "while sleep 0.05; do echo at work; done"].map(str::to_owned).to_vec();
         let terminal = Terminal { term: "xterm".to_owned(), columns: 80, rows: 24 };
-        let session = connect(&profile, transport, Some(permit), Some(command), terminal).await.with_context(|| format!("session {number}"))?;
+        let session =
+            connect(&profile, transport, Some(permit), Some(command), terminal, Stay::Ends).await.with_context(|| format!("session {number}"))?;
         clients.push((transport, tokio::task::spawn_local(look(session, Arc::clone(&showing)))));
     }
     let until = Instant::now() + OPEN_WITHIN;
@@ -146,7 +148,7 @@ async fn look(mut session: Session, showing: Arc<AtomicUsize>) -> (Instant, Inst
                 }
             }
             Ok(Event::Notice(_)) => {}
-            Ok(Event::Closed(_)) | Err(_) => {
+            Ok(Event::Closed(_) | Event::Detached(_)) | Err(_) => {
                 let ended = Instant::now();
                 return (last.unwrap_or(ended), ended);
             }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use sulku_protocol::{Ask, Decoder, HelloFrame, Purpose, Tell, VERSION, encode};
+use sulku_protocol::{Ask, Decoder, HelloFrame, Purpose, Stay, Tell, VERSION, encode};
 use sulku_stage::{Finished, Interrupt, Person, Running, Stage, find_in};
 
 /// The longest that a peer waits for an answer, and a little.
@@ -56,6 +56,7 @@ pub fn hello(command: &[&str]) -> anyhow::Result<Vec<u8>> {
         term: "dumb".to_owned(),
         columns: 80,
         rows: 24,
+        stay: Stay::Ends,
     };
     let mut bytes = Vec::new();
     encode(&Ask::Hello(HelloFrame { version: VERSION, client: "a peer of another make".to_owned(), purpose }), &mut bytes)?;

@@ -82,6 +82,7 @@ impl CloseReason {
             | RefusalCode::CertificateInvalid
             | RefusalCode::AmbiguousIdentity
             | RefusalCode::ChooseAPermit
+            | RefusalCode::ChooseASession
             | RefusalCode::RoleOpensNoSession
             | RefusalCode::AssuranceTooLow
             | RefusalCode::IsolationTooWeak

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use sulku_permit::{PermitId, RefusalCode};
-use sulku_protocol::FrameError;
+use sulku_protocol::{FrameError, SessionRow};
 
 /// The gateway's no: a normal outcome, with a reason and an advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,11 +15,13 @@ pub struct Refused {
     pub advice: String,
     /// The permits to choose from, where that is the reason.
     pub choices: Vec<PermitId>,
+    /// The sessions to choose from, where that is the reason.
+    pub sessions: Vec<SessionRow>,
 }
 
 impl From<RefusalCode> for Refused {
     fn from(code: RefusalCode) -> Self {
-        Self { code, advice: code.advice().to_owned(), choices: Vec::new() }
+        Self { code, advice: code.advice().to_owned(), choices: Vec::new(), sessions: Vec::new() }
     }
 }
 
@@ -130,6 +132,24 @@ pub enum DialError {
     /// The gateway answered another question.
     #[error("the gateway's answer does not belong to the question; use the client that this environment offers")]
     OutOfPhase,
+}
+
+impl DialError {
+    /// Whether it may be better in a moment, with nobody doing anything about it.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused(refused) => matches!(refused.code, RefusalCode::Draining | RefusalCode::AuditUnavailable),
+            Self::Busy
+            | Self::NameNotFound { .. }
+            | Self::NothingListens { .. }
+            | Self::NoAnswer { .. }
+            | Self::GatewayTrouble { .. }
+            | Self::Network { .. }
+            | Self::Unexplained => true,
+            Self::GatewayCertificate(_) | Self::NotAGateway { .. } | Self::NoProgram | Self::TooLong | Self::Frame(_) | Self::OutOfPhase => false,
+        }
+    }
 }
 
 /// Why an open session ended without being closed.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sulku_permit::{PermitId, SessionId};
-use sulku_protocol::{Ask, DeletedFrame, DenialRow, HelloFrame, Purpose, RefusedFrame, SessionRow, Tell, VERSION, WorkspacesFrame};
+use sulku_protocol::{Ask, DeletedFrame, DenialRow, HelloFrame, Purpose, RefusedFrame, SessionRow, Stay, Tell, VERSION, WorkspacesFrame};
 use tokio::time::timeout;
 
 use crate::dial::{Transport, dial};
@@ -44,7 +44,8 @@ pub(crate) fn size(columns: u16, rows: u16) -> (u16, u16) {
     (columns.clamp(1, TERMINAL_SIDE_MAX), rows.clamp(1, TERMINAL_SIDE_MAX))
 }
 
-/// Opens a session: a shell, or the command. Without a permit, the profile's own or the only one is meant.
+/// Opens a session: a shell, or the command; or takes one up that is detached, where `stay` says so. Without a permit, the profile's own or the
+/// only one is meant.
 ///
 /// # Errors
 /// The gateway refused, or could not be reached or believed.
@@ -54,6 +55,7 @@ pub async fn connect(
     permit: Option<PermitId>,
     command: Option<Vec<String>>,
     terminal: Terminal,
+    stay: Stay,
 ) -> Result<Session, DialError> {
     if let Some(words) = &command {
         check_command(words)?;
@@ -62,9 +64,35 @@ pub async fn connect(
     let is_term = |term: &str| (1..=TERM_BYTES_MAX).contains(&term.len()) && term.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     let term = if is_term(&terminal.term) { terminal.term } else { TERM_UNKNOWN.to_owned() };
     let permit = permit.or_else(|| profile.permit().cloned());
-    let purpose = Purpose::Connect { permit, command, term, columns, rows };
+    let purpose = Purpose::Connect { permit, command, term, columns, rows, stay };
     match ask(profile, transport, purpose).await? {
         (link, Tell::Welcome(welcome)) => Ok(Session::new(welcome, link)),
+        (link, _) => out_of_phase(link).await,
+    }
+}
+
+/// Takes a session up that this profile's key opened, at a terminal of this size. Whoever is connected to it is let go.
+///
+/// # Errors
+/// The gateway refused, or could not be reached or believed.
+pub async fn take_up(profile: &Profile, transport: Transport, session: SessionId, (columns, rows): (u16, u16)) -> Result<Session, DialError> {
+    let (columns, rows) = size(columns, rows);
+    match ask(profile, transport, Purpose::TakeUp { session, columns, rows }).await? {
+        (link, Tell::Welcome(welcome)) => Ok(Session::new(welcome, link)),
+        (link, _) => out_of_phase(link).await,
+    }
+}
+
+/// The open sessions that this profile's key opened.
+///
+/// # Errors
+/// The gateway refused, or could not be reached or believed.
+pub async fn own_sessions(profile: &Profile, transport: Transport) -> Result<Vec<SessionRow>, DialError> {
+    match ask(profile, transport, Purpose::ListOwn).await? {
+        (link, Tell::Sessions(rows)) => {
+            link.farewell.say().await;
+            Ok(rows)
+        }
         (link, _) => out_of_phase(link).await,
     }
 }
@@ -149,7 +177,7 @@ fn check_command(words: &[String]) -> Result<(), DialError> {
     }
 }
 
-async fn ask(profile: &Profile, transport: Transport, purpose: Purpose) -> Result<(Link, Tell), DialError> {
+pub(crate) async fn ask(profile: &Profile, transport: Transport, purpose: Purpose) -> Result<(Link, Tell), DialError> {
     ask_for(profile, transport, purpose, WELCOME_PATIENCE).await
 }
 
@@ -166,9 +194,9 @@ async fn ask_for(profile: &Profile, transport: Transport, purpose: Purpose, pati
     };
     let no_answer = || DialError::NoAnswer { gateway: profile.gateway(), over: "its open connection" };
     match timeout(patience, answer).await.unwrap_or_else(|_| Err(no_answer())) {
-        Ok(Tell::Refused(RefusedFrame { code, advice, choices })) => {
+        Ok(Tell::Refused(RefusedFrame { code, advice, choices, sessions })) => {
             link.farewell.say().await;
-            Err(DialError::Refused(Refused { code, advice, choices }))
+            Err(DialError::Refused(Refused { code, advice, choices, sessions }))
         }
         Ok(tell) => Ok((link, tell)),
         Err(error) => {

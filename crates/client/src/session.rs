@@ -2,24 +2,26 @@
 //!
 //! What is typed goes through a short channel and what controls the session through another that is emptied first, so that a
 //! signal overtakes a long paste. Both directions are paced by credit: output counts as shown when the caller says so, input as
-//! taken when the gateway does, and no more than the credit is ever on its way.
+//! taken when the gateway does, and no more than the credit is ever on its way. Where the gateway keeps a session that has lost its connection,
+//! the screen takes it up again over another one, and the keyboard goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sulku_protocol::{Ask, ClosedFrame, INPUT_CREDIT_BYTES, NoticeFrame, Signal, Tell, WelcomeFrame};
+use sulku_permit::SessionId;
+use sulku_protocol::{Ask, ClosedFrame, DetachedFrame, INPUT_CREDIT_BYTES, NoticeFrame, Purpose, ResumedFrame, Signal, Tell, WelcomeFrame};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::dial::Carrier;
+use crate::dial::{Carrier, Transport};
 use crate::ending::Ending;
-use crate::error::SessionError;
-use crate::link::{Farewell, Incoming, Link, Outgoing};
-use crate::open::size;
+use crate::error::{DialError, SessionError};
+use crate::link::{Farewell, Incoming, Link};
+use crate::open::{ask, size};
+use crate::profile::Profile;
+use crate::sending::{Control, INPUT_FRAME_BYTES_MAX, Next, Untaken, send_all};
 
-/// What is typed or pasted travels in pieces of at most this, so that a signal never waits behind a long frame.
-const INPUT_FRAME_BYTES_MAX: usize = 4 * 1024;
 /// Pieces of input that wait for the network; more make the caller wait.
 const INPUT_FRAMES_MAX: usize = 8;
 /// Resizes, signals and reports that wait for the network; more make the caller wait.
@@ -48,14 +50,32 @@ impl Session {
         let Link { carrier, incoming, outgoing, farewell } = link;
         let (control, controls) = mpsc::channel(CONTROL_FRAMES_MAX);
         let (input, inputs) = mpsc::channel(INPUT_FRAMES_MAX);
-        let input_credit = Arc::new(Semaphore::new(INPUT_CREDIT_BYTES as usize));
+        let (lines, next_lines) = mpsc::channel(1);
+        let untaken = Untaken::of(welcome.resumed);
+        let waiting = welcome.resumed.map_or(0, |resumed| resumed.waiting);
+        let input_credit = Arc::new(Semaphore::new(INPUT_CREDIT_BYTES.saturating_sub(waiting) as usize));
         let mut sender = JoinSet::new();
-        sender.spawn(send_all(outgoing, controls, inputs));
-        let report_at_bytes = (welcome.credit / REPORTS_PER_CREDIT).max(1);
+        sender.spawn(send_all(outgoing, controls, inputs, untaken.clone(), next_lines));
         let credit = InputCredit(Arc::clone(&input_credit));
-        let screen = Screen { incoming, control: control.clone(), unreported_bytes: 0, report_at_bytes, input_credit: credit, farewell, sender };
+        let screen = Screen {
+            session: welcome.session,
+            incoming,
+            lines,
+            number: 0,
+            control: control.clone(),
+            unreported_bytes: 0,
+            report_at_bytes: report_at_bytes(&welcome),
+            untaken,
+            input_credit: credit,
+            farewell,
+            sender,
+        };
         Self { welcome, carrier, keyboard: Keyboard { input, input_credit, control }, screen }
     }
+}
+
+fn report_at_bytes(welcome: &WelcomeFrame) -> u32 {
+    (welcome.credit / REPORTS_PER_CREDIT).max(1)
 }
 
 /// The session is over; the screen says why.
@@ -68,7 +88,7 @@ pub struct Over;
 pub struct Keyboard {
     input: mpsc::Sender<Vec<u8>>,
     input_credit: Arc<Semaphore>,
-    control: mpsc::Sender<Ask>,
+    control: mpsc::Sender<Control>,
 }
 
 impl Keyboard {
@@ -110,8 +130,16 @@ impl Keyboard {
         self.control(Ask::Leave).await
     }
 
+    /// Leaves the session open, to be taken up later; overtakes input that waits. The screen shows when the gateway has let go.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub async fn detach(&self) -> Result<(), Over> {
+        self.control(Ask::Detach).await
+    }
+
     async fn control(&self, ask: Ask) -> Result<(), Over> {
-        self.control.send(ask).await.map_err(|_| Over)
+        self.control.send(Control::Ask(ask)).await.map_err(|_| Over)
     }
 }
 
@@ -124,14 +152,21 @@ pub enum Event {
     Notice(NoticeFrame),
     /// The session is closed; nothing follows.
     Closed(ClosedFrame),
+    /// It goes on without this client; nothing follows.
+    Detached(DetachedFrame),
 }
 
 /// The end of a session that the holder looks at.
 pub struct Screen {
+    session: SessionId,
     incoming: Incoming,
-    control: mpsc::Sender<Ask>,
+    lines: mpsc::Sender<Next>,
+    /// Which connection this is.
+    number: u64,
+    control: mpsc::Sender<Control>,
     unreported_bytes: u32,
     report_at_bytes: u32,
+    untaken: Untaken,
     input_credit: InputCredit,
     farewell: Farewell,
     sender: JoinSet<()>,
@@ -139,16 +174,6 @@ pub struct Screen {
 
 /// What may still be typed. Without a screen nothing is ever taken again, and who waits to type must learn it.
 struct InputCredit(Arc<Semaphore>);
-
-impl InputCredit {
-    fn taken(&self, bytes: u32) -> Result<(), SessionError> {
-        if self.0.available_permits().saturating_add(bytes as usize) > INPUT_CREDIT_BYTES as usize {
-            return Err(SessionError::OutOfPhase);
-        }
-        self.0.add_permits(bytes as usize);
-        Ok(())
-    }
-}
 
 impl Drop for InputCredit {
     fn drop(&mut self) {
@@ -176,12 +201,53 @@ impl Screen {
                 Tell::Output(bytes) => return Ok(Event::Output(bytes)),
                 Tell::Notice(notice) => return Ok(Event::Notice(notice)),
                 Tell::Closed(closed) => return Ok(Event::Closed(closed)),
-                Tell::Taken(bytes) => self.input_credit.taken(bytes)?,
+                Tell::Detached(detached) => return Ok(Event::Detached(detached)),
+                Tell::Taken(bytes) => self.taken(bytes)?,
                 Tell::Welcome(_) | Tell::Refused(_) | Tell::Sessions(_) | Tell::Workspaces(_) | Tell::Deleted(_) | Tell::Denials(_) | Tell::Done => {
                     return Err(SessionError::OutOfPhase);
                 }
             }
         }
+    }
+
+    /// Takes the session up again over another connection, at a terminal of this size. What was typed and had not arrived is sent again; what
+    /// had is not. The first bytes of output, as many as the welcome says, are what was shown last.
+    ///
+    /// # Errors
+    /// It could not be taken up. Where [`DialError::may_pass`] says so, it may be later.
+    pub async fn take_up(
+        &mut self,
+        profile: &Profile,
+        transport: Transport,
+        (columns, rows): (u16, u16),
+    ) -> Result<(WelcomeFrame, Carrier), DialError> {
+        let (columns, rows) = size(columns, rows);
+        let (link, tell) = ask(profile, transport, Purpose::TakeUp { session: self.session, columns, rows }).await?;
+        let Tell::Welcome(welcome @ WelcomeFrame { resumed: Some(resumed), .. }) = tell else {
+            link.farewell.say().await;
+            return Err(DialError::OutOfPhase);
+        };
+        let Link { carrier, incoming, outgoing, farewell } = link;
+        if self.untaken.taken_unreported(&resumed).and_then(|bytes| self.taken(bytes)).is_err() {
+            farewell.say().await;
+            return Err(DialError::OutOfPhase);
+        }
+        let ResumedFrame { typed, .. } = resumed;
+        self.number += 1;
+        // The sender takes each at once, or is gone with the screen.
+        let _gone = self.lines.send(Next { number: self.number, outgoing, typed }).await;
+        self.incoming = incoming;
+        (self.unreported_bytes, self.report_at_bytes) = (0, report_at_bytes(&welcome));
+        let before = std::mem::replace(&mut self.farewell, farewell);
+        // Nobody hears it, unless the old connection was not as lost as it seemed.
+        tokio::spawn(before.say());
+        Ok((welcome, carrier))
+    }
+
+    fn taken(&self, bytes: u32) -> Result<(), SessionError> {
+        self.untaken.taken(bytes)?;
+        self.input_credit.0.add_permits(bytes as usize);
+        Ok(())
     }
 
     /// This many more bytes of output have been shown.
@@ -200,7 +266,7 @@ impl Screen {
 
     /// Never waits, or a gateway that does not read could stop our reading too. What finds no room is reported later, together.
     fn report(&mut self) {
-        if self.control.try_send(Ask::Shown(self.unreported_bytes)).is_ok() {
+        if self.control.try_send(Control::Shown(self.number, self.unreported_bytes)).is_ok() {
             self.unreported_bytes = 0;
         }
     }
@@ -210,23 +276,4 @@ impl std::fmt::Debug for Screen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Screen").field("unreported_bytes", &self.unreported_bytes).finish_non_exhaustive()
     }
-}
-
-/// Sends what is typed and what controls, the latter first. Runs until the session is left or the screen is dropped.
-async fn send_all(mut outgoing: Outgoing, mut controls: mpsc::Receiver<Ask>, mut inputs: mpsc::Receiver<Vec<u8>>) {
-    loop {
-        let ask = tokio::select! {
-            biased;
-            Some(ask) = controls.recv() => ask,
-            Some(bytes) = inputs.recv() => Ask::Input(bytes),
-            else => break,
-        };
-        if outgoing.send(&ask).await.is_err() || ask == Ask::Leave {
-            break;
-        }
-    }
-    // The writer stays until the screen is dropped: its end would cut the gateway short before it has said why it closes.
-    drop((controls, inputs));
-    std::future::pending::<()>().await;
-    drop(outgoing);
 }

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
 use sulku_permit::{PermitId, Refusal, RefusalCode, Request, SessionId};
 use sulku_plan::Plan;
-use sulku_protocol::{Ask, Decoder, FrameError, HelloFrame, Purpose, RefusedFrame, Tell, VERSION, encode, quic_code};
-use sulku_session::{Asked, Facts, RecordingKey};
+use sulku_protocol::{Ask, Decoder, FrameError, HelloFrame, Purpose, RefusedFrame, SessionRow, Stay, Tell, VERSION, encode, quic_code};
+use sulku_session::{Asked, Comer, Facts, RecordingKey};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::auditors;
 use crate::daemon::Shared;
 use crate::denied;
+use crate::identity::VerifiedIdentity;
 use crate::operator;
 use crate::readmission;
-use crate::registry::{Origin, Place};
-use crate::relay;
+use crate::registry::{OpenSession, Origin, Place, Verdict};
+use crate::relay::{self, Joining, Line};
 use crate::revocation::Sweep;
 use crate::transport::{Peer, Writer};
 
@@ -94,38 +96,60 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     };
     let now = Timestamp::now();
     let HelloFrame { version: _, client, purpose } = hello;
+    let size;
     let outcome = match purpose {
-        Purpose::Connect { permit, command, term, columns, rows } => {
-            let asked = Asked { from, transport, client, command, term, size: (columns, rows) };
-            enter(&shared, permit.as_ref(), now, asked, Origin { from, transport, identity })
+        Purpose::Connect { permit, command, term, columns, rows, stay } => {
+            size = (columns, rows);
+            let asked = Asked { from, transport, client: client.clone(), command, term, size, stays: stay != Stay::Ends };
+            enter(&shared, permit.as_ref(), now, asked, Origin { from, transport, identity }, stay)
         }
         Purpose::Why => return denied::why(&shared, &identity, writer).await,
+        Purpose::TakeUp { session, columns, rows } => {
+            size = (columns, rows);
+            again(&shared, session, Origin { from, transport, identity }, now)
+        }
+        Purpose::ListOwn => return own(&shared, &identity, now, writer).await,
         Purpose::ListSessions => return operator::list(&shared, &identity, from, transport, writer).await,
         Purpose::ListWorkspaces => return operator::workspaces(&shared, &identity, from, transport, writer).await,
         Purpose::DeleteWorkspace { named } => return operator::delete_workspace(&shared, &identity, named, from, transport, writer).await,
         Purpose::EndSession { session } => return operator::end(&shared, &identity, session, from, transport, writer).await,
     };
-    match outcome {
-        Ok(Entered { facts, key, place }) => relay::run(shared, facts, key, place, frames, writer).await,
-        Err(refusal) => {
-            let frame = RefusedFrame { code: refusal.code, advice: refusal.code.advice().to_owned(), choices: refusal.choices.clone() };
-            let kept = record_refusal(&shared, refusal, from, transport).await;
-            let frame = if kept { frame } else { RefusedFrame::plain(RefusalCode::AuditUnavailable) };
-            refuse(writer, frame, quic_code::REFUSED).await;
+    let line = Line { frames, writer, counted, from, transport };
+    let (refusal, sessions) = match outcome {
+        Ok(Way::New(Entered { facts, key, place })) => return relay::run(shared, *facts, key, place, line).await,
+        Ok(Way::Again(session, admitted)) => {
+            let comer = Comer { from, transport, client, policy: shared.policy().name(), size };
+            let Err(joining) = take_up(&shared, session, admitted, Joining { line, comer }, now) else { return };
+            return refuse(joining.line.writer, RefusedFrame::plain(RefusalCode::NoSuchSession), quic_code::REFUSED).await;
         }
-    }
-    drop(counted);
+        Ok(Way::Choose(refusal, rows)) => (refusal, rows),
+        Err(refusal) => (refusal, Vec::new()),
+    };
+    let frame = RefusedFrame { choices: refusal.choices.clone(), sessions, ..RefusedFrame::plain(refusal.code) };
+    let kept = record_refusal(&shared, refusal, from, transport).await;
+    let frame = if kept { frame } else { RefusedFrame::plain(RefusalCode::AuditUnavailable) };
+    refuse(line.writer, frame, quic_code::REFUSED).await;
+}
+
+/// Where an admission leads.
+enum Way {
+    /// To a session.
+    New(Entered),
+    /// To one of her own that is open.
+    Again(SessionId, Arc<OpenSession>),
+    /// Nowhere, before she has chosen one of hers.
+    Choose(Refusal, Vec<SessionRow>),
 }
 
 /// All that a session is made from.
 struct Entered {
-    facts: Facts,
+    facts: Box<Facts>,
     key: RecordingKey,
     place: Place,
 }
 
-/// Admission, a place among the sessions, a key for its recording, a plan.
-fn enter(shared: &Shared, permit: Option<&PermitId>, now: Timestamp, asked: Asked, origin: Origin) -> Result<Entered, Refusal> {
+/// Admission; then one of her own that is detached, or a place among the sessions, a key for its recording, a plan.
+fn enter(shared: &Shared, permit: Option<&PermitId>, now: Timestamp, asked: Asked, origin: Origin, stay: Stay) -> Result<Way, Refusal> {
     if shared.drain.is_cancelled() {
         return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining"));
     }
@@ -133,6 +157,20 @@ fn enter(shared: &Shared, permit: Option<&PermitId>, now: Timestamp, asked: Aske
         Request { credential: origin.identity.credential(), permit, from: origin.from, now, opened: None, rung: shared.warden.rung.parse().ok() };
     let policy = shared.policy();
     let admission = sulku_permit::admit(policy.permits(), &request)?;
+    if stay == Stay::TakesUp {
+        let mut detached = shared.registry.rows_of_key(origin.identity.key(), now);
+        detached.retain(|row| row.detached_s.is_some() && row.permit == admission.permit().id && row.person == admission.holder().id);
+        match detached.as_slice() {
+            [] => {}
+            [one] => return again(shared, one.session, origin, now),
+            several => {
+                let reason = format!("{} of her sessions are detached, and she named none", several.len());
+                let (permit, holder) = (Some(admission.permit().id.clone()), Some(admission.holder().id.clone()));
+                detached.truncate(operator::ROWS_MAX);
+                return Ok(Way::Choose(Refusal { permit, holder, ..Refusal::new(RefusalCode::ChooseASession, reason) }, detached));
+            }
+        }
+    }
     if !shared.warden.missing.is_empty() {
         let reason = format!("the host lacks: {}", shared.warden.missing.join("; "));
         return Err(Refusal {
@@ -154,7 +192,43 @@ fn enter(shared: &Shared, permit: Option<&PermitId>, now: Timestamp, asked: Aske
     })?;
     let key = auditors::make_key(&shared.config.auditor).map_err(|error| Refusal::new(RefusalCode::AuditUnavailable, error.to_string()))?;
     let plan = Plan::for_admission(&admission);
-    Ok(Entered { facts: Facts::new(session, admission, &plan, (&shared.warden.rung, &policy.name()), asked), key, place })
+    let facts = Facts::new(session, admission, &plan, (&shared.warden.rung, &policy.name()), asked);
+    Ok(Way::New(Entered { facts: Box::new(facts), key, place }))
+}
+
+/// Admission to a session that is open: by the key that opened it, and all that is asked at an opening is asked again.
+fn again(shared: &Shared, session: SessionId, origin: Origin, now: Timestamp) -> Result<Way, Refusal> {
+    if shared.drain.is_cancelled() {
+        return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining"));
+    }
+    let Origin { from, transport: _, identity } = origin;
+    let open = shared.registry.of_key(session, identity.key());
+    let open = open.ok_or_else(|| Refusal::new(RefusalCode::NoSuchSession, format!("this key has opened no session {session} that is open")))?;
+    let (permit, holder, opened) = (open.permit.clone(), open.holder.clone(), open.opened);
+    let admitted = OpenSession { permit, holder, identity, from, opened };
+    let trust = shared.trust();
+    readmission::judge(shared, &Sweep::by(&trust, now), &admitted, now).map_err(|code| Refusal {
+        permit: Some(admitted.permit.clone()),
+        holder: Some(admitted.holder.clone()),
+        ..Refusal::new(code, format!("refused when session {session} was to be taken up again"))
+    })?;
+    Ok(Way::Again(session, Arc::new(admitted)))
+}
+
+/// Hands the connection to the session, and judges it by where its holder is now: what came into force meanwhile was asked of her as she was.
+fn take_up(shared: &Shared, session: SessionId, admitted: Arc<OpenSession>, joining: Joining, now: Timestamp) -> Result<(), Box<Joining>> {
+    shared.registry.take_up(session, Arc::clone(&admitted), joining)?;
+    let trust = shared.trust();
+    let verdict = readmission::judge(shared, &Sweep::by(&trust, now), &admitted, now);
+    shared.registry.tell(session, verdict.unwrap_or_else(|code| Verdict::Ends(CloseReason::of_refusal(code))));
+    Ok(())
+}
+
+/// Sends a holder the sessions that her key opened.
+async fn own(shared: &Shared, identity: &VerifiedIdentity, now: Timestamp, writer: Writer) {
+    let mut rows = shared.registry.rows_of_key(identity.key(), now);
+    rows.truncate(operator::ROWS_MAX);
+    say_and_end(writer, &Tell::Sessions(rows), quic_code::DONE).await;
 }
 
 /// Everything in a hello that the types don't bound.
@@ -166,14 +240,19 @@ fn checked(hello: HelloFrame) -> Result<HelloFrame, String> {
     if !plain(&hello.client) {
         return Err("the client's name is empty, too long or not plain text".to_owned());
     }
-    if let Purpose::Connect { permit: _, command, term, columns, rows } = &hello.purpose {
+    let side = 1..=TERMINAL_SIDE_MAX;
+    if let Purpose::TakeUp { session: _, columns, rows } = &hello.purpose
+        && !(side.contains(columns) && side.contains(rows))
+    {
+        return Err(format!("the terminal has a side that is not 1 to {TERMINAL_SIDE_MAX}"));
+    }
+    if let Purpose::Connect { permit: _, command, term, columns, rows, stay: _ } = &hello.purpose {
         let words = command.as_deref().unwrap_or_default();
         let bytes: usize = words.iter().map(String::len).sum();
         let command_ok = command.is_none() || (!words.is_empty() && words.len() <= COMMAND_WORDS_MAX && bytes <= COMMAND_BYTES_MAX);
         if !command_ok || words.iter().any(|word| word.contains('\0')) || words.first().is_some_and(String::is_empty) {
             return Err(format!("the command is empty, has a NUL, or is longer than {COMMAND_WORDS_MAX} words or {COMMAND_BYTES_MAX} bytes"));
         }
-        let side = 1..=TERMINAL_SIDE_MAX;
         if !plain(term) || !side.contains(columns) || !side.contains(rows) {
             return Err(format!("the terminal has no plain name, or a side that is not 1 to {TERMINAL_SIDE_MAX}"));
         }

@@ -15,6 +15,7 @@ use crate::tls::Trust;
 #[derive(Debug)]
 pub struct VerifiedIdentity {
     credential: Credential,
+    key: [u8; 32],
     chain: Vec<CertificateDer<'static>>,
     issuer: Vec<u8>,
     serial: Vec<u8>,
@@ -41,14 +42,21 @@ impl VerifiedIdentity {
         let end_entity = chain.first().ok_or(IdentityError::Missing)?;
         let (_, certificate) = X509Certificate::from_der(end_entity).map_err(|_| IdentityError::Malformed)?;
         let credential = credential(&certificate, trust)?;
+        let key = Sha256::digest(certificate.public_key().raw).into();
         let (issuer, serial) = (certificate.issuer().as_raw().to_vec(), certificate.raw_serial().to_vec());
-        Ok(Self { credential, chain, issuer, serial, authorities: trust.authorities() })
+        Ok(Self { credential, key, chain, issuer, serial, authorities: trust.authorities() })
     }
 
     /// What permits are matched with.
     #[must_use]
     pub fn credential(&self) -> &Credential {
         &self.credential
+    }
+
+    /// SHA-256 of the public key whose possession was proven.
+    #[must_use]
+    pub const fn key(&self) -> [u8; 32] {
+        self.key
     }
 
     /// The chain as verified, to be asked about again when a revocation list has changed.

@@ -17,7 +17,7 @@ use crate::connection;
 use crate::daemon::Shared;
 use crate::identity::VerifiedIdentity;
 use crate::tls::{self, Note, Refused, Trust};
-use crate::transport::{Peer, Writer};
+use crate::transport::{Peer, Writer, watch_over};
 use crate::warden::chain;
 
 /// A QUIC connection without a sign of life for this long is gone. The client sends one every 10 s.
@@ -55,7 +55,7 @@ pub async fn tls(shared: Arc<Shared>, listener: TcpListener, handshakes: Arc<Sem
 }
 
 async fn tls_peer(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, counted: Counted, slot: OwnedSemaphorePermit) {
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = watch_over(&stream) {
         tracing::debug!(%error, "peer was gone before its handshake");
         return;
     }

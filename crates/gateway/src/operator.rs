@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
 use sulku_permit::{HolderId, Permit, Refusal, RefusalCode, SessionId};
@@ -19,7 +20,7 @@ use crate::warden::Question;
 /// A session that was told to end has this long until the operator is told that it has.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 /// Rows of one answer, so that it fits a frame.
-const ROWS_MAX: usize = 80;
+pub const ROWS_MAX: usize = 80;
 
 /// Sends the open sessions, the newest first where there are too many for one frame.
 pub async fn list(shared: &Shared, identity: &VerifiedIdentity, from: IpAddr, transport: &'static str, writer: Writer) {
@@ -30,7 +31,7 @@ pub async fn list(shared: &Shared, identity: &VerifiedIdentity, from: IpAddr, tr
     if !kept(shared, Draft { person: Some(operator), ..Draft::new(event) }).await {
         return refuse(writer, RefusedFrame::plain(RefusalCode::AuditUnavailable), quic_code::REFUSED).await;
     }
-    let mut rows = shared.registry.rows();
+    let mut rows = shared.registry.rows(Timestamp::now());
     let surplus = rows.len().saturating_sub(ROWS_MAX);
     rows.drain(..surplus);
     say_and_end(writer, &Tell::Sessions(rows), quic_code::DONE).await;

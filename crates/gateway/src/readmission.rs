@@ -35,5 +35,9 @@ pub fn judge(shared: &Shared, sweep: &Sweep<'_>, open: &OpenSession, now: Timest
     let rung = shared.warden.rung.parse().ok();
     let request = Request { credential: open.credential(), permit: Some(&open.permit), from: open.from, now, opened: Some(open.opened), rung };
     let admission = sulku_permit::admit(shared.policy().permits(), &request).map_err(|refusal| refusal.code)?;
+    if admission.holder().id != open.holder {
+        // The permit says now that her certificate is another person's; or she came back with another certificate of this key.
+        return Err(RefusalCode::NotAHolder);
+    }
     Ok(Verdict::Stays { ends: admission.ends(), because: CloseReason::of_end(admission.ends_because()) })
 }

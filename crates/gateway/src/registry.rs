@@ -4,27 +4,39 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sulku_audit::CloseReason;
 use sulku_permit::{Admission, Credential, HolderId, PermitId, Refusal, RefusalCode, SessionId};
 use sulku_protocol::SessionRow;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::identity::VerifiedIdentity;
+use crate::relay::Joining;
+
+/// Connections that wait to take a session up; each displaces the one before.
+const JOINS_MAX: usize = 2;
 
 /// What an open session shows of itself while it runs.
 #[derive(Debug, Default)]
 pub struct Activity {
     idle_s: AtomicU64,
     bytes_out: AtomicU64,
+    /// Since when nobody is connected, in seconds since 1970; or [`ATTENDED`].
+    detached: AtomicI64,
 }
 
+/// Somebody is connected.
+const ATTENDED: i64 = 0;
+
 impl Activity {
-    /// Sets both figures.
-    pub fn set(&self, idle_s: u64, bytes_out: u64) {
+    /// Sets the figures; `detached` says for how long nobody has been connected.
+    pub fn set(&self, idle_s: u64, bytes_out: u64, detached: Option<Duration>) {
+        let since = |lasts: Duration| Timestamp::now().as_second().saturating_sub_unsigned(lasts.as_secs()).max(1);
+        self.detached.store(detached.map_or(ATTENDED, since), Ordering::Relaxed);
         self.idle_s.store(idle_s, Ordering::Relaxed);
         self.bytes_out.store(bytes_out, Ordering::Relaxed);
     }
@@ -68,8 +80,10 @@ pub enum Verdict {
 }
 
 struct Entry {
+    /// As it is now: a holder who takes it up again may be elsewhere, and her certificate a newer one.
     admitted: Arc<OpenSession>,
     transport: &'static str,
+    joins: mpsc::Sender<Joining>,
     /// As the opening entry says.
     ends: Timestamp,
     activity: Arc<Activity>,
@@ -86,6 +100,23 @@ impl Entry {
             }
             news
         });
+    }
+
+    fn row(&self, session: SessionId, now: Timestamp) -> SessionRow {
+        let Self { admitted, transport, joins: _, ends: _, activity, end: _ } = self;
+        let detached = Some(activity.detached.load(Ordering::Relaxed)).filter(|since| *since != ATTENDED);
+        SessionRow {
+            session,
+            permit: admitted.permit.clone(),
+            person: admitted.holder.clone(),
+            from: admitted.from.to_string(),
+            transport: (*transport).to_owned(),
+            opened: admitted.opened,
+            ends: self.until(),
+            idle_s: activity.idle_s.load(Ordering::Relaxed),
+            bytes_out: activity.bytes_out.load(Ordering::Relaxed),
+            detached_s: detached.map(|since| u64::try_from(now.as_second() - since).unwrap_or_default()),
+        }
     }
 
     /// When it ends as things stand.
@@ -112,6 +143,8 @@ pub struct Place {
     pub activity: Arc<Activity>,
     /// What the session was admitted by.
     pub admitted: Arc<OpenSession>,
+    /// Its holder's connections that take it up again.
+    pub joins: mpsc::Receiver<Joining>,
     /// What became of it, once it was judged anew or told to end.
     pub end: watch::Receiver<Option<Verdict>>,
 }
@@ -153,33 +186,58 @@ impl Registry {
         }
         let activity = Arc::<Activity>::default();
         let (end, ended) = watch::channel(None);
+        let (joins, joining) = mpsc::channel(JOINS_MAX);
         let Origin { from, transport, identity } = origin;
         let admitted = Arc::new(OpenSession { permit: permit.id.clone(), holder: holder.id.clone(), identity, from, opened: now });
-        let entry = Entry { admitted: Arc::clone(&admitted), transport, ends: admission.ends(), activity: Arc::clone(&activity), end };
+        let entry = Entry { admitted: Arc::clone(&admitted), transport, joins, ends: admission.ends(), activity: Arc::clone(&activity), end };
         sessions.insert(session, entry);
-        Ok(Place { registry: self.clone(), session, activity, admitted, end: ended })
+        Ok(Place { registry: self.clone(), session, activity, admitted, joins: joining, end: ended })
     }
 
-    /// Every open session, for an operator.
+    /// Every open session, for an operator, the oldest first.
     #[must_use]
-    pub fn rows(&self) -> Vec<SessionRow> {
+    pub fn rows(&self, now: Timestamp) -> Vec<SessionRow> {
+        self.rows_of(now, |_| true)
+    }
+
+    /// Those that this key opened, for its holder.
+    #[must_use]
+    pub fn rows_of_key(&self, key: [u8; 32], now: Timestamp) -> Vec<SessionRow> {
+        self.rows_of(now, |admitted| admitted.identity.key() == key)
+    }
+
+    fn rows_of(&self, now: Timestamp, counts: impl Fn(&OpenSession) -> bool) -> Vec<SessionRow> {
         let sessions = self.lock();
-        let mut rows: Vec<_> = sessions
-            .iter()
-            .map(|(session, entry)| SessionRow {
-                session: *session,
-                permit: entry.admitted.permit.clone(),
-                person: entry.admitted.holder.clone(),
-                from: entry.admitted.from.to_string(),
-                transport: entry.transport.to_owned(),
-                opened: entry.admitted.opened,
-                ends: entry.until(),
-                idle_s: entry.activity.idle_s.load(Ordering::Relaxed),
-                bytes_out: entry.activity.bytes_out.load(Ordering::Relaxed),
-            })
-            .collect();
+        let counted = sessions.iter().filter(|(_, entry)| counts(&entry.admitted));
+        let mut rows: Vec<_> = counted.map(|(session, entry)| entry.row(*session, now)).collect();
         rows.sort_by_key(|row| (row.opened, row.session));
         rows
+    }
+
+    /// What the session was admitted by, if this key opened it. To anybody else there is no such session.
+    #[must_use]
+    pub fn of_key(&self, session: SessionId, key: [u8; 32]) -> Option<Arc<OpenSession>> {
+        self.lock().get(&session).map(|entry| Arc::clone(&entry.admitted)).filter(|admitted| admitted.identity.key() == key)
+    }
+
+    /// Hands a connection to the session that its holder takes up again; from here on it is judged by where and who she is now.
+    ///
+    /// # Errors
+    /// The session is gone, or takes no one more now; the connection is given back.
+    pub fn take_up(&self, session: SessionId, admitted: Arc<OpenSession>, joining: Joining) -> Result<(), Box<Joining>> {
+        let mut sessions = self.lock();
+        let Some(entry) = sessions.get_mut(&session) else { return Err(Box::new(joining)) };
+        let transport = joining.line.transport;
+        entry.joins.try_send(joining).map_err(|error| Box::new(error.into_inner()))?;
+        (entry.admitted, entry.transport) = (admitted, transport);
+        Ok(())
+    }
+
+    /// Tells a session what became of it.
+    pub fn tell(&self, session: SessionId, verdict: Verdict) {
+        if let Some(entry) = self.lock().get(&session) {
+            entry.tell(verdict);
+        }
     }
 
     /// Tells a session to end; says whose it is, or `None` if there is none.

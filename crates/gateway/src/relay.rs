@@ -1,28 +1,33 @@
 //! Drives one session: everything that happens to it becomes an event of its machine, everything that the machine wants is done.
 //!
-//! One task a session, with one more that sends to the peer. Nothing here is buffered without bound: output by the credit that
+//! One task a session, with one more that sends to the peer. The peer may go and the session stay; then another may come. Nothing here is buffered without bound: output by the credit that
 //! the client has, input by the one it gives, entries by the ledger's queue.
 
+mod line;
+
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sulku_audit::{CloseReason, Draft, Receipt};
-use sulku_permit::PermitId;
+use sulku_permit::{PermitId, RefusalCode};
 use sulku_plan::order::{Order, Signal, TerminalSize};
-use sulku_protocol::{Ask, DenialRow, INPUT_CREDIT_BYTES, PAYLOAD_BYTES_MAX, Tell, encode, quic_code};
+use sulku_protocol::{Ask, DenialRow, INPUT_CREDIT_BYTES, RefusedFrame, Tell, quic_code};
 use sulku_session::{Effect, Event, Facts, Now, RecordingKey, Session};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::connection::{Frames, NoFrame, violated};
+use crate::connection::{NoFrame, refuse, violated};
 use crate::daemon::Shared;
 use crate::ledger::{AppendError, Job, Pending};
 use crate::registry::{Place, Verdict};
 use crate::terminal::{Shown, Terminal};
-use crate::transport::Writer;
 use crate::warden::CellNews;
+
+use line::{Held, joined, next, reserve};
+pub use line::{Joining, Line};
 
 /// What the terminal has taken is reported when it reaches this: a person typing causes no reports, and a paste never runs dry.
 const TAKEN_REPORT_BYTES: usize = INPUT_CREDIT_BYTES as usize / 4;
@@ -32,20 +37,16 @@ const TICK: Duration = Duration::from_millis(250);
 const QUIET: Duration = Duration::from_millis(20);
 /// A closing session waits this long for the warden and the ledger before it lets go. What was handed to the ledger may still be kept.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(40);
-/// After a session's close, its peer has this long to take what was sent.
-const SENDER_PATIENCE: Duration = Duration::from_secs(5);
 /// News of one cell: four reports, refused signals, and denials as far as there is room.
 const NEWS_MAX: usize = 16;
 
 /// Runs a session from its admission to its close.
-pub async fn run(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Place, frames: Frames, writer: Writer) {
+pub async fn run(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Place, line: Line) {
     let (news_in, news) = mpsc::channel(NEWS_MAX);
     let id = facts.id();
-    let (from, transport) = (facts.asked().from, facts.asked().transport);
     let size = TerminalSize { columns: facts.asked().size.0, rows: facts.asked().size.1 };
     let cell = CellOrder { id, size, term: facts.asked().term.clone() };
     shared.warden.follow(id, news_in).await;
-    let (outgoing, mut sender) = start_sender(writer);
     let mut relay = Relay {
         shared: Arc::clone(&shared),
         permit: facts.permit_id().clone(),
@@ -55,26 +56,23 @@ pub async fn run(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Pl
         terminal: None,
         typed: VecDeque::new(),
         taken_bytes: 0,
-        outbox: Vec::new(),
-        outgoing: Some(outgoing),
+        line: Held::new(line),
         unsubmitted: VecDeque::new(),
         owed: VecDeque::new(),
         violation: None,
     };
     let mut effects = Vec::new();
     let session = Session::begin(facts, key, &mut effects);
-    let reason = relay.drive(session, effects, frames, news, place).await;
+    let reason = relay.drive(session, effects, news, place).await;
     tracing::info!(session = %id, ?reason, "session closed");
     shared.warden.forget(id).await;
-    let out_of_phase = || (reason == CloseReason::ProtocolError).then(|| "a frame that has no place in an open session".to_owned());
-    if let Some(breach) = relay.violation.take().or_else(out_of_phase) {
-        violated(&shared, breach, from, transport).await;
+    if reason == CloseReason::ProtocolError {
+        relay.break_off("a frame that has no place in an open session".to_owned());
     }
-    drop(relay);
-    if tokio::time::timeout(SENDER_PATIENCE, &mut sender).await.is_err() {
-        tracing::debug!(session = %id, "connection dropped: the peer takes nothing");
-        sender.abort();
+    if let Some(Breach { what, from, transport }) = relay.violation.take() {
+        violated(&shared, what, from, transport).await;
     }
+    relay.line.end().await;
 }
 
 struct CellOrder {
@@ -95,36 +93,33 @@ struct Relay {
     typed: VecDeque<u8>,
     /// What the terminal has taken, or nothing ever will, and the client has not been told of.
     taken_bytes: usize,
-    /// Frames that the sender has not taken; bounded by the credit, since neighbouring output is joined.
-    outbox: Vec<Tell>,
-    /// `None` once the connection is to be ended.
-    outgoing: Option<mpsc::Sender<Vec<u8>>>,
+    line: Held,
     /// What the ledger's queue has no room for yet; few, since a session has one chunk at a time on its way.
     unsubmitted: VecDeque<Job>,
     /// Receipts on their way, in the order of the requests.
     owed: VecDeque<Pending>,
-    violation: Option<String>,
+    /// The first.
+    violation: Option<Breach>,
+}
+
+/// What a peer did that the protocol does not know.
+struct Breach {
+    what: String,
+    from: IpAddr,
+    transport: &'static str,
 }
 
 impl Relay {
-    async fn drive(
-        &mut self,
-        mut session: Session,
-        mut effects: Vec<Effect>,
-        mut frames: Frames,
-        mut news: mpsc::Receiver<CellNews>,
-        mut place: Place,
-    ) -> CloseReason {
+    async fn drive(&mut self, mut session: Session, mut effects: Vec<Effect>, mut news: mpsc::Receiver<CellNews>, mut place: Place) -> CloseReason {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut peer_here, mut news_here, mut told_to_end) = (true, true, false);
+        let (mut news_here, mut told_to_end) = (true, false);
         let mut closing_since = None;
         loop {
             for effect in effects.drain(..) {
                 self.perform(effect).await;
             }
             if let Session::Closed(reason) = session {
-                self.flush().await;
                 return reason;
             }
             if matches!(session, Session::Closing(_)) {
@@ -189,27 +184,41 @@ impl Relay {
                     }
                 },
                 () = self.shared.ledger.has_room(), if !self.unsubmitted.is_empty() => continue,
-                frame = frames.next(), if peer_here => match frame {
+                Some(joining) = place.joins.recv() => {
+                    if !session.may_be_taken_up() {
+                        let refused = refuse(joining.line.writer, RefusedFrame::plain(RefusalCode::NoSuchSession), quic_code::REFUSED);
+                        self.shared.tasks.spawn(refused);
+                        continue;
+                    }
+                    if self.line.is_there() {
+                        session = session.step(Event::TakenOver, self.now(), &mut effects);
+                        for effect in effects.drain(..) {
+                            self.perform(effect).await;
+                        }
+                    }
+                    let Joining { line, comer } = joining;
+                    self.line.replace(line);
+                    Event::TakenUp(Box::new(comer))
+                }
+                frame = next(&mut self.line.frames), if self.line.frames.is_some() => match frame {
                     Ok(Ask::Input(bytes)) if bytes.len() + self.typed.len() + self.taken_bytes > INPUT_CREDIT_BYTES as usize => {
-                        peer_here = false;
-                        self.violation = Some(format!("more than {INPUT_CREDIT_BYTES} bytes of input that were not taken yet"));
+                        self.break_off(format!("more than {INPUT_CREDIT_BYTES} bytes of input that were not taken yet"));
                         Event::PeerBroke
                     }
                     Ok(ask) => Event::Asked(ask),
                     Err(NoFrame::Gone) => {
-                        peer_here = false;
+                        self.line.frames = None;
                         Event::PeerGone
                     }
                     Err(NoFrame::Broke(error)) => {
-                        peer_here = false;
-                        self.violation = Some(error.to_string());
+                        self.break_off(error.to_string());
                         Event::PeerBroke
                     }
                 },
-                slot = reserve(&self.outgoing), if !self.outbox.is_empty() => {
+                slot = reserve(&self.line.outgoing), if !self.line.outbox.is_empty() => {
                     match slot {
-                        Some(slot) => slot.send(joined(&mut self.outbox)),
-                        None => self.outbox.clear(),
+                        Some(slot) => drop(slot.send(joined(&mut self.line.outbox))),
+                        None => self.line.outbox.clear(),
                     }
                     continue;
                 }
@@ -233,11 +242,11 @@ impl Relay {
                 },
                 _ = tick.tick() => Event::Tick,
             };
-            let now = Now { wall: Timestamp::now(), elapsed: self.began.elapsed() };
+            let now = self.now();
             let ended = matches!(event, Event::OutputEnded);
             session = session.step(event, now, &mut effects);
             if let Some((idle_s, bytes_out)) = session.activity(now) {
-                place.activity.set(idle_s, bytes_out);
+                place.activity.set(idle_s, bytes_out, session.detached(now));
             }
             if ended && matches!(session, Session::Open(_)) {
                 // The terminal has no reader left inside; what is typed from here on goes nowhere.
@@ -267,7 +276,15 @@ impl Relay {
             Effect::Signal(signal) => {
                 self.shared.warden.order(Order::Signal { session: self.cell.id, signal: signal_of(signal) }).await;
             }
-            Effect::Send(tell) => self.post(tell),
+            Effect::Send(Tell::Welcome(mut welcome)) => {
+                if let Some(resumed) = &mut welcome.resumed {
+                    // What was taken and not reported, its client learns from this.
+                    resumed.waiting = u32::try_from(self.typed.len()).unwrap_or(u32::MAX);
+                    self.taken_bytes = 0;
+                }
+                self.line.post(Tell::Welcome(welcome));
+            }
+            Effect::Send(tell) => self.line.post(tell),
             Effect::Remember(text) => {
                 let row = DenialRow { at: Timestamp::now(), session: self.cell.id, permit: self.permit.clone(), text };
                 self.shared.denied.note(&self.identity, row);
@@ -277,14 +294,12 @@ impl Relay {
                 self.terminal = None;
                 self.typed.clear();
                 if reason != CloseReason::ShellExited {
-                    self.outbox.retain(|tell| !matches!(tell, Tell::Output(_)));
+                    self.line.outbox.retain(|tell| !matches!(tell, Tell::Output(_)));
                 }
                 self.shared.warden.order(Order::End { session: self.cell.id, reason: reason.name() }).await;
             }
-            Effect::HangUp => {
-                self.flush().await;
-                self.outgoing = None;
-            }
+            Effect::HangUp => self.line.hang_up(),
+            Effect::Abandon => self.line.abandon(),
         }
     }
 
@@ -297,53 +312,25 @@ impl Relay {
 
     /// Tells the client what the terminal has taken, so that it may type on.
     fn report_taken(&mut self) {
-        if self.taken_bytes >= TAKEN_REPORT_BYTES
+        if self.line.welcomed
+            && self.taken_bytes >= TAKEN_REPORT_BYTES
             && let Ok(bytes) = u32::try_from(self.taken_bytes)
         {
             self.taken_bytes = 0;
-            self.post(Tell::Taken(bytes));
+            self.line.post(Tell::Taken(bytes));
         }
     }
 
-    /// Puts a frame into the outbox, and joins output that stands next to output.
-    fn post(&mut self, tell: Tell) {
-        if let (Some(Tell::Output(last)), Tell::Output(bytes)) = (self.outbox.last_mut(), &tell)
-            && last.len() + bytes.len() <= PAYLOAD_BYTES_MAX
-        {
-            last.extend_from_slice(bytes);
-        } else {
-            self.outbox.push(tell);
-        }
+    /// Hears no more of a peer that broke the protocol, and remembers how, if it is the first.
+    fn break_off(&mut self, what: String) {
+        self.line.frames = None;
+        let Held { from, transport, .. } = self.line;
+        self.violation.get_or_insert(Breach { what, from, transport });
     }
 
-    /// Hands all that is posted to the sender, as far as the peer still takes it.
-    async fn flush(&mut self) {
-        if self.outbox.is_empty() {
-            return;
-        }
-        let bytes = joined(&mut self.outbox);
-        if let Some(outgoing) = &self.outgoing
-            && outgoing.send_timeout(bytes, Duration::from_secs(2)).await.is_err()
-        {
-            tracing::debug!("peer did not take its last frames");
-        }
+    fn now(&self) -> Now {
+        Now { wall: Timestamp::now(), elapsed: self.began.elapsed() }
     }
-}
-
-/// Sends what the relay hands over, in order, until the relay hangs up; then ends the connection.
-fn start_sender(mut writer: Writer) -> (mpsc::Sender<Vec<u8>>, tokio::task::JoinHandle<()>) {
-    let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(1);
-    let task = tokio::spawn(async move {
-        while let Some(bytes) = queue.recv().await {
-            if let Err(error) = writer.send(&bytes).await {
-                tracing::debug!(%error, "peer takes no more");
-                break;
-            }
-        }
-        queue.close();
-        writer.end(quic_code::DONE).await;
-    });
-    (outgoing, task)
 }
 
 /// The oldest receipt that is owed. Cancelled, it is still owed.
@@ -354,13 +341,6 @@ async fn receipt(owed: &mut VecDeque<Pending>) -> Result<Receipt, AppendError> {
     let result = oldest.await.unwrap_or(Err(AppendError::Gone));
     owed.pop_front();
     result
-}
-
-async fn reserve(outgoing: &Option<mpsc::Sender<Vec<u8>>>) -> Option<mpsc::Permit<'_, Vec<u8>>> {
-    match outgoing {
-        Some(outgoing) => outgoing.reserve().await.ok(),
-        None => None,
-    }
 }
 
 async fn write(terminal: &Option<Terminal>, typed: &mut VecDeque<u8>) -> std::io::Result<usize> {
@@ -377,16 +357,6 @@ async fn read(terminal: &Option<Terminal>, room: usize, drains: bool) -> std::io
         Some(terminal) => terminal.read(room).await,
         None => std::future::pending().await,
     }
-}
-
-fn joined(outbox: &mut Vec<Tell>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for tell in outbox.drain(..) {
-        if let Err(error) = encode(&tell, &mut bytes) {
-            tracing::error!(%error, "frame not sent");
-        }
-    }
-    bytes
 }
 
 const fn signal_of(signal: sulku_protocol::Signal) -> Signal {

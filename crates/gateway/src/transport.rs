@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use sulku_protocol::quic_code;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -11,6 +12,23 @@ use crate::identity::VerifiedIdentity;
 
 /// How long a peer gets to take what was sent last.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A peer over TCP is asked for a sign of life after so long without one.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// And is gone after so long without: as soon as one over QUIC, so that the session of a holder whose network is gone is soon detached.
+const SILENT_MAX: Duration = Duration::from_secs(45);
+
+/// Has the kernel find out when a peer over TCP is gone.
+///
+/// # Errors
+/// It is gone already.
+pub fn watch_over(stream: &tokio::net::TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE)?;
+    Ok(sockopt::set_tcp_user_timeout(stream, u32::try_from(SILENT_MAX.as_millis()).unwrap_or(u32::MAX))?)
+}
 
 /// A verified peer's connection.
 pub struct Peer {

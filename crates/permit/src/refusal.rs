@@ -78,6 +78,8 @@ refusal_codes! {
     AmbiguousIdentity "ambiguous-identity" "your certificate stands for more than one person; ask the environment's operator"
     /// She holds several permits and named none.
     ChooseAPermit "choose-a-permit" "name the permit: sulku connect PERMIT"
+    /// Several of her sessions are detached and she named none.
+    ChooseASession "choose-a-session" "name the session: sulku connect --session ID; or open another: sulku connect --new"
     /// The permit's period has not begun.
     PermitNotYetValid "permit-not-yet-valid" "the permit's period has not begun"
     /// The permit's period has ended.
@@ -117,7 +119,7 @@ refusal_codes! {
     /// The certificate is no operator's.
     NotAnOperator "not-an-operator" "this needs an operator's certificate"
     /// No such session is open.
-    NoSuchSession "no-such-session" "no such session is open; see them with: sulku sessions list"
+    NoSuchSession "no-such-session" "no such session is open; see yours with: sulku sessions"
     /// The workspace may not be destroyed, or not now.
     WorkspaceKept "workspace-kept" "the workspace stays; see why with: sulku workspace list"
     /// The peer broke the protocol.

@@ -39,8 +39,10 @@ pub enum Ask {
     Signal(Signal),
     /// This many more bytes of output have been shown.
     Shown(u32),
-    /// The holder leaves.
+    /// The holder leaves: her session ends.
     Leave,
+    /// The holder leaves her session open and takes it up later. Only where [`WelcomeFrame::stays_s`] says that it stays.
+    Detach,
 }
 
 /// From the gateway to the client.
@@ -68,6 +70,8 @@ pub enum Tell {
     Notice(NoticeFrame),
     /// What the holder's own sessions were denied, the newest last; nothing follows.
     Denials(Vec<DenialRow>),
+    /// The session goes on without this connection; nothing follows.
+    Detached(DetachedFrame),
 }
 
 /// The first frame.
@@ -98,9 +102,23 @@ pub enum Purpose {
         columns: u16,
         /// The terminal's rows.
         rows: u16,
+        /// What becomes of the session when the connection is lost.
+        #[serde(default, skip_serializing_if = "Stay::is_ending")]
+        stay: Stay,
     },
     /// A holder wants to see what her own sessions were denied of late.
     Why,
+    /// A holder takes her own open session up again, with the key that opened it. Whoever is connected to it is let go.
+    TakeUp {
+        /// Which.
+        session: SessionId,
+        /// The terminal's columns.
+        columns: u16,
+        /// The terminal's rows.
+        rows: u16,
+    },
+    /// A holder wants to see her own open sessions: those that this key opened.
+    ListOwn,
     /// An operator wants to see the open sessions.
     ListSessions,
     /// An operator wants to see the workspaces.
@@ -115,6 +133,27 @@ pub enum Purpose {
         /// Which.
         session: SessionId,
     },
+}
+
+/// What becomes of a session when its connection is lost, and whether one that stayed is taken up instead of a new one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stay {
+    /// It ends with its connection: what its client shows is not a screen that could be drawn anew.
+    #[default]
+    Ends,
+    /// It stays, as far as the permit lets it; and it is a new one.
+    Stays,
+    /// It stays; and where one of hers under this permit is detached, that one is taken up.
+    TakesUp,
+}
+
+impl Stay {
+    /// Whether it is [`Stay::Ends`], which a client of before does not write.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        *self == Self::Ends
+    }
 }
 
 /// The session is open.
@@ -139,6 +178,36 @@ pub struct WelcomeFrame {
     pub off: Vec<String>,
     /// Credit for output, in bytes.
     pub credit: u32,
+    /// For how many seconds it stays open without a connection. Left out: it ends with this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays_s: Option<u64>,
+    /// It was open before, and is taken up again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<ResumedFrame>,
+}
+
+/// Where a session stands that is taken up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumedFrame {
+    /// Bytes of input that the session has received so far, over all its connections. A client that has sent more sends what is beyond again.
+    pub typed: u64,
+    /// How many of them its terminal has not taken yet; they count against the credit for input, and are reported once they are.
+    pub waiting: u32,
+    /// The first so many bytes of output are what was shown last, to draw the screen from.
+    pub replay: u32,
+    /// For how long nobody was connected, in milliseconds.
+    pub detached_ms: u64,
+}
+
+/// The session goes on without this connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetachedFrame {
+    /// When it ends at the latest if nobody takes it up.
+    pub until: Timestamp,
+    /// What happened, in words.
+    pub message: String,
 }
 
 /// The session does not open.
@@ -152,13 +221,16 @@ pub struct RefusedFrame {
     /// The permits to choose from, where that is the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<PermitId>,
+    /// The sessions to choose from, where that is the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<SessionRow>,
 }
 
 impl RefusedFrame {
     /// A refusal with its code's own advice.
     #[must_use]
     pub fn plain(code: RefusalCode) -> Self {
-        Self { code, advice: code.advice().to_owned(), choices: Vec::new() }
+        Self { code, advice: code.advice().to_owned(), choices: Vec::new(), sessions: Vec::new() }
     }
 }
 
@@ -213,7 +285,7 @@ pub struct ClosedFrame {
     pub exit_status: Option<i32>,
 }
 
-/// One open session, as an operator sees it.
+/// One open session, as an operator sees it, or its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionRow {
@@ -235,6 +307,9 @@ pub struct SessionRow {
     pub idle_s: u64,
     /// Bytes shown.
     pub bytes_out: u64,
+    /// Seconds since nobody is connected to it. Left out: somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached_s: Option<u64>,
 }
 
 /// The workspaces on the host, as an operator sees them.
@@ -300,6 +375,7 @@ const RESIZE: u8 = 0x03;
 const SIGNAL: u8 = 0x04;
 const SHOWN: u8 = 0x05;
 const LEAVE: u8 = 0x06;
+const DETACH: u8 = 0x07;
 const WELCOME: u8 = 0x81;
 const REFUSED: u8 = 0x82;
 const OUTPUT: u8 = 0x83;
@@ -311,6 +387,7 @@ const NOTICE: u8 = 0x88;
 const WORKSPACES: u8 = 0x89;
 const DELETED: u8 = 0x8a;
 const DENIALS: u8 = 0x90;
+const DETACHED: u8 = 0x8b;
 
 impl Message for Ask {
     fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
@@ -324,6 +401,7 @@ impl Message for Ask {
             }
             Self::Shown(bytes) => (SHOWN, bytes.to_be_bytes().to_vec()),
             Self::Leave => (LEAVE, Vec::new()),
+            Self::Detach => (DETACH, Vec::new()),
         })
     }
 
@@ -340,7 +418,8 @@ impl Message for Ask {
             (SIGNAL, &[place]) => Signal::ALL.get(usize::from(place)).map(|signal| Self::Signal(*signal)).ok_or(wrong),
             (SHOWN, &[a, b, c, d]) => Ok(Self::Shown(u32::from_be_bytes([a, b, c, d]))),
             (LEAVE, []) => Ok(Self::Leave),
-            (RESIZE | SIGNAL | SHOWN | LEAVE, _) => Err(wrong),
+            (DETACH, []) => Ok(Self::Detach),
+            (RESIZE | SIGNAL | SHOWN | LEAVE | DETACH, _) => Err(wrong),
             _ => Err(FrameError::Kind { kind }),
         }
     }
@@ -356,6 +435,7 @@ impl Message for Tell {
             Self::Sessions(rows) => (SESSIONS, json_payload(rows)?),
             Self::Workspaces(workspaces) => (WORKSPACES, json_payload(workspaces)?),
             Self::Deleted(deleted) => (DELETED, json_payload(deleted)?),
+            Self::Detached(detached) => (DETACHED, json_payload(detached)?),
             Self::Done => (DONE, Vec::new()),
             Self::Taken(bytes) => (TAKEN, bytes.to_be_bytes().to_vec()),
             Self::Notice(notice) => (NOTICE, json_payload(notice)?),
@@ -373,6 +453,7 @@ impl Message for Tell {
             (SESSIONS, payload) => Ok(Self::Sessions(json(kind, payload)?)),
             (WORKSPACES, payload) => Ok(Self::Workspaces(json(kind, payload)?)),
             (DELETED, payload) => Ok(Self::Deleted(json(kind, payload)?)),
+            (DETACHED, payload) => Ok(Self::Detached(json(kind, payload)?)),
             (DONE, []) => Ok(Self::Done),
             (NOTICE, payload) => Ok(Self::Notice(json(kind, payload)?)),
             (DENIALS, payload) => Ok(Self::Denials(json(kind, payload)?)),

@@ -9,6 +9,9 @@
 //! has more than [`INPUT_CREDIT_BYTES`] on the way that the gateway has not reported as taken. So each side can always read, and
 //! no signal, report or farewell waits behind input that a program does not read.
 //!
+//! A session may outlive its connection ([`Stay`]). Whoever takes it up again is told how much of what was typed has arrived, and what was
+//! shown last, so that nothing is typed twice and the screen is what it was.
+//!
 //! This crate encodes and decodes; it opens no connection and knows no clock.
 
 mod codec;
@@ -16,8 +19,8 @@ mod frame;
 
 pub use codec::{Decoder, FrameError, encode};
 pub use frame::{
-    Ask, ClosedFrame, DeletedFrame, DenialRow, HelloFrame, Message, NoticeFrame, NoticeKind, Purpose, RefusedFrame, SessionRow, Signal, Tell,
-    WelcomeFrame, WorkspaceRow, WorkspacesFrame,
+    Ask, ClosedFrame, DeletedFrame, DenialRow, DetachedFrame, HelloFrame, Message, NoticeFrame, NoticeKind, Purpose, RefusedFrame, ResumedFrame,
+    SessionRow, Signal, Stay, Tell, WelcomeFrame, WorkspaceRow, WorkspacesFrame,
 };
 
 /// The protocol's name in TLS ALPN (RFC 7301).

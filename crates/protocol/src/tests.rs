@@ -22,6 +22,7 @@ fn hello() -> Ask {
         term: "xterm".into(),
         columns: 80,
         rows: 24,
+        stay: Stay::TakesUp,
     };
     Ask::Hello(HelloFrame { version: VERSION, client: "sulku 0.1.0".into(), purpose })
 }
@@ -34,11 +35,20 @@ fn asks() -> impl Strategy<Value = Ask> {
         (0..Signal::ALL.len()).prop_map(|place| Ask::Signal(Signal::ALL[place])),
         any::<u32>().prop_map(Ask::Shown),
         Just(Ask::Leave),
+        Just(Ask::Detach),
     ]
 }
 
 fn notices() -> impl Strategy<Value = NoticeKind> {
     prop_oneof![Just(NoticeKind::Frozen), Just(NoticeKind::Resumed), Just(NoticeKind::Ending)]
+}
+
+#[test]
+fn a_client_of_before_asks_for_a_session_that_ends_with_its_connection() {
+    let hello = r#"{"connect":{"permit":null,"command":null,"term":"xterm","columns":80,"rows":24}}"#;
+    let purpose: Purpose = serde_json::from_str(hello).expect("a purpose");
+    assert!(matches!(purpose, Purpose::Connect { stay: Stay::Ends, .. }));
+    assert_eq!(serde_json::to_string(&purpose).expect("JSON"), hello);
 }
 
 proptest! {

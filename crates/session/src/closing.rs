@@ -52,7 +52,7 @@ pub struct Closing {
     entry: ClosingEntry,
     /// The warden still has the cell.
     cell: bool,
-    /// The session was open, so the client knows it as one.
+    /// The client, if there is one, knows the session as open: it was welcomed.
     was_open: bool,
     holder: Holder,
 }
@@ -84,9 +84,9 @@ impl Closing {
         refuse(RefusedFrame { advice: words::advice(cause), ..RefusedFrame::plain(RefusalCode::AuditUnavailable) }, effects);
     }
 
-    /// The session was open.
-    pub(crate) fn after_work(facts: Facts, work: Work, owed: Owed, effects: &mut Vec<Effect>) -> Session {
-        let mut closing = Self { cell: work.reason != CloseReason::WardenLost, ..Self::new(facts, work, owed) };
+    /// The session was open, and somebody was connected to it, or at most about to be.
+    pub(crate) fn after_work(facts: Facts, work: Work, owed: Owed, was_open: bool, effects: &mut Vec<Effect>) -> Session {
+        let mut closing = Self { cell: work.reason != CloseReason::WardenLost, was_open, ..Self::new(facts, work, owed) };
         if closing.cell {
             effects.push(Effect::EndCell(work.reason));
         }
@@ -98,9 +98,9 @@ impl Closing {
     }
 
     /// The session was open, and the ledger is gone: there is no closing entry.
-    pub(crate) fn without_audit(facts: Facts, work: Work, effects: &mut Vec<Effect>) -> Session {
+    pub(crate) fn without_audit(facts: Facts, work: Work, was_open: bool, effects: &mut Vec<Effect>) -> Session {
         effects.push(Effect::EndCell(work.reason));
-        Self { entry: ClosingEntry::Settled, ..Self::new(facts, work, Owed::default()) }.settle(effects)
+        Self { entry: ClosingEntry::Settled, was_open, ..Self::new(facts, work, Owed::default()) }.settle(effects)
     }
 
     fn new(facts: Facts, work: Work, owed: Owed) -> Self {
@@ -124,6 +124,8 @@ impl Closing {
             | Event::Denied(_)
             | Event::PeerGone
             | Event::PeerBroke
+            | Event::TakenOver
+            | Event::TakenUp(_)
             | Event::EndNow(_)
             | Event::Ends(..)
             | Event::Tick => {}
@@ -166,7 +168,9 @@ impl Closing {
             effects.push(Effect::Send(Tell::Closed(ClosedFrame { reason: reason.name(), message, exit_status })));
             effects.push(Effect::HangUp);
         } else {
-            refuse(RefusedFrame::plain(reason.refusal()), effects);
+            // What failed is that she came too late, where the session was built long ago.
+            let too_late = matches!(reason, CloseReason::ShellExited | CloseReason::Abandoned | CloseReason::Operator);
+            refuse(RefusedFrame::plain(if too_late { RefusalCode::NoSuchSession } else { reason.refusal() }), effects);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sulku_audit::{CloseReason, Draft, Event};
@@ -23,6 +24,8 @@ pub struct Asked {
     pub term: String,
     /// The terminal's columns and rows.
     pub size: (u16, u16),
+    /// Whether her client can find the session again when the connection is lost.
+    pub stays: bool,
 }
 
 /// What is true of a session from its beginning to its end. Made from an [`Admission`], which it uses up.
@@ -107,6 +110,11 @@ impl Facts {
     /// Lets the session end then: earlier than its opening entry says, or as that says, never later.
     pub(crate) fn end_at(&mut self, at: Timestamp, reason: CloseReason) {
         self.sooner = (at < self.ends.0).then_some((at, reason));
+    }
+
+    /// For how long it stays open without a connection; `None`: it ends with it.
+    pub(crate) fn stays(&self) -> Option<Duration> {
+        self.permit.session.max_detached.filter(|_| self.asked.stays)
     }
 
     /// What the holder asked for.

@@ -43,7 +43,7 @@ impl Freeze {
         if std::mem::replace(self, now) == now { Look::Same } else { Look::Changed(now.notice()) }
     }
 
-    fn notice(self) -> NoticeFrame {
+    pub(crate) fn notice(self) -> NoticeFrame {
         match self {
             Self::Frozen => NoticeFrame {
                 kind: NoticeKind::Frozen,

@@ -51,7 +51,14 @@ impl Launching {
             }
             // The ledger owes nothing while the warden builds.
             Event::Kept(_) | Event::Refused(_) => Session::Launching(self),
-            Event::Denied(_) | Event::Tick | Event::Exited(_) | Event::Reaped(_) | Event::Output(_) | Event::OutputEnded => Session::Launching(self),
+            Event::Denied(_)
+            | Event::Tick
+            | Event::Exited(_)
+            | Event::Reaped(_)
+            | Event::Output(_)
+            | Event::OutputEnded
+            | Event::TakenOver
+            | Event::TakenUp(_) => Session::Launching(self),
         }
     }
 

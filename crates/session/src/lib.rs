@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! Opening ──receipt──▶ Launching ──launched──▶ Open ──▶ Closing ──▶ Closed
-//!    └──────── audit failed, cell failed, holder left ────────▲
+//!    │                     connection lost or left │ ▲     ▲
+//!    │                                             ▼ │ taken up again
+//!    │                                        Detached ────┤
+//!    └──────── audit failed, cell failed, holder left ─────┘
 //! ```
 //!
 //! One file a state; a transition consumes the state, so none can be left and used again. [`Launching`](launching::Launching) is made from
@@ -12,6 +15,7 @@
 
 mod closing;
 mod denials;
+mod detached;
 mod facts;
 mod filter;
 mod freeze;
@@ -20,6 +24,7 @@ mod open;
 mod opening;
 mod owed;
 mod recording;
+mod tail;
 mod warnings;
 mod window;
 mod words;
@@ -32,6 +37,7 @@ use sulku_audit::{CloseReason, Draft, Receipt};
 use sulku_plan::Denied;
 use sulku_protocol::{Ask, Signal, Tell};
 
+pub use detached::Comer;
 pub use facts::{Asked, Facts};
 pub use filter::{Filter, Removed};
 pub use recording::RecordingKey;
@@ -67,6 +73,10 @@ pub enum Event {
     PeerGone,
     /// The holder's client broke the protocol.
     PeerBroke,
+    /// Another connection of the holder's comes to take the session up, and the one that there is loses it.
+    TakenOver,
+    /// The holder comes to take it up again, and is admitted; nobody else is connected.
+    TakenUp(Box<Comer>),
     /// An end that comes from outside the session.
     EndNow(CloseReason),
     /// What admits the session has changed: it ends then, for this reason, and never later than its opening entry says.
@@ -98,6 +108,8 @@ pub enum Effect {
     EndCell(CloseReason),
     /// Close the holder's connection once all that was sent has left.
     HangUp,
+    /// Let go of her connection with all that has not left: it is of no more use, or nobody was welcomed on it.
+    Abandon,
 }
 
 /// The time, as whoever drives the session sees it.
@@ -119,6 +131,8 @@ pub enum Session {
     Launching(launching::Launching),
     /// The holder works.
     Open(Box<open::Open>),
+    /// What runs goes on, and nobody is connected.
+    Detached(Box<detached::Detached>),
     /// The cell is being reaped and the closing entry kept.
     Closing(closing::Closing),
     /// Nothing is left, for this reason.
@@ -137,6 +151,7 @@ impl Session {
             Self::Opening(state) => state.step(event, now, effects),
             Self::Launching(state) => state.step(event, now, effects),
             Self::Open(state) => state.step(event, now, effects),
+            Self::Detached(state) => state.step(event, now, effects),
             Self::Closing(state) => state.step(event, now, effects),
             Self::Closed(reason) => Self::Closed(reason),
         }
@@ -147,6 +162,7 @@ impl Session {
     pub fn output_room(&self) -> usize {
         match self {
             Self::Open(state) => state.output_room(),
+            Self::Detached(state) => state.output_room(),
             _ => 0,
         }
     }
@@ -154,7 +170,11 @@ impl Session {
     /// Whether the terminal may be given what was typed. A frozen session takes nothing; what waits is bounded by the client's credit.
     #[must_use]
     pub fn takes_input(&self) -> bool {
-        matches!(self, Self::Open(state) if state.takes_input())
+        match self {
+            Self::Open(state) => state.takes_input(),
+            Self::Detached(state) => state.takes_input(),
+            _ => false,
+        }
     }
 
     /// When it wants a [`Event::Tick`] at the latest, since it began.
@@ -162,6 +182,7 @@ impl Session {
     pub fn wakes(&self) -> Option<Duration> {
         match self {
             Self::Open(state) => Some(state.wakes()),
+            Self::Detached(state) => Some(state.wakes()),
             _ => None,
         }
     }
@@ -169,7 +190,11 @@ impl Session {
     /// Whether what ran in the terminal has ended, so that an empty terminal is an ended one.
     #[must_use]
     pub fn drains(&self) -> bool {
-        matches!(self, Self::Open(state) if state.drains())
+        match self {
+            Self::Open(state) => state.drains(),
+            Self::Detached(state) => state.drains(),
+            _ => false,
+        }
     }
 
     /// What an operator is told of it: seconds since the holder last typed, and bytes shown. `None` unless it is open.
@@ -177,7 +202,27 @@ impl Session {
     pub fn activity(&self, now: Now) -> Option<(u64, u64)> {
         match self {
             Self::Open(state) => Some(state.activity(now)),
+            Self::Detached(state) => Some(state.activity(now)),
             _ => None,
+        }
+    }
+
+    /// For how long nobody has been connected. `None` while somebody is, or the session is none that could be taken up.
+    #[must_use]
+    pub fn detached(&self, now: Now) -> Option<Duration> {
+        match self {
+            Self::Detached(state) => Some(state.lasts(now)),
+            _ => None,
+        }
+    }
+
+    /// Whether the holder may take it up from another connection.
+    #[must_use]
+    pub fn may_be_taken_up(&self) -> bool {
+        match self {
+            Self::Open(state) => state.stays(),
+            Self::Detached(state) => state.may_be_taken_up(),
+            _ => false,
         }
     }
 }

@@ -1,21 +1,25 @@
 //! The holder works. What her terminal shows is filtered, recorded, and shown when its recording is durable, or little ahead of it where
 //! the permit says so.
 
+mod away;
+
 use std::time::Duration;
 
 use sulku_audit::wire::Cause;
 use sulku_audit::{CloseReason, Event as Entry};
 use sulku_permit::Durability;
 use sulku_plan::Denied;
-use sulku_protocol::{Ask, NoticeFrame, NoticeKind, OUTPUT_CREDIT_BYTES, Tell, WelcomeFrame};
+use sulku_protocol::{Ask, NoticeFrame, NoticeKind, OUTPUT_CREDIT_BYTES, ResumedFrame, Tell, WelcomeFrame};
 
 use crate::closing::{Closing, Work};
 use crate::denials::Denials;
+use crate::detached::{Detached, Why};
 use crate::facts::Facts;
 use crate::filter::Filter;
 use crate::freeze::{Freeze, Look};
 use crate::owed::{Owed, Sent};
 use crate::recording::{Recording, RecordingKey};
+use crate::tail::{SCREEN_BYTES_MAX, Tail};
 use crate::warnings::Warnings;
 use crate::window::Window;
 use crate::{Effect, Event, Now, Session, words};
@@ -62,24 +66,19 @@ pub struct Open {
     output_ended: bool,
     bytes_out: u64,
     bytes_in: u64,
+    /// What was shown last, where somebody may come to see it again.
+    tail: Option<Tail>,
+    /// Since when nobody is connected.
+    away: Option<Duration>,
+    size: (u16, u16),
+    comers: u64,
 }
 
 impl Open {
     pub(crate) fn new(facts: Facts, key: RecordingKey, now: Now, effects: &mut Vec<Effect>) -> Self {
-        let permit = facts.permit();
-        effects.push(Effect::Send(Tell::Welcome(WelcomeFrame {
-            session: facts.id(),
-            permit: permit.id.clone(),
-            title: permit.title.clone(),
-            person: facts.holder().clone(),
-            workspace: permit.workspace.name.to_string(),
-            ends: facts.until().0,
-            recording: words::recorded(permit.recording),
-            off: ["clipboard", "file transfer", "graphics"].map(str::to_owned).to_vec(),
-            credit: OUTPUT_CREDIT_BYTES,
-        })));
+        effects.push(Effect::Send(Tell::Welcome(welcome(&facts, None))));
         let elapsed = now.elapsed;
-        let durability = permit.recording.durability;
+        let durability = facts.permit().recording.durability;
         let left = left(&facts, elapsed, now);
         let warnings = Warnings::of_welcome(left);
         let (recording, begun, wrapped) = Recording::begin(&facts, key, now.wall, elapsed);
@@ -88,6 +87,10 @@ impl Open {
         effects.push(Effect::Record(facts.draft(begun), wrapped));
         Self {
             recording,
+            tail: facts.stays().map(|_| Tail::default()),
+            away: None,
+            size: facts.asked().size,
+            comers: 0,
             facts,
             opened: elapsed,
             filter: Filter::default(),
@@ -111,7 +114,9 @@ impl Open {
 
     pub(crate) fn output_room(&self) -> usize {
         // A byte that is no UTF-8 becomes three that are, so a third of the credit is what may safely be read.
-        let credit = OUTPUT_CREDIT_BYTES.saturating_sub(self.unshown) as usize / 3;
+        // Whoever comes back is shown the screen first, out of the same credit.
+        let kept_free = if self.away.is_some() { SCREEN_BYTES_MAX } else { 0 };
+        let credit = (OUTPUT_CREDIT_BYTES.saturating_sub(self.unshown) as usize).saturating_sub(kept_free) / 3;
         let room = if credit < 512 || self.output_ended || self.freeze == Freeze::Frozen { 0 } else { credit };
         room.min(OUTPUT_QUANTUM_BYTES)
     }
@@ -154,18 +159,18 @@ impl Open {
             Event::Asked(Ask::Resize { .. }) if self.recording.pending_bytes() >= RECORDING_PENDING_BYTES_MAX => {
                 return self.close(CloseReason::ProtocolError, now, effects);
             }
-            Event::Asked(Ask::Resize { columns, rows }) => {
-                self.recording.resized(columns, rows, now.elapsed);
-                effects.push(Effect::Resize(columns, rows));
-            }
+            Event::Asked(Ask::Resize { columns, rows }) => self.resize(columns, rows, now, effects),
             // As with what is typed: what nobody records does nothing.
             Event::Asked(Ask::Signal(_)) if self.freeze == Freeze::Frozen => {}
             Event::Asked(Ask::Signal(signal)) => {
                 self.last_input = now.elapsed;
                 effects.push(Effect::Signal(signal));
             }
+            Event::PeerGone if self.stays() => return Detached::let_go(self, Why::Lost, now, effects),
+            Event::TakenOver if self.stays() => return Detached::let_go(self, Why::TakenOver, now, effects),
+            Event::Asked(Ask::Detach) if self.stays() => return Detached::let_go(self, Why::Asked, now, effects),
             Event::Asked(Ask::Leave) | Event::PeerGone => return self.close(CloseReason::HolderLeft, now, effects),
-            Event::Asked(Ask::Hello(_)) | Event::PeerBroke => return self.close(CloseReason::ProtocolError, now, effects),
+            Event::Asked(Ask::Hello(_) | Ask::Detach) | Event::PeerBroke => return self.close(CloseReason::ProtocolError, now, effects),
             Event::Exited(status) => {
                 self.exited.get_or_insert((status, now.elapsed));
             }
@@ -206,7 +211,8 @@ impl Open {
                 self.flush(now, effects);
             }
             Event::Denied(denied) => self.denied(&denied, now, effects),
-            Event::Launched | Event::LaunchRefused => {}
+            // Who drives the session sees to it that nobody comes while somebody is here, nor to one that does not stay.
+            Event::Launched | Event::LaunchRefused | Event::TakenOver | Event::TakenUp(_) => {}
         }
         let all_shown = self.output_ended && self.owed.is_empty() && self.window.is_empty();
         if self.exited.is_some() && all_shown { self.close(CloseReason::ShellExited, now, effects) } else { Session::Open(self) }
@@ -265,13 +271,24 @@ impl Open {
     }
 
     fn show_ahead(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if let Some(text) = self.window.take_ahead(now.elapsed) {
+        if self.away.is_none()
+            && let Some(text) = self.window.take_ahead(now.elapsed)
+        {
             self.show(text, effects);
         }
     }
 
     /// Sends text in frames of a quantum.
     fn show(&mut self, text: String, effects: &mut Vec<Effect>) {
+        if let Some(tail) = &mut self.tail {
+            tail.push(&text);
+        }
+        if self.away.is_none() {
+            self.send(text, effects);
+        }
+    }
+
+    fn send(&mut self, text: String, effects: &mut Vec<Effect>) {
         self.bytes_out += text.len() as u64;
         let mut rest = text.into_bytes();
         while rest.len() > OUTPUT_QUANTUM_BYTES {
@@ -281,6 +298,12 @@ impl Open {
         if !rest.is_empty() {
             effects.push(Effect::Send(Tell::Output(rest)));
         }
+    }
+
+    fn resize(&mut self, columns: u16, rows: u16, now: Now, effects: &mut Vec<Effect>) {
+        self.size = (columns, rows);
+        self.recording.resized(columns, rows, now.elapsed);
+        effects.push(Effect::Resize(columns, rows));
     }
 
     /// What was typed goes to the driver, which holds it while [`Open::takes_input`] says so. The client's credit bounds it.
@@ -343,10 +366,15 @@ impl Open {
     fn time_is_up(&self, now: Now) -> Option<CloseReason> {
         let since = |then: Duration| now.elapsed.saturating_sub(then);
         let left = self.left(now);
+        let unattended = match (self.away, self.facts.stays()) {
+            // She types nothing because nobody is here to type.
+            (Some(away), Some(stays)) => (since(away) >= stays).then_some(CloseReason::Abandoned),
+            _ => (since(self.last_input) >= self.facts.permit().session.idle_disconnect).then_some(CloseReason::Idle),
+        };
         if left.is_zero() {
             Some(self.ends_because(left, now))
-        } else if since(self.last_input) >= self.facts.permit().session.idle_disconnect {
-            Some(CloseReason::Idle)
+        } else if unattended.is_some() {
+            unattended
         } else {
             let stuck = self.exited.is_some_and(|(_, when)| since(when.max(self.last_shown)) >= DRAIN_PATIENCE);
             stuck.then_some(CloseReason::ShellExited)
@@ -366,13 +394,13 @@ impl Open {
             }
         }
         let work = self.work(reason, now);
-        Closing::after_work(self.facts, work, self.owed, effects)
+        Closing::after_work(self.facts, work, self.owed, self.away.is_none(), effects)
     }
 
     /// The ledger is gone for good: not even the closing entry can be kept.
     fn close_without_audit(self: Box<Self>, now: Now, effects: &mut Vec<Effect>) -> Session {
         let work = self.work(CloseReason::AuditFailed, now);
-        Closing::without_audit(self.facts, work, effects)
+        Closing::without_audit(self.facts, work, self.away.is_none(), effects)
     }
 
     fn work(&self, reason: CloseReason, now: Now) -> Work {
@@ -383,6 +411,23 @@ impl Open {
             duration: now.elapsed.saturating_sub(self.opened),
             exit_status: self.exited.map(|(status, _)| status),
         }
+    }
+}
+
+fn welcome(facts: &Facts, resumed: Option<ResumedFrame>) -> WelcomeFrame {
+    let permit = facts.permit();
+    WelcomeFrame {
+        session: facts.id(),
+        permit: permit.id.clone(),
+        title: permit.title.clone(),
+        person: facts.holder().clone(),
+        workspace: permit.workspace.name.to_string(),
+        ends: facts.until().0,
+        recording: words::recorded(permit.recording),
+        off: ["clipboard", "file transfer", "graphics"].map(str::to_owned).to_vec(),
+        credit: OUTPUT_CREDIT_BYTES,
+        stays_s: facts.stays().map(|stays| stays.as_secs()),
+        resumed,
     }
 }
 

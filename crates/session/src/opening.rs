@@ -61,7 +61,9 @@ impl Opening {
             | Event::Exited(_)
             | Event::Reaped(_)
             | Event::Output(_)
-            | Event::OutputEnded => Session::Opening(self),
+            | Event::OutputEnded
+            | Event::TakenOver
+            | Event::TakenUp(_) => Session::Opening(self),
         }
     }
 

@@ -13,6 +13,8 @@ pub(crate) enum Sent {
     Chunk { bytes: u64, output: usize },
     /// An entry that nothing waits for.
     Entry,
+    /// The entry that somebody comes to take the session up, by number: she waits for it.
+    Comer(u64),
 }
 
 /// What is owed, and what was kept of the recording.
@@ -26,6 +28,16 @@ pub(crate) struct Owed {
 impl Owed {
     pub(crate) fn send(&mut self, sent: Sent, now: Duration) {
         self.queue.push_back((sent, now));
+    }
+
+    /// The oldest.
+    pub(crate) fn oldest(&self) -> Option<Sent> {
+        self.queue.front().map(|(sent, _)| *sent)
+    }
+
+    /// Entries of those who come to take the session up.
+    pub(crate) fn comers(&self) -> usize {
+        self.queue.iter().filter(|(sent, _)| matches!(sent, Sent::Comer(_))).count()
     }
 
     /// The oldest is kept.

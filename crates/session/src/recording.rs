@@ -99,6 +99,11 @@ impl Recording {
         self.cast.push('r', &format!("{columns}x{rows}"), elapsed);
     }
 
+    /// A mark that a player can show: what is no output of the terminal and explains it.
+    pub(crate) fn marked(&mut self, what: &str, elapsed: Duration) {
+        self.cast.push('m', what, elapsed);
+    }
+
     pub(crate) fn exited(&mut self, status: i32, elapsed: Duration) {
         self.cast.push('x', &status.to_string(), elapsed);
     }

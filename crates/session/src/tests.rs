@@ -1,2 +1,3 @@
+mod detached;
 mod filter;
 mod machine;

@@ -43,7 +43,6 @@ impl Window {
     }
 
     /// Text that is shown and not durable.
-    #[cfg(test)]
     pub(crate) const fn shown_ahead(&self) -> usize {
         self.ahead
     }

@@ -9,6 +9,8 @@ use sulku_plan::Denied;
 
 use crate::denials::Telling;
 
+use crate::detached::Why;
+
 /// What is recorded, for how long, and who can see it.
 pub(crate) fn recorded(recording: Recording) -> String {
     let Recording { terminal, durability, retention_days } = recording;
@@ -88,6 +90,14 @@ pub(crate) fn telling(text: &str, telling: &Telling) -> String {
     };
     let why = if telling.first || telling.more > 0 { "; sulku why, on your own computer, shows the last ones" } else { "" };
     format!("{text}{more}{why}")
+}
+
+/// What the holder reads whose session goes on without this connection.
+pub(crate) const fn detached(why: Why) -> &'static str {
+    match why {
+        Why::TakenOver => "your session was taken up from elsewhere, and goes on there",
+        Why::Asked | Why::Lost => "your session goes on without you, and what it shows is recorded; sulku connect takes it up again",
+    }
 }
 
 /// The reason for the holder: what happened, and what she can do.

@@ -43,9 +43,8 @@ enum Command {
     Connect(connect::ConnectArgs),
     /// See what your own sessions were denied of late, and whom to ask
     Why(why::WhyArgs),
-    /// See and end open sessions, as an operator
-    #[command(subcommand)]
-    Sessions(sessions::SessionsCommand),
+    /// See your open sessions; see and end everybody's, as an operator
+    Sessions(sessions::SessionsArgs),
     /// See workspaces, and destroy those whose time is over, as an operator
     #[command(subcommand)]
     Workspace(workspace::WorkspaceCommand),
@@ -80,7 +79,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Connect(args) => connect::run(args),
         Command::Why(args) => why::run(args),
-        Command::Sessions(command) => sessions::run(command),
+        Command::Sessions(args) => sessions::run(args),
         Command::Workspace(command) => workspace::run(command),
         Command::Policy(command) => policy::run(&command),
         Command::Permit(command) => permit::run(&command),

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal as Kill, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 use sulku_permit::RefusalCode;
-use sulku_protocol::{Ask, ClosedFrame, NoticeFrame, NoticeKind, Purpose, RefusedFrame, SessionRow, Signal, Tell, quic_code};
+use sulku_protocol::{Ask, ClosedFrame, NoticeFrame, NoticeKind, Purpose, RefusedFrame, SessionRow, Signal, Stay, Tell, quic_code};
 use tokio::runtime::Runtime;
 
 #[path = "../../client/src/tests/gateway.rs"]
@@ -119,7 +119,9 @@ fn typed(asks: &[Ask]) -> Vec<u8> {
 #[test]
 fn a_commands_output_and_exit_status_come_through() {
     let scene = Scene::new(|mut peer| async move {
-        let Purpose::Connect { permit, command, term, columns, rows } = admit(&mut peer).await else { panic!("a session was asked for") };
+        let Purpose::Connect { permit, command, term, columns, rows, stay: Stay::Ends } = admit(&mut peer).await else {
+            panic!("a session was asked for")
+        };
         assert_eq!(permit.map(|permit| permit.to_string()).as_deref(), Some("DEMO/1/2026"));
         assert_eq!((command, term.as_str(), columns, rows), (Some(vec!["wc".into(), "-l".into()]), "xterm-test", 80, 24));
         peer.tell(&Tell::Output(b"42\r\n".to_vec())).await.expect("sent");
@@ -141,7 +143,9 @@ fn a_refusal_says_what_to_do_and_exits_with_three() {
     let scene = Scene::new(|mut peer| async move {
         peer.ask().await;
         let advice = RefusalCode::PermitExpired.advice().to_owned();
-        peer.tell(&Tell::Refused(RefusedFrame { code: RefusalCode::PermitExpired, advice, choices: Vec::new() })).await.expect("sent");
+        peer.tell(&Tell::Refused(RefusedFrame { code: RefusalCode::PermitExpired, advice, choices: Vec::new(), sessions: Vec::new() }))
+            .await
+            .expect("sent");
         peer.end(quic_code::REFUSED).await;
     });
     for transport in ["quic", "tls"] {
@@ -394,6 +398,7 @@ fn an_operator_sees_sessions_as_a_table_and_as_json() {
         ends: "2026-06-01T22:00:00Z".parse().expect("a time"),
         idle_s: 240,
         bytes_out: 1536,
+        detached_s: None,
     };
     let rows = vec![row];
     let (answer, id) = (Tell::Sessions(rows.clone()), welcome().session.to_string());
@@ -401,7 +406,7 @@ fn an_operator_sees_sessions_as_a_table_and_as_json() {
         let answer = answer.clone();
         async move {
             let Some(Ask::Hello(hello)) = peer.ask().await else { panic!("hello comes first") };
-            let answer = if hello.purpose == Purpose::ListSessions { answer } else { Tell::Done };
+            let answer = if matches!(hello.purpose, Purpose::ListSessions | Purpose::ListOwn) { answer } else { Tell::Done };
             peer.tell(&answer).await.expect("sent");
             peer.end(quic_code::DONE).await;
         }
@@ -411,9 +416,11 @@ fn an_operator_sees_sessions_as_a_table_and_as_json() {
     assert_eq!(lines.len(), 2, "{}", text(&table.stderr));
     assert_eq!(lines[0][..5], ["SESSION", "PERSON", "PERMIT", "FROM", "OVER"]);
     assert_eq!(lines[1][..5], [id.as_str(), "maija", "DEMO/1/2026", "192.0.2.7", "quic"]);
-    assert_eq!(lines[1][lines[1].len() - 4..], ["4", "min", "1.5", "KiB"]);
+    assert_eq!(lines[1][lines[1].len() - 5..], ["4", "min", "–", "1.5", "KiB"]);
     let json = scene.run(&["sessions", "list", "--json"]);
     assert_eq!(serde_json::from_slice::<Vec<SessionRow>>(&json.stdout).expect("JSON"), rows);
+    let own = scene.run(&["sessions", "--json"]);
+    assert_eq!(own.stdout, json.stdout, "a holder's own, asked for without more words: {}", text(&own.stderr));
     let ended = scene.run(&["sessions", "end", &id]);
     assert_eq!((ended.status.code(), text(&ended.stdout)), (Some(0), format!("ended {id}\n")));
 }

@@ -166,11 +166,11 @@ fn what_no_gateway_would_take_is_not_sent() {
         });
         let profile = profile(&desk, gateway.port);
         let odd = || Terminal { term: "x\u{1b}[2J".into(), columns: 0, rows: u16::MAX };
-        let mut session = connect(&profile, Transport::Auto, None, None, odd()).await.expect("open");
+        let mut session = connect(&profile, Transport::Auto, None, None, odd(), Stay::Ends).await.expect("open");
         session.keyboard.resize(u16::MAX, 0).await.expect("open");
         assert_eq!(session.screen.next().await.expect("output"), Event::Output(b"seen".to_vec()));
-        let long = connect(&profile, Transport::Auto, None, Some(vec!["x".repeat(9_000)]), odd()).await.expect_err("too long");
-        let none = connect(&profile, Transport::Auto, None, Some(vec![String::new()]), odd()).await.expect_err("no program");
+        let long = connect(&profile, Transport::Auto, None, Some(vec!["x".repeat(9_000)]), odd(), Stay::Ends).await.expect_err("too long");
+        let none = connect(&profile, Transport::Auto, None, Some(vec![String::new()]), odd(), Stay::Ends).await.expect_err("no program");
         assert!(matches!((&long, &none), (DialError::TooLong, DialError::NoProgram)), "{long:?}, {none:?}");
     });
 }

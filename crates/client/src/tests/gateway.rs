@@ -340,5 +340,7 @@ pub fn welcome() -> WelcomeFrame {
         recording: "all output, and when you type".into(),
         off: vec!["clipboard".into(), "file transfer".into()],
         credit: OUTPUT_CREDIT_BYTES,
+        stays_s: None,
+        resumed: None,
     }
 }

@@ -88,6 +88,7 @@ fn a_refusal_comes_with_its_advice_and_choices() {
             code: RefusalCode::ChooseAPermit,
             advice: RefusalCode::ChooseAPermit.advice().into(),
             choices: vec!["A/1".parse().expect("an id"), "B/2".parse().expect("an id")],
+            sessions: Vec::new(),
         };
         let (_gateway, profile) = answering(&desk, bytes_of(&[Tell::Refused(refused)]));
         for transport in BOTH {

@@ -1,3 +1,4 @@
+mod again;
 mod alerts;
 mod carriers;
 mod gateway;
@@ -9,7 +10,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use gateway::{Desk, Gateway};
-use sulku_protocol::{Tell, WelcomeFrame};
+use sulku_protocol::{Stay, Tell, WelcomeFrame};
 
 use crate::*;
 
@@ -28,7 +29,7 @@ fn terminal() -> Terminal {
 }
 
 async fn open(profile: &Profile, transport: Transport) -> Result<Session, DialError> {
-    connect(profile, transport, None, None, terminal()).await
+    connect(profile, transport, None, None, terminal(), Stay::Ends).await
 }
 
 fn welcome() -> WelcomeFrame {

@@ -63,7 +63,7 @@ fn a_gateway_that_keeps_to_the_credit_is_never_starved() {
                         received += bytes.len();
                         session.screen.shown(bytes.len());
                     }
-                    Event::Notice(notice) => panic!("nothing happens of which to tell: {notice:?}"),
+                    other @ (Event::Notice(_) | Event::Detached(_)) => panic!("nothing happens of which to tell: {other:?}"),
                     Event::Closed(closed) => break assert_eq!(closed.exit_status, Some(0)),
                 }
             }

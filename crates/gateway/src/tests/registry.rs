@@ -79,11 +79,11 @@ fn an_end_is_not_taken_back_and_the_same_verdict_twice_wakes_nobody() {
     let mut place = house.enter(1);
     let stays = |hours| Verdict::Stays { ends: now() + SignedDuration::from_hours(hours), because: CloseReason::PermitEnded };
     house.registry.readmit(|_| stays(1));
-    assert_eq!((*place.end.borrow_and_update(), house.registry.rows()[0].ends), (Some(stays(1)), now() + SignedDuration::from_hours(1)));
+    assert_eq!((*place.end.borrow_and_update(), house.registry.rows(now())[0].ends), (Some(stays(1)), now() + SignedDuration::from_hours(1)));
     house.registry.readmit(|_| stays(1));
     assert!(!place.end.has_changed().expect("the registry is there"));
     house.registry.readmit(|_| stays(200_000));
-    assert_eq!(house.registry.rows()[0].ends, now() + SignedDuration::from_hours(12), "no later than the opening entry says");
+    assert_eq!(house.registry.rows(now())[0].ends, now() + SignedDuration::from_hours(12), "no later than the opening entry says");
     house.registry.end_all(CloseReason::Drain);
     house.registry.readmit(|_| stays(2));
     assert_eq!(*place.end.borrow(), Some(Verdict::Ends(CloseReason::Drain)));
@@ -100,4 +100,21 @@ fn a_permit_has_as_many_sessions_at_once_as_it_allows_whoever_opened_them() {
     let house = House::with("max_per_person = 1\nmax_at_once = 2");
     let _first = house.enter(1);
     assert_eq!(house.try_enter(2).map(drop).map_err(|refusal| refusal.code), Err(RefusalCode::TooManySessions), "she alone has too many");
+}
+
+/// IA-01: to anybody but the key that opened it there is no such session.
+#[test]
+fn a_session_is_found_by_the_key_that_opened_it_and_by_no_other_of_its_holder() {
+    let house = House::new();
+    let (one, other) = (house.enter(1), house.enter(2));
+    let keys = [one.admitted.identity.key(), other.admitted.identity.key()];
+    assert_ne!(keys[0], keys[1], "the holder has two certificates");
+    let id = |number| SessionId::from_random([number; 10]);
+    let rows = house.registry.rows_of_key(keys[0], now());
+    assert_eq!(rows.iter().map(|row| (row.session, row.detached_s)).collect::<Vec<_>>(), [(id(1), None)]);
+    assert!(house.registry.of_key(id(1), keys[0]).is_some(), "the control");
+    assert!(house.registry.of_key(id(1), keys[1]).is_none() && house.registry.of_key(id(3), keys[0]).is_none());
+    one.activity.set(3, 100, Some(std::time::Duration::from_secs(60)));
+    let rows = house.registry.rows_of_key(keys[0], Timestamp::now());
+    assert!(rows[0].detached_s.is_some_and(|alone| (60..120).contains(&alone)), "{rows:?}");
 }

@@ -16,7 +16,7 @@ const GOOD: &str = include_str!("../../../permit/tests/good.toml");
 const BEGAN: &str = "2026-06-01T10:00:00Z";
 
 /// The permit, as it is, or with a few words of it replaced.
-fn facts(replaced: &[(&str, &str)]) -> Facts {
+fn facts(replaced: &[(&str, &str)], stays: bool) -> Facts {
     let text = replaced.iter().fold(GOOD.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "the permit has {from}");
         text.replace(from, to)
@@ -32,7 +32,7 @@ fn facts(replaced: &[(&str, &str)]) -> Facts {
     let request = Request { credential: &credential, permit: None, from, now, opened: None, rung: None };
     let admission = sulku_permit::admit(&permits, &request).expect("admitted");
     let plan = Plan::for_admission(&admission);
-    let asked = Asked { from, transport: "tls", client: "test".into(), command: None, term: "xterm".into(), size: (80, 24) };
+    let asked = Asked { from, transport: "tls", client: "test".into(), command: None, term: "xterm".into(), size: (80, 24), stays };
     Facts::new(SessionId::from_random([7; 10]), admission, &plan, ("root", "1 0"), asked)
 }
 
@@ -50,11 +50,11 @@ fn at(elapsed: Duration) -> Now {
 }
 
 /// Drives a session and keeps what it wanted.
-struct Driven {
-    session: Session,
-    effects: Vec<Effect>,
-    elapsed: Duration,
-    kept: usize,
+pub(super) struct Driven {
+    pub(super) session: Session,
+    pub(super) effects: Vec<Effect>,
+    pub(super) elapsed: Duration,
+    pub(super) kept: usize,
 }
 
 impl Driven {
@@ -63,9 +63,14 @@ impl Driven {
     }
 
     fn begin_under(replaced: &[(&str, &str)]) -> Self {
+        Self::begin_as(replaced, false)
+    }
+
+    /// Begins one whose client can find it again, or not.
+    fn begin_as(replaced: &[(&str, &str)], stays: bool) -> Self {
         let mut effects = Vec::new();
         let key = RecordingKey { key: key(), wrapped: b"wrapped".to_vec(), recipients: vec!["age1auditor".to_owned()] };
-        Self { session: Session::begin(facts(replaced), key, &mut effects), effects, elapsed: Duration::ZERO, kept: 0 }
+        Self { session: Session::begin(facts(replaced, stays), key, &mut effects), effects, elapsed: Duration::ZERO, kept: 0 }
     }
 
     fn open() -> Self {
@@ -80,33 +85,40 @@ impl Driven {
         driven
     }
 
+    /// Opens one that stays without a connection.
+    pub(super) fn staying(replaced: &[(&str, &str)]) -> Self {
+        let mut driven = Self::begin_as(replaced, true);
+        driven.keep_all().tell(Event::Launched).keep_all();
+        driven
+    }
+
     fn windowed() -> Self {
         Self::open_under(&[("\"strict\"", "\"windowed\"")])
     }
 
     /// The oldest answer that the ledger owes.
-    fn keep_one(&mut self) -> &mut Self {
+    pub(super) fn keep_one(&mut self) -> &mut Self {
         self.kept += 1;
         self.tell(Event::Kept(receipt()))
     }
 
-    fn tell(&mut self, event: Event) -> &mut Self {
+    pub(super) fn tell(&mut self, event: Event) -> &mut Self {
         let session = std::mem::replace(&mut self.session, Session::Closed(CloseReason::HolderLeft));
         self.session = session.step(event, at(self.elapsed), &mut self.effects);
         self
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         at(self.elapsed)
     }
 
-    fn pass(&mut self, time: Duration) -> &mut Self {
+    pub(super) fn pass(&mut self, time: Duration) -> &mut Self {
         self.elapsed += time;
         self.tell(Event::Tick)
     }
 
     /// Answers everything that the ledger owes.
-    fn keep_all(&mut self) -> &mut Self {
+    pub(super) fn keep_all(&mut self) -> &mut Self {
         loop {
             let owed = self.effects.iter().filter(|effect| matches!(effect, Effect::Append(_) | Effect::Record(..))).count();
             if self.kept == owed {
@@ -126,7 +138,7 @@ impl Driven {
         self
     }
 
-    fn shown(&self) -> Vec<u8> {
+    pub(super) fn shown(&self) -> Vec<u8> {
         let output = |effect: &Effect| match effect {
             Effect::Send(Tell::Output(bytes)) => bytes.clone(),
             _ => Vec::new(),
@@ -134,7 +146,7 @@ impl Driven {
         self.effects.iter().flat_map(output).collect()
     }
 
-    fn closing_entries(&self) -> Vec<CloseReason> {
+    pub(super) fn closing_entries(&self) -> Vec<CloseReason> {
         let closed = |effect: &Effect| match effect {
             Effect::Append(draft) => match draft.event {
                 Entry::SessionClosed { reason, .. } => Some(reason),
@@ -146,7 +158,7 @@ impl Driven {
     }
 
     /// The recording's chunks that went to the ledger, opened as an auditor does, each with its entry.
-    fn chunks(&self) -> Vec<(Entry, String)> {
+    pub(super) fn chunks(&self) -> Vec<(Entry, String)> {
         let sent = |effect: &Effect| match effect {
             Effect::Record(draft, bytes) if matches!(draft.event, Entry::RecordingChunk { .. }) => Some((draft.event.clone(), bytes.clone())),
             _ => None,
@@ -160,7 +172,7 @@ impl Driven {
         (0..).zip(self.effects.iter().filter_map(sent)).map(&mut open).collect()
     }
 
-    fn recorded(&self) -> String {
+    pub(super) fn recorded(&self) -> String {
         self.chunks().into_iter().map(|(_, lines)| lines).collect()
     }
 
@@ -171,7 +183,7 @@ impl Driven {
     }
 
     /// The same in words.
-    fn told(&self) -> Vec<String> {
+    pub(super) fn told(&self) -> Vec<String> {
         let notice = |effect: &Effect| if let Effect::Send(Tell::Notice(notice)) = effect { Some(notice.text.clone()) } else { None };
         self.effects.iter().filter_map(notice).collect()
     }

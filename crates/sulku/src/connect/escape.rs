@@ -1,4 +1,5 @@
-//! The escape: `~.` at the start of a line leaves, `~~` there stands for one `~`, as OpenSSH users know it. Knows no other.
+//! The escape: `~.` at the start of a line leaves, `~d` leaves the session open, `~~` there stands for one `~`, as OpenSSH users know them. Knows
+//! no other.
 
 /// Finds the escape in what is typed.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub enum Next {
     Go,
     /// Leave; what was typed after the escape is dropped.
     Leave,
+    /// The same, and the session stays open.
+    Detach,
 }
 
 impl Escape {
@@ -29,6 +32,7 @@ impl Escape {
         for &byte in typed {
             self.0 = match (self.0, byte) {
                 (At::Tilde, b'.') => return (sent, Next::Leave),
+                (At::Tilde, b'd') => return (sent, Next::Detach),
                 (At::LineStart, b'~') => At::Tilde,
                 (At::Tilde, b'~') => {
                     sent.push(b'~');
@@ -62,6 +66,7 @@ mod tests {
     fn a_tilde_and_a_dot_leave_at_the_start_of_a_line_only() {
         assert_eq!(typed("~."), (String::new(), Next::Leave));
         assert_eq!(typed("ls\r~.rest"), ("ls\r".into(), Next::Leave));
+        assert_eq!(typed("ls\r~d"), ("ls\r".into(), Next::Detach));
         assert_eq!(typed("cp a ~.\r"), ("cp a ~.\r".into(), Next::Go));
         assert_eq!(typed("~x~.\r"), ("~x~.\r".into(), Next::Go));
     }
@@ -80,7 +85,7 @@ mod tests {
         }
 
         #[test]
-        fn cutting_changes_nothing(text in "[a~.\r]{0,20}", piece in 1_usize..4) {
+        fn cutting_changes_nothing(text in "[ad~.\r]{0,20}", piece in 1_usize..4) {
             let whole = Escape::default().take(text.as_bytes());
             let mut escape = Escape::default();
             let (mut sent, mut next) = (Vec::new(), Next::Go);
@@ -88,7 +93,7 @@ mod tests {
                 let (more, then) = escape.take(bytes);
                 sent.extend(more);
                 next = then;
-                if next == Next::Leave {
+                if next != Next::Go {
                     break;
                 }
             }

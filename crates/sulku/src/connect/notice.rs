@@ -1,23 +1,32 @@
 //! What the holder is told before and after a session, on standard error: it is not the session's output.
 
-use sulku_client::Session;
+use std::time::Duration;
+
+use sulku_client::{Carrier, Session};
 use sulku_permit::SessionId;
-use sulku_protocol::{ClosedFrame, NoticeFrame, WelcomeFrame};
+use sulku_protocol::{ClosedFrame, DetachedFrame, NoticeFrame, SessionRow, WelcomeFrame};
 
 use super::terminal::Mode;
 use crate::print;
 
 /// Whose workspace this is, until when, that it is recorded, and what is off.
 pub fn opened(session: &Session, mode: Mode) {
-    let WelcomeFrame { session: id, permit, title, person, workspace, ends, recording, off, credit: _ } = &session.welcome;
+    let WelcomeFrame { session: id, permit, title, person, workspace, ends, recording, off, credit: _, stays_s, resumed } = &session.welcome;
     eprintln!("{permit}  {title}");
     eprintln!("this session is recorded: {recording}");
     if !off.is_empty() {
         eprintln!("off: {}", off.join(", "));
     }
     eprintln!("{person} in workspace {workspace} until {}, session {id} over {}", print::local(*ends), session.carrier);
-    if mode == Mode::Raw {
-        eprintln!("leave with exit, or with ~. on a new line");
+    if let Some(resumed) = resumed {
+        eprintln!("taken up again after {}", print::length(resumed.detached_ms / 1_000));
+    }
+    match (mode, stays_s) {
+        (Mode::Raw, Some(stays_s)) => {
+            eprintln!("leave with exit, or with ~. on a new line; with ~d it goes on without you, for {} at most", print::length(*stays_s));
+        }
+        (Mode::Raw, None) => eprintln!("leave with exit, or with ~. on a new line"),
+        (Mode::Piped, _) => {}
     }
 }
 
@@ -28,6 +37,39 @@ pub fn told(notice: &NoticeFrame, mode: Mode) {
         Mode::Piped => "\n",
     };
     eprint!("{end}sulku: {}{end}", notice.text);
+}
+
+/// The connection is lost, and the session is not.
+pub fn lost(stays: Duration) {
+    eprint!("\r\nsulku: connection lost, trying again for {}; Ctrl-C ends the trying …\r\n", print::length(stays.as_secs()));
+}
+
+/// It is taken up again; so much was typed meanwhile that went nowhere.
+pub fn back(after: Duration, carrier: Carrier, dropped: usize) {
+    eprint!("sulku: back after {} over {carrier}\r\n", print::length(after.as_secs()));
+    if dropped > 0 {
+        eprint!("sulku: {dropped} bytes that you typed meanwhile went nowhere\r\n");
+    }
+}
+
+/// The session goes on without this client.
+pub fn detached(id: SessionId, detached: &DetachedFrame) {
+    eprintln!("sulku: session {id}: {}; it stays until {} at most", detached.message, print::local(detached.until));
+}
+
+/// She went before the gateway let go, or while there was no connection.
+pub fn gave_up(id: SessionId, stays: Duration) {
+    eprintln!("sulku: left session {id}; it goes on for {} at most, and sulku connect takes it up again", print::length(stays.as_secs()));
+}
+
+/// Her detached sessions, by number.
+pub fn choices(rows: &[SessionRow]) {
+    eprintln!("several of your sessions go on without you:");
+    for (number, row) in (1..).zip(rows) {
+        let idle = print::length(row.detached_s.unwrap_or_default());
+        eprintln!("  {number}  {}  opened {}, alone for {idle}", row.session, print::local(row.opened));
+    }
+    eprint!("take up which (1-{}, n for a new one)? ", rows.len());
 }
 
 /// Why the session is over.

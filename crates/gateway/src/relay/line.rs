@@ -1,0 +1,167 @@
+//! The connection of a session, which may go while the session stays, and another come: frames in, frames out.
+//!
+//! Output waits here for a sender of its own, bounded by the credit that the client has. Decides nothing about the session.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sulku_protocol::{Ask, PAYLOAD_BYTES_MAX, Tell, encode, quic_code};
+use sulku_session::Comer;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::busy::Counted;
+use crate::connection::{Frames, NoFrame};
+use crate::transport::Writer;
+
+/// When a connection is hung up, its peer has this long to take what was sent.
+const SENDER_PATIENCE: Duration = Duration::from_secs(5);
+/// And the sender to take the last of it.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection on which the first frame has come.
+pub struct Line {
+    /// What comes on it.
+    pub frames: Frames,
+    /// What it is sent.
+    pub writer: Writer,
+    /// Its place among the connections of its address.
+    pub counted: Counted,
+    /// Where the peer is.
+    pub from: IpAddr,
+    /// `tls` or `quic`.
+    pub transport: &'static str,
+}
+
+/// A connection whose holder takes a session up again, and was admitted.
+pub struct Joining {
+    /// The connection.
+    pub line: Line,
+    /// Who it is.
+    pub comer: Comer,
+}
+
+/// A session's connection as it is held, or what is left of it.
+pub struct Held {
+    /// What comes; `None` when nothing more does.
+    pub frames: Option<Frames>,
+    /// What waits for the sender; neighbouring output is joined.
+    pub outbox: Vec<Tell>,
+    /// `None` once the connection is to be ended.
+    pub outgoing: Option<mpsc::Sender<Vec<u8>>>,
+    /// Whether its client knows that the session is open.
+    pub welcomed: bool,
+    /// Where the peer is.
+    pub from: IpAddr,
+    /// `tls` or `quic`.
+    pub transport: &'static str,
+    sender: JoinHandle<()>,
+    counted: Option<Counted>,
+}
+
+impl Held {
+    /// Holds a connection.
+    pub fn new(line: Line) -> Self {
+        let Line { frames, writer, counted, from, transport } = line;
+        let (outgoing, sender) = start_sender(writer);
+        let (frames, outgoing, counted) = (Some(frames), Some(outgoing), Some(counted));
+        Self { frames, outbox: Vec::new(), outgoing, welcomed: false, from, transport, sender, counted }
+    }
+
+    /// Another connection takes the place of this one, which is ended.
+    pub fn replace(&mut self, line: Line) {
+        let before = std::mem::replace(self, Self::new(line));
+        tokio::spawn(before.end());
+    }
+
+    /// Whether there is a peer that hears or is heard.
+    pub const fn is_there(&self) -> bool {
+        self.frames.is_some() || self.outgoing.is_some()
+    }
+
+    /// Puts a frame into the outbox, and joins output that stands next to output.
+    pub fn post(&mut self, tell: Tell) {
+        self.welcomed |= matches!(tell, Tell::Welcome(_));
+        if let (Some(Tell::Output(last)), Tell::Output(bytes)) = (self.outbox.last_mut(), &tell)
+            && last.len() + bytes.len() <= PAYLOAD_BYTES_MAX
+        {
+            last.extend_from_slice(bytes);
+        } else if self.outgoing.is_some() {
+            self.outbox.push(tell);
+        }
+    }
+
+    /// Hands the last of it to the sender, which then ends the connection.
+    pub fn hang_up(&mut self) {
+        let Some(outgoing) = self.outgoing.take() else { return };
+        if self.outbox.is_empty() {
+            return;
+        }
+        let bytes = joined(&mut self.outbox);
+        // Not here: a peer that takes nothing must not stop the session's clocks.
+        tokio::spawn(async move {
+            if outgoing.send_timeout(bytes, FLUSH_PATIENCE).await.is_err() {
+                tracing::debug!("peer did not take its last frames");
+            }
+        });
+    }
+
+    /// Lets go of it, and of all that has not left.
+    pub fn abandon(&mut self) {
+        (self.frames, self.outgoing, self.counted) = (None, None, None);
+        self.outbox.clear();
+        self.sender.abort();
+    }
+
+    /// Waits until all that was sent has left, or too long.
+    pub async fn end(mut self) {
+        self.hang_up();
+        if tokio::time::timeout(SENDER_PATIENCE, &mut self.sender).await.is_err() {
+            tracing::debug!("connection dropped: the peer takes nothing");
+            self.sender.abort();
+        }
+    }
+}
+
+/// The next frame. Cancelled, it has lost none.
+pub async fn next(frames: &mut Option<Frames>) -> Result<Ask, NoFrame> {
+    match frames {
+        Some(frames) => frames.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Room at the sender, or `None` when the connection is to be ended or has ended.
+pub async fn reserve(outgoing: &Option<mpsc::Sender<Vec<u8>>>) -> Option<mpsc::OwnedPermit<Vec<u8>>> {
+    match outgoing {
+        Some(outgoing) => outgoing.clone().reserve_owned().await.ok(),
+        None => None,
+    }
+}
+
+/// All that waits, as bytes.
+pub fn joined(outbox: &mut Vec<Tell>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for tell in outbox.drain(..) {
+        if let Err(error) = encode(&tell, &mut bytes) {
+            tracing::error!(%error, "frame not sent");
+        }
+    }
+    bytes
+}
+
+/// Sends what the relay hands over, in order, until the relay hangs up; then ends the connection.
+fn start_sender(mut writer: Writer) -> (mpsc::Sender<Vec<u8>>, JoinHandle<()>) {
+    let (outgoing, mut queue) = mpsc::channel::<Vec<u8>>(1);
+    let task = tokio::spawn(async move {
+        while let Some(bytes) = queue.recv().await {
+            if let Err(error) = writer.send(&bytes).await {
+                tracing::debug!(%error, "peer takes no more");
+                break;
+            }
+        }
+        queue.close();
+        writer.end(quic_code::DONE).await;
+    });
+    (outgoing, task)
+}
