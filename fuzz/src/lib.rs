@@ -8,17 +8,26 @@ use std::io::Read as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use hickory_proto::op::Message as DnsMessage;
+use hickory_proto::rr::Name;
+use hickory_proto::serialize::binary::BinDecodable as _;
 use sulku_audit::export::{self, Check, Subject};
 use sulku_audit::merkle::leaf_hash;
 use sulku_audit::personal::{KeyFile, KeyState};
 use sulku_audit::wire::{Request, Response};
 use sulku_audit::{Body, Checkpoint, Entry, EntryProof, LogSigner, PersonalKey, Receipt, Trust, tile, wire};
-use sulku_permit::{Policy, SessionId, Source};
+use sulku_permit::{Policy, Protocol, SessionId, Source};
 use sulku_plan::Plan;
+use sulku_plan::naming::{Listed, NameCheck, OpenPort, QuestionDenied};
 use sulku_plan::order::{self, Order, Report};
 use sulku_policy::{OperatorKey, Signed, SigningKey, TreePath};
 use sulku_protocol::{Ask, Decoder, Message, Tell, encode};
 use sulku_recording::{Began, Cast, Line, SealedChunk, Sealer, SessionKey};
+use sulku_resolver::upstream::TTL_MAX_S;
+use sulku_resolver::upstream::exchange::{Exchange, Heard};
+use sulku_resolver::upstream::reading::{self, Found};
+use sulku_resolver::wire::{Over, Question, Reply, UDP_BYTES_MAX};
+use sulku_resolver::{hello, judge};
 
 /// The most that is read from standard input.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
@@ -235,6 +244,54 @@ pub fn recordings(bytes: &[u8]) {
         let opens = sulku_recording::open(&key, session, chunk.number, previous.as_ref(), bytes).is_ok();
         assert_eq!(opens, is_it, "other bytes than chunk {} open in its place", chunk.number);
         previous = Some(chunk.sha256);
+    }
+}
+
+/// What a cell asks and how its TLS begins, and what resolvers upstream answer.
+pub fn names(bytes: &[u8]) {
+    if let Ok(question) = Question::parse(bytes) {
+        let asked = question.name();
+        assert!(asked.as_ref().is_none_or(|name| name.as_str() == question.name_text()), "one name has two texts");
+        assert!(question.name_text().len() <= 255 && question.name_text().is_ascii());
+        let many = (0..16).map(|number| [93, 184, 0, number].into()).collect();
+        for reply in [Reply::Addresses(many, 300), Reply::Empty, Reply::NoSuchName, Reply::Failed, Reply::Refused(QuestionDenied::NotListed)] {
+            for over in [Over::Udp, Over::Tcp] {
+                let answer = question.answer(&reply, over);
+                assert!(over == Over::Tcp || answer.len() <= UDP_BYTES_MAX.into(), "{} bytes", answer.len());
+                let read = DnsMessage::from_bytes(&answer).expect("an answer that was just written");
+                assert!(read.metadata.id.to_be_bytes() == bytes[..2] && read.queries.len() == 1);
+            }
+        }
+        if let Some(name) = asked {
+            let listed = |names: &str| Listed {
+                names: names.parse().expect("a pattern"),
+                ports: vec![OpenPort { number: 443, protocol: Protocol::Tcp }],
+                check: NameCheck::NameChecked,
+                within: Vec::new(),
+            };
+            let listed = [listed("www.example.org"), listed("*.example.org")];
+            let open = name.as_str() == "www.example.org" || name.as_str().ends_with(".example.org");
+            assert!(judge::question(&listed, &name).is_err() || open);
+        }
+    }
+    if let Ok(Some((read, length))) = hello::read(bytes) {
+        assert_eq!(hello::read(&bytes[..length]), Ok(Some((read, length))), "what stands behind a hello has changed it");
+        assert_eq!(hello::read(&bytes[..length - 1]), Ok(None), "less than a hello is one");
+    }
+    let name = Name::from_ascii("www.example.org.").expect("a name");
+    if let Ok(message) = DnsMessage::from_bytes(bytes)
+        && let Found::Addresses(addresses, ttl_s) = reading::read(&message, &name)
+    {
+        assert!(!addresses.is_empty() && ttl_s <= TTL_MAX_S);
+    }
+    let exchange = Exchange::new(&name);
+    let mut answer = exchange.question().expect("a short name");
+    // Whatever somebody sends who does not know the number and the letters is none of ours.
+    assert!(bytes.get(..2) == Some(&answer[..2]) || matches!(exchange.hear(bytes), Heard::Stranger));
+    answer.truncate(2);
+    answer.extend_from_slice(bytes.get(2..).unwrap_or_default());
+    if let Heard::Answer(message) = exchange.hear(&answer) {
+        assert!(message.queries.len() == 1 && !message.metadata.truncation);
     }
 }
 

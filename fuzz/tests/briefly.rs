@@ -26,6 +26,28 @@ fn frames() -> Vec<u8> {
     bytes
 }
 
+/// A cell's question for an address of `www.example.org`, with EDNS.
+fn question() -> Vec<u8> {
+    [b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01", QUERY, b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"].concat()
+}
+
+/// A resolver's answer: an alias, and two addresses of it.
+fn answer() -> Vec<u8> {
+    let alias = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x06\x03cdn\xc0\x10";
+    let address = b"\xc0\x2d\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x5d\xb8\x00\x01";
+    [b"\x12\x34\x81\x80\x00\x01\x00\x03\x00\x00\x00\x00".as_slice(), QUERY, alias, address, address].concat()
+}
+
+const QUERY: &[u8] = b"\x03www\x07example\x03org\x00\x00\x01\x00\x01";
+
+/// A ClientHello for `www.example.org`.
+fn hello() -> Vec<u8> {
+    let name = b"\x00\x00\x00\x14\x00\x12\x00\x00\x0fwww.example.org";
+    let body = [b"\x03\x03".as_slice(), &[7; 32], b"\x00\x00\x02\x13\x01\x01\x00\x00\x18", name].concat();
+    let length = u8::try_from(body.len()).expect("short");
+    [&[22, 3, 1, 0, length + 4, 1, 0, 0, length], body.as_slice()].concat()
+}
+
 fn changed(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     (Just(good), proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), any::<prop::sample::Index>()).prop_map(
         |(mut bytes, changes, end)| {
@@ -47,6 +69,11 @@ fn the_good_inputs_are_good() {
     sulku_policy::Signed::parse(REVISION.as_bytes()).expect("a revision");
     sulku_policy::SigningKey::from_pem(OPERATOR_KEY).expect("a key");
     sulku_audit::Entry::parse(ENTRY.as_bytes()).expect("an entry");
+    assert_eq!(sulku_resolver::wire::Question::parse(&question()).expect("a question").name_text(), "www.example.org");
+    assert!(sulku_resolver::hello::read(&hello()).expect("TLS").expect("whole").0.name.is_some_and(|name| name == b"www.example.org"));
+    let (name, message) = (hickory_proto::rr::Name::from_ascii("www.example.org."), hickory_proto::op::Message::from_vec(&answer()));
+    let found = sulku_resolver::upstream::reading::read(&message.expect("an answer"), &name.expect("a name"));
+    assert!(matches!(found, sulku_resolver::upstream::reading::Found::Addresses(addresses, 60) if addresses.len() == 1), "the same twice is one");
     sulku_plan::order::decode::<sulku_plan::order::Order<sulku_audit::Receipt>>(ORDER.as_bytes()).expect("an order");
 }
 
@@ -55,8 +82,8 @@ proptest! {
 
     #[test]
     fn no_bytes_break_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        use sulku_fuzz::{entries, exports, frames, orders, permits, recordings, revisions};
-        for target in [frames, permits, entries, exports, orders, recordings, revisions] {
+        use sulku_fuzz::{entries, exports, frames, names, orders, permits, recordings, revisions};
+        for target in [frames, permits, entries, exports, orders, recordings, revisions, names] {
             target(&bytes);
         }
     }
@@ -123,5 +150,20 @@ proptest! {
     #[test]
     fn no_changed_line_passes_for_another(bytes in changed(sulku_fuzz::export_of_one().1.lines().last().unwrap_or_default().as_bytes().to_vec())) {
         sulku_fuzz::exports(&bytes);
+    }
+
+    #[test]
+    fn no_changed_question_breaks_its_reader(bytes in changed(question())) {
+        sulku_fuzz::names(&bytes);
+    }
+
+    #[test]
+    fn no_changed_answer_breaks_its_reader(bytes in changed(answer())) {
+        sulku_fuzz::names(&bytes);
+    }
+
+    #[test]
+    fn no_changed_hello_breaks_its_reader(bytes in changed(hello())) {
+        sulku_fuzz::names(&bytes);
     }
 }

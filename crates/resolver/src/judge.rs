@@ -129,3 +129,7 @@ fn is_public(address: IpAddr) -> bool {
 fn same(one: u128, other: u128, bits: u8, of: u8) -> bool {
     (one ^ other) >> (of - bits) == 0
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

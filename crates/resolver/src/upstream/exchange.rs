@@ -52,6 +52,7 @@ pub enum Heard {
 
 impl Exchange {
     /// A new number, and letters of new sizes.
+    #[must_use]
     pub fn new(name: &Name) -> Self {
         let mut name = name.clone();
         name.randomize_label_case();
@@ -60,7 +61,10 @@ impl Exchange {
     }
 
     /// The question's bytes. Of the cell that asks they say nothing.
-    fn question(&self) -> Result<Vec<u8>, ExchangeError> {
+    ///
+    /// # Errors
+    /// The name can't be written.
+    pub fn question(&self) -> Result<Vec<u8>, ExchangeError> {
         let mut message = Message::new(self.id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.add_query(self.query.clone());
@@ -71,6 +75,7 @@ impl Exchange {
     }
 
     /// Reads a packet that came to the question's own port.
+    #[must_use]
     pub fn hear(&self, packet: &[u8]) -> Heard {
         let Ok(header) = Header::read(&mut BinDecoder::new(packet)) else { return Heard::Stranger };
         let (metadata, counts) = (header.metadata, header.counts);
@@ -95,6 +100,9 @@ impl Exchange {
 }
 
 /// Asks, over UDP first.
+///
+/// # Errors
+/// The resolver could not be asked, or what it said over TCP is no answer.
 pub async fn ask(resolver: SocketAddr, exchange: &mut Exchange) -> Result<Message, ExchangeError> {
     let question = exchange.question()?;
     // The kernel chooses the port, another for each question, and lets in only what comes from this resolver.

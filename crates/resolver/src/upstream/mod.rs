@@ -2,7 +2,7 @@
 //!
 //! Asks only for what a session may have; that is judged before.
 
-mod exchange;
+pub mod exchange;
 mod kept;
 pub mod reading;
 
