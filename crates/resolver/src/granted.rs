@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use sulku_permit::HostName;
 
 /// Names that a session may hold at once.
-pub const NAMES_MAX: usize = 512;
-/// Addresses of a name that stay good at once: names of large distributors have other ones in each answer.
-pub const ADDRESSES_OF_A_NAME_MAX: usize = 128;
+pub const NAMES_MAX: usize = 256;
+/// Addresses of a name that stay good at once: those of large distributors have other ones in each answer, at the soonest every 30 s.
+pub const ADDRESSES_OF_A_NAME_MAX: usize = 64;
 /// An answer that is good for less is renewed before it is given again, so that no address dies on its way to a connection.
 pub const RENEWED_BEFORE: Duration = Duration::from_secs(5);
 /// How long after its time a connection to an address may still begin: programs ask first and connect a little later. What the router

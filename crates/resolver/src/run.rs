@@ -126,11 +126,17 @@ fn connections_max() -> io::Result<usize> {
     Ok(usize::try_from(pairs).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX))
 }
 
-fn carry_out(task: Task, sessions: &Sessions, warden: &Warden) -> Result<(), WardenError> {
+fn carry_out(task: Task, sessions: &Sessions, warden: &Arc<Warden>) -> Result<(), WardenError> {
     match task {
         Task::Serve { .. } => return Err(WardenError::Order),
         Task::Open { session, address, listed } => sessions.open(session, address, listed, Instant::now()),
-        Task::Close { session } => sessions.close(session, warden),
+        Task::Close { session } => {
+            if let Some(last) = sessions.close(session) {
+                let warden = warden.clone();
+                // There is one at most for each session, and nothing of it is left when it has gone out.
+                tokio::spawn(async move { warden.tell_patiently(last).await });
+            }
+        }
         Task::Opened { question } => warden.hear(question, Word::Opened),
         Task::Refused { question } => warden.hear(question, Word::Refused),
     }

@@ -73,20 +73,19 @@ impl Sessions {
         sessions.insert(address, Arc::new(Session::new(id, listed, now)));
     }
 
-    /// Ends a session, and says how many denials had no finding.
-    pub fn close(&self, id: SessionId, warden: &Warden) {
+    /// Ends a session. The finding for its denials that had none, if there were any, is to be told.
+    #[must_use]
+    pub fn close(&self, id: SessionId) -> Option<Finding> {
         let mut over = None;
         lock(&self.0).retain(|_, session| {
             let stays = session.id != id;
             if !stays {
                 session.closed.cancel();
-                over = Some(session.clone());
+                over = session.take_suppressed();
             }
             stays
         });
-        if let Some(session) = over {
-            session.tell_suppressed(warden, Rest::Last, Instant::now());
-        }
+        over
     }
 
     /// The session behind a source address. Nobody else can send from it.
@@ -112,16 +111,9 @@ impl Sessions {
     pub fn tell_suppressed(&self, warden: &Warden, now: Instant) {
         let all: Vec<_> = lock(&self.0).values().cloned().collect();
         for session in all {
-            session.tell_suppressed(warden, Rest::More, now);
+            session.tell_suppressed(warden, now);
         }
     }
-}
-
-/// Whether more denials of a session may come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    More,
-    Last,
 }
 
 impl Session {
@@ -194,13 +186,18 @@ impl Session {
         state.suppressed = if told { None } else { Some((count + 1, what)) };
     }
 
-    fn tell_suppressed(&self, warden: &Warden, rest: Rest, now: Instant) {
+    fn tell_suppressed(&self, warden: &Warden, now: Instant) {
         let mut state = lock(&self.state);
         let Some((count, what)) = state.suppressed.take() else { return };
-        let told = (rest == Rest::Last || state.denials.take(now)) && self.tell(what.clone(), count - 1, warden).is_ok();
+        let told = state.denials.take(now) && self.tell(what.clone(), count - 1, warden).is_ok();
         if !told {
             state.suppressed = Some((count, what));
         }
+    }
+
+    fn take_suppressed(&self) -> Option<Finding> {
+        let (count, what) = lock(&self.state).suppressed.take()?;
+        Some(Finding::Denied { session: self.id, what, suppressed: count - 1 })
     }
 
     fn tell(&self, what: Denied, suppressed: u64, warden: &Warden) -> Result<(), Busy> {

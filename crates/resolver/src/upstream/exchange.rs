@@ -44,7 +44,7 @@ pub struct Exchange {
 pub enum Heard {
     /// Its answer.
     Answer(Message),
-    /// Its answer, cut off, or in letters of another size.
+    /// Its answer, but cut off, in letters of another size, or not to be read.
     AskByTcp,
     /// Something else.
     Stranger,
@@ -95,7 +95,7 @@ impl Exchange {
         if metadata.truncation || !asked.name().eq_case(self.query.name()) {
             return Heard::AskByTcp;
         }
-        Message::from_bytes(packet).map_or(Heard::Stranger, Heard::Answer)
+        Message::from_bytes(packet).map_or(Heard::AskByTcp, Heard::Answer)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Questions for names.
 
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -26,6 +29,8 @@ pub const TESTS: &[Test] = &[
     ("nonsense_from_either_side_breaks_nothing", nonsense_from_either_side_breaks_nothing),
     ("a_warden_that_ends_ends_the_resolver", a_warden_that_ends_ends_the_resolver),
     ("the_resolver_has_no_rights", the_resolver_has_no_rights),
+    ("the_walls_hold_what_was_open_before_them", the_walls_hold_what_was_open_before_them),
+    ("who_asks_with_edns_reads_why", who_asks_with_edns_reads_why),
     ("a_client_that_others_wrote_finds_the_name", a_client_that_others_wrote_finds_the_name),
 ];
 
@@ -225,7 +230,7 @@ fn a_silent_resolver_is_followed_by_the_next(stage: Stage) {
 
 fn questions_over_tcp_are_answered_too(stage: Stage) {
     let (resolver, upstream) = stage.served(checked("www.example.org"));
-    upstream.knows("www.example.org", Tells::Addresses((1..=100).map(|number| stage.host(number)).collect(), 60));
+    upstream.knows("www.example.org", Tells::Addresses((1..=200).map(|number| stage.host(number)).collect(), 60));
     let mut stream = connect(stage.cell(1), stage.dns()).expect("the resolver listens");
     let answer = ask_over(&mut stream, "www.example.org", RecordType::A).expect("an answer");
     assert_eq!(addresses(&answer).len(), 16, "as many as are let through");
@@ -316,7 +321,7 @@ fn upstream_is_asked_once_by_many(stage: Stage) {
     }
     let asking: Vec<_> = (1..10)
         .flat_map(|cell| [cell; 4])
-        .map(|cell| std::thread::spawn(move || addresses(&ask(stage.cell(cell), stage, "www.example.org", RecordType::A)).len()))
+        .map(|cell| thread::spawn(move || addresses(&ask(stage.cell(cell), stage, "www.example.org", RecordType::A)).len()))
         .collect();
     assert!(asking.into_iter().all(|asked| asked.join().expect("asked") == 1));
     assert_eq!(upstream.asked(), ["www.example.org"]);
@@ -350,10 +355,13 @@ fn nonsense_from_either_side_breaks_nothing(stage: Stage) {
     let length = socket.recv(&mut answer).expect("an answer");
     assert_eq!((length, &answer[..2]), (12, &good[..2]), "the first answer is that to the last packet");
     let pieces: [&[u8]; 4] = [b"", &[0xff; 600], b"HTTP/1.1 200 OK\r\n\r\n", &[0; 12]];
-    for (number, piece) in pieces.into_iter().enumerate() {
+    let asking = pieces.into_iter().enumerate().map(|(number, piece)| {
         let name = format!("n{number}.example.org");
         upstream.knows(&name, Tells::Bytes(piece.to_vec()));
-        assert_eq!(ask(stage.cell(1), stage, &name, RecordType::A).metadata.response_code, ResponseCode::ServFail, "{name}");
+        thread::spawn(move || ask(stage.cell(1), stage, &name, RecordType::A).metadata.response_code)
+    });
+    for asked in asking.collect::<Vec<_>>() {
+        assert_eq!(asked.join().expect("an answer"), ResponseCode::ServFail);
     }
     assert!(resolver.is_running());
     upstream.knows("www.example.org", Tells::Addresses(vec![stage.host(1)], 60));
@@ -380,6 +388,62 @@ fn the_resolver_has_no_rights(stage: Stage) {
         assert_eq!(line(key), value, "{key}");
     }
     assert!(line("Uid:").split_whitespace().all(|uid| uid == "65534"));
+}
+
+/// What a thread can do, one line for each.
+fn abilities(stage: Stage) -> Vec<(&'static str, bool)> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+    let socket = |family, kind, protocol| socket_with(family, kind, SocketFlags::CLOEXEC, protocol).is_ok();
+    let connects = |port: u16| TcpStream::connect((stage.host(1), port)).is_ok();
+    vec![
+        ("reads a file", std::fs::read("/etc/passwd").is_ok()),
+        ("lists a folder", std::fs::read_dir("/").is_ok()),
+        ("starts a program", Command::new("/bin/true").status().is_ok()),
+        ("connects to another port", connects(8080)),
+        ("binds a port", TcpListener::bind((stage.host(2), 8080)).is_ok()),
+        ("opens a unix socket", socket(AddressFamily::UNIX, SocketType::STREAM, None)),
+        ("opens a netlink socket", socket(AddressFamily::NETLINK, SocketType::RAW, None)),
+        ("opens an MPTCP socket", socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))),
+        ("opens a UDPLITE socket", socket(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::UDPLITE))),
+        ("connects to port 443", connects(443)),
+        ("opens a UDP socket", socket(AddressFamily::INET, SocketType::DGRAM, None)),
+    ]
+}
+
+fn the_walls_hold_what_was_open_before_them(stage: Stage) {
+    let _hosts = [443, 8080].map(|port| TcpListener::bind((stage.host(1), port)).expect("a host's address"));
+    // A user, Landlock and seccomp are a thread's own, and of what it starts.
+    let walled = thread::spawn(move || {
+        let (user, group) = (rustix::thread::Uid::from_raw(65_534), rustix::thread::Gid::from_raw(65_534));
+        rustix::thread::set_thread_res_gid(group, group, group).expect("root may");
+        rustix::thread::set_thread_res_uid(user, user, user).expect("root may");
+        let before = abilities(stage);
+        let confined = sulku_resolver::confine::confine(&[stage.upstream(1)]).map_err(io::Error::other);
+        (before, confined, abilities(stage))
+    });
+    let (before, confined, after) = walled.join().expect("a thread");
+    confined.expect("walls");
+    assert!(before.iter().all(|(_, can)| *can), "the control: {before:?}");
+    for (what, can) in after {
+        assert_eq!(can, ["connects to port 443", "opens a UDP socket"].contains(&what), "{what}");
+    }
+    let as_root = thread::spawn(move || sulku_resolver::confine::confine(&[stage.upstream(1)]).map_err(|error| error.to_string()));
+    assert_eq!(as_root.join().expect("a thread"), Err("the resolver was started as root; the warden gives it a user of its own".to_owned()));
+}
+
+fn who_asks_with_edns_reads_why(stage: Stage) {
+    use hickory_proto::op::Edns;
+    use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+    use hickory_proto::serialize::binary::{BinDecodable as _, BinEncodable as _};
+    let (_resolver, _upstream) = stage.served(checked("www.example.org"));
+    let mut asked = crate::stage::question("evil.org", RecordType::A);
+    asked.set_edns(Edns::new());
+    let answer = exchange(stage.cell(1), stage, &asked.to_bytes().expect("a question")).expect("an answer");
+    let answer = hickory_proto::op::Message::from_bytes(&answer).expect("an answer");
+    let edns = answer.edns.expect("who asks with EDNS is answered with it");
+    let Some(EdnsOption::Unknown(_, why)) = edns.option(EdnsCode::Unknown(15)) else { panic!("no reason: {edns:?}") };
+    assert_eq!((&why[..2], &why[2..]), (&[0, 18][..], &b"not on this permit's list (egress-not-listed)"[..]));
+    assert!(ask(stage.cell(1), stage, "evil.org", RecordType::A).edns.is_none(), "and who asks without is not");
 }
 
 fn a_client_that_others_wrote_finds_the_name(stage: Stage) {
