@@ -69,7 +69,7 @@ impl Answering {
         match (question.record(), IPV6) {
             (RecordType::A, _) => match session.answer(&name, now) {
                 Some((addresses, ttl_s)) => AtOnce::Reply(Reply::Addresses(addresses, ttl_s)),
-                None if session.may_ask_afresh(now) => AtOnce::Later(name),
+                None if session.may_ask_afresh(&name, now) => AtOnce::Later(name),
                 None => self.refuse(session, question, QuestionDenied::TooMany),
             },
             // No key for an encrypted client hello, no hint at QUIC, and nothing that a browser asks unasked is worth a finding.

@@ -43,6 +43,12 @@ impl Granted {
         Some((grant.answer.clone(), u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)))
     }
 
+    /// Whether the name had an answer, not long ago.
+    #[must_use]
+    pub fn knows(&self, name: &HostName) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Whether this address was the answer for this name, not long ago.
     #[must_use]
     pub fn holds(&self, name: &HostName, address: IpAddr, now: Instant) -> bool {

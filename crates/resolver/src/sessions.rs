@@ -16,8 +16,8 @@ use crate::warden::{Busy, Warden};
 
 /// Questions of a session. Programs ask a dozen names at their start.
 pub const QUESTIONS: Allowance = Allowance { burst: 200, per_second: 50 };
-/// Questions of a session that upstream is asked for, or the warden: what could carry something out below a suffix.
-pub const FRESH_QUESTIONS: Allowance = Allowance { burst: 64, per_second: 4 };
+/// Names that a session did not hold: what could carry something out below a suffix. Those that it holds are renewed without.
+pub const FRESH_NAMES: Allowance = Allowance { burst: 64, per_second: 1 };
 /// Denials of a session that get a finding of their own; the rest is counted.
 pub const DENIALS: Allowance = Allowance { burst: 32, per_second: 4 };
 /// Questions of a session that wait for an answer at once.
@@ -122,7 +122,7 @@ impl Session {
     pub fn new(id: SessionId, listed: Vec<Listed>, now: Instant) -> Self {
         let state = State {
             questions: Budget::new(QUESTIONS, now),
-            fresh: Budget::new(FRESH_QUESTIONS, now),
+            fresh: Budget::new(FRESH_NAMES, now),
             denials: Budget::new(DENIALS, now),
             suppressed: None,
             granted: Granted::default(),
@@ -144,10 +144,11 @@ impl Session {
         lock(&self.state).questions.take(now)
     }
 
-    /// Whether somebody else may be asked for it once more.
+    /// Whether somebody else may be asked for this name.
     #[must_use]
-    pub fn may_ask_afresh(&self, now: Instant) -> bool {
-        lock(&self.state).fresh.take(now)
+    pub fn may_ask_afresh(&self, name: &HostName, now: Instant) -> bool {
+        let mut state = lock(&self.state);
+        state.granted.knows(name) || state.fresh.take(now)
     }
 
     /// The answer that it has for this name, and its seconds.
