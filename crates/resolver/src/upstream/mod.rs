@@ -35,8 +35,8 @@ pub const ALL_WITHIN: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 2;
 /// Further questions for one name whose aliases leave the answer.
 const HOPS_MAX: usize = 4;
-/// Names that are asked for at once.
-const ASKING_MAX: usize = 256;
+/// Names that are asked for at once, of all sessions: more than a few of them can have waiting.
+const ASKING_MAX: usize = 1024;
 
 /// What upstream knows of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -424,6 +424,15 @@ pub fn addresses(answer: &Message) -> Vec<(Ipv4Addr, u32)> {
     answer.answers.iter().filter_map(|record| if let RData::A(address) = record.data { Some((address.0, record.ttl)) } else { None }).collect()
 }
 
+/// Asserts that these are the addresses, each with this time or a little less: a slow machine takes of it.
+pub fn assert_answer(answer: &Message, expected: &[(Ipv4Addr, u32)]) {
+    let told = addresses(answer);
+    let near = |((address, ttl_s), (expected, most_s)): (&(Ipv4Addr, u32), &(Ipv4Addr, u32))| {
+        address == expected && (most_s.saturating_sub(20).max(25)..=*most_s).contains(ttl_s)
+    };
+    assert!(told.len() == expected.len() && told.iter().zip(expected).all(near), "{told:?} is not {expected:?}");
+}
+
 /// A connection from a cell to the resolver's port for questions.
 pub fn connect(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
