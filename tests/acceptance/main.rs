@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod again;
 mod audit;
 mod certificates;
 mod connect;
@@ -49,6 +50,11 @@ fn main() -> ExitCode {
         ends::{
             an_idle_session_is_closed_however_much_it_shows, the_longest_session_ends, an_operator_ends_a_session, a_session_that_ends_in_the_middle_of_a_flow_leaves_nothing, a_session_ends_when_its_holder_leaves,
             a_session_ends_when_its_connection_breaks, a_permits_end_ends_the_open_session, a_draining_gateway_closes_its_sessions,
+        }
+        again::{
+            a_lost_connection_is_found_again_with_what_ran_in_it, what_is_typed_is_applied_once_however_often_the_connection_is_lost,
+            what_is_left_running_is_there_again_and_the_screen_too, a_session_is_taken_over_from_a_connection_that_still_stands, whoever_may_open_no_more_takes_over_what_she_has,
+            nobody_but_the_key_that_opened_it_finds_a_session_and_its_revocation_ends_it, a_session_that_nobody_takes_up_ends,
         }
         losses::{
             a_killed_warden_leaves_no_cell, a_killed_gateway_leaves_cells_without_egress_and_soon_none, without_a_ledger_nothing_opens_and_nothing_goes_on, a_stalled_ledger_freezes_a_session_which_goes_on_with_it,

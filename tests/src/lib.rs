@@ -6,7 +6,9 @@
 mod peers;
 mod session;
 mod shared;
+mod terminal;
 
 pub use peers::{Answer, hello, openssl, quic};
 pub use session::{SOON, closed, session_id};
-pub use shared::{IDLE, LIMIT_S, LONGEST, SINGLE, close_shared, shared};
+pub use shared::{ABANDONED, AGAIN, IDLE, LIMIT_S, LONGEST, SINGLE, close_shared, shared};
+pub use terminal::{AtTerminal, Wire};

@@ -11,6 +11,10 @@ pub const IDLE: &str = "TEST/idle/2026";
 pub const LONGEST: &str = "TEST/longest/2026";
 /// Tiina's permit for one session at a time.
 pub const SINGLE: &str = "TEST/single/2026";
+/// Tiina's permit for sessions that she leaves and takes up again.
+pub const AGAIN: &str = "TEST/again/2026";
+/// And for such that nobody takes up again in time.
+pub const ABANDONED: &str = "TEST/abandoned/2026";
 /// Seconds that Tiina may be idle with one permit, and that her longest session lasts with another.
 pub const LIMIT_S: u64 = 3;
 
@@ -33,6 +37,8 @@ pub fn shared() -> anyhow::Result<Arc<Stage>> {
         permits: vec![
             own(IDLE, "idle", &format!("{SESSION}idle_disconnect = \"{LIMIT_S} s\"")),
             own(LONGEST, "longest", &format!("{SESSION}max_length = \"{LIMIT_S} s\"")),
+            own(AGAIN, "again", &format!("{SESSION}max_per_person = 4\nidle_disconnect = \"2 min\"\nmax_detached = \"1 min\"")),
+            own(ABANDONED, "abandoned", &format!("{SESSION}max_detached = \"{LIMIT_S} s\"")),
             own(SINGLE, "single", &format!("{SESSION}max_per_person = 1")),
         ],
         ..Options::default()

@@ -96,6 +96,7 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     };
     let now = Timestamp::now();
     let HelloFrame { version: _, client, purpose } = hello;
+    let key = identity.key();
     let size;
     let outcome = match purpose {
         Purpose::Connect { permit, command, term, columns, rows, stay } => {
@@ -123,7 +124,14 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
             return refuse(joining.line.writer, RefusedFrame::plain(RefusalCode::NoSuchSession), quic_code::REFUSED).await;
         }
         Ok(Way::Choose(refusal, rows)) => (refusal, rows),
-        Err(refusal) => (refusal, Vec::new()),
+        Err(refusal) => {
+            // One of them may be all that is left of a connection that is gone: she may take it over instead.
+            let hers = refusal.code == RefusalCode::TooManySessions;
+            let mut rows = if hers { shared.registry.rows_of_key(key, now) } else { Vec::new() };
+            rows.retain(|row| Some(&row.permit) == refusal.permit.as_ref());
+            rows.truncate(operator::ROWS_MAX);
+            (refusal, rows)
+        }
     };
     let frame = RefusedFrame { choices: refusal.choices.clone(), sessions, ..RefusedFrame::plain(refusal.code) };
     let kept = record_refusal(&shared, refusal, from, transport).await;

@@ -143,6 +143,20 @@ impl Authority {
         fs::rename(&next, list).map_err(StageError::file("renaming", next))
     }
 
+    /// Gives somebody a second certificate, with a key of its own; [`Authority::files_of`] has it under the name that this returns.
+    ///
+    /// # Errors
+    /// It can't be made or written, or she has one already.
+    pub fn certify_again(&self, person: Person) -> Result<String, StageError> {
+        let now = OffsetDateTime::now_utc();
+        let name = format!("{}-again", person.name());
+        let mut params = leaf(person.name(), now - LEEWAY, now + LIFE, ExtendedKeyUsagePurpose::ClientAuth);
+        params.subject_alt_names = vec![SanType::URI(person.uri().as_str().try_into()?)];
+        params.serial_number = Some(SerialNumber::from(u64::from(serial_of(person)) + 500));
+        self.issue(&name, params, &self.issuer)?;
+        Ok(name)
+    }
+
     /// The authority's own certificate.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {

@@ -126,7 +126,7 @@ fn a_permit_may_let_no_session_stay() {
     assert_eq!(driven.closing_entries(), [CloseReason::HolderLeft]);
 }
 
-/// PM-05: what ends an open session ends one that nobody is connected to.
+/// SE-02: what ends an open session ends one that nobody is connected to.
 #[test]
 fn whatever_ends_an_open_session_ends_a_detached_one() {
     for reason in [CloseReason::PermitRevoked, CloseReason::Revoked, CloseReason::Halted, CloseReason::Operator] {

@@ -154,15 +154,16 @@ async fn open(profile: &Profile, transport: Transport, permit: Option<PermitId>,
     let size = terminal::size().unwrap_or(terminal::SIZE_WITHOUT_TERMINAL);
     let terminal = Terminal { term: std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned()), columns: size.0, rows: size.1 };
     match connect(profile, transport, permit.clone(), command.clone(), terminal.clone(), stay).await {
-        Err(DialError::Refused(refused)) if refused.code == RefusalCode::ChooseASession && !refused.sessions.is_empty() => {
-            notice::choices(&refused.sessions);
+        Err(DialError::Refused(refused)) if stay != Stay::Ends && !refused.sessions.is_empty() => {
+            let full = refused.code == RefusalCode::TooManySessions;
+            notice::choices(&refused, full);
             let mut answer = String::new();
             io::stdin().read_line(&mut answer)?;
             match answer.trim() {
-                "n" => Ok(connect(profile, transport, permit, command, terminal, Stay::Stays).await?),
+                "n" if !full => Ok(connect(profile, transport, permit, command, terminal, Stay::Stays).await?),
                 number => {
                     let chosen = number.parse().ok().and_then(|number: usize| refused.sessions.get(number.checked_sub(1)?));
-                    let chosen = chosen.context("that is none of them; name one with --session ID, or open another with --new")?;
+                    let Some(chosen) = chosen else { return Err(DialError::Refused(refused).into()) };
                     Ok(take_up(profile, transport, chosen.session, size).await?)
                 }
             }

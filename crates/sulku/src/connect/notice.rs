@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sulku_client::{Carrier, Session};
+use sulku_client::{Carrier, Refused, Session};
 use sulku_permit::SessionId;
-use sulku_protocol::{ClosedFrame, DetachedFrame, NoticeFrame, SessionRow, WelcomeFrame};
+use sulku_protocol::{ClosedFrame, DetachedFrame, NoticeFrame, WelcomeFrame};
 
 use super::terminal::Mode;
 use crate::print;
@@ -62,14 +62,14 @@ pub fn gave_up(id: SessionId, stays: Duration) {
     eprintln!("sulku: left session {id}; it goes on for {} at most, and sulku connect takes it up again", print::length(stays.as_secs()));
 }
 
-/// Her detached sessions, by number.
-pub fn choices(rows: &[SessionRow]) {
-    eprintln!("several of your sessions go on without you:");
-    for (number, row) in (1..).zip(rows) {
-        let idle = print::length(row.detached_s.unwrap_or_default());
-        eprintln!("  {number}  {}  opened {}, alone for {idle}", row.session, print::local(row.opened));
+/// Those of her sessions that she may take up instead of opening one, by number; `full` says that she may not open one.
+pub fn choices(refused: &Refused, full: bool) {
+    eprintln!("{}", if full { "you have as many sessions open as the permit allows:" } else { "several of your sessions go on without you:" });
+    for (number, row) in (1..).zip(&refused.sessions) {
+        let alone = row.detached_s.map_or_else(|| "shown elsewhere".to_owned(), |alone| format!("alone for {}", print::length(alone)));
+        eprintln!("  {number}  {}  opened {}, {alone}", row.session, print::local(row.opened));
     }
-    eprint!("take up which (1-{}, n for a new one)? ", rows.len());
+    eprint!("take up which (1-{}{})? ", refused.sessions.len(), if full { "" } else { ", n for a new one" });
 }
 
 /// Why the session is over.
