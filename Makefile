@@ -7,7 +7,8 @@ SHELL := /bin/bash
 DEMO_NEEDS := nftables=nft iproute2=ip python3=python3 mawk=awk util-linux=unshare
 TEST_NEEDS := $(DEMO_NEEDS) openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd rsyslog-gnutls=rsyslog:gtls \
 	golang-go=go golang-golang-x-mod-dev=go:golang.org/x/mod/sumdb
-# Namespaces, nftables and a warden need root; a person who is not root is asked by sudo.
+# The tests need root; a person who is not root is asked by sudo. The demo does not: it plays in namespaces of that person's own, on the
+# rung `rootless`. `sudo make demo` plays it on the rung `root`.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PEERS := target/peers
@@ -24,7 +25,7 @@ help:
 
 demo: needs-demo
 	cargo build --locked --workspace --bins
-	$(SUDO) $(TARGET)/debug/sulku demo
+	$(TARGET)/debug/sulku demo
 
 test: needs-test check build $(PEERS)/installed $(PEERS_TLOG)/installed
 	$(AS_ROOT) cargo test --locked --workspace --exclude sulku-warden --exclude sulku-tests

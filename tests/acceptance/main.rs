@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             an_unknown_key_in_a_daemons_settings_is_an_error_with_its_place, a_mistake_in_a_permit_is_named_before_it_is_in_force,
             the_samples_parse_and_fit_together,
         }
-        demo::{the_demo_meets_every_expectation, ctrl_c_ends_the_demo_and_leaves_nothing}
+        demo::{the_demo_meets_every_expectation, the_demo_of_an_ordinary_user_meets_every_expectation, ctrl_c_ends_the_demo_and_leaves_nothing}
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
     let left = sulku_tests::close_shared();

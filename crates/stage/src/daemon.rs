@@ -107,11 +107,11 @@ impl Process {
     }
 
     /// Waits until `ready` says so; a daemon that ends meanwhile is told with its log.
-    pub(crate) fn await_ready(&mut self, within: Duration, interrupt: &Interrupt, ready: impl Fn() -> bool) -> Result<(), StageError> {
+    pub(crate) fn await_ready(&mut self, within: Duration, interrupt: &Interrupt, ready: impl Fn(u32) -> bool) -> Result<(), StageError> {
         let daemon = self.daemon.name();
         let waited = interrupt.until(daemon, within, || match self.ended() {
             Some(status) => Err(StageError::Ended { daemon, status, log: self.log_end() }),
-            None => Ok(ready().then_some(())),
+            None => Ok(ready(self.pid()).then_some(())),
         });
         match waited {
             Err(StageError::TooLate { waited, .. }) => Err(StageError::NotReady { daemon, waited, log: self.log_end() }),
@@ -149,10 +149,11 @@ impl Drop for Process {
     }
 }
 
-/// Whether somebody listens on this unix socket. Read from the kernel's table: a try to connect would be a connection.
-pub(crate) fn listens_at(socket: &Path) -> bool {
+/// Whether this process listens on this unix socket. Read from the kernel's table, of which each network has its own: a try to connect
+/// would be a connection.
+pub(crate) fn listens_at(pid: u32, socket: &Path) -> bool {
     const ACCEPTS: &str = "00010000";
-    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
     let path = socket.to_string_lossy();
     table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|line| line.get(3) == Some(&ACCEPTS) && line.get(7) == Some(&&*path))
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 /// Why the stage can't be raised or used. None of these says anything about the product's walls.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// Only root makes network namespaces and starts the warden.
-    #[error("the stage makes network namespaces, which takes root; run it with sudo")]
-    NotRoot,
+    /// An ordinary user can't have namespaces of her own here.
+    #[error("this user can't make namespaces here, which the stage takes; sulku-warden doctor says why, or run it with sudo")]
+    NoNamespaces(#[source] io::Error),
     /// A program is not there.
     #[error("{program} is missing; {install}")]
     ProgramMissing {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -18,6 +18,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::command::tool;
 use crate::error::StageError;
+use crate::ground::Ground;
 
 /// Arrivals that are kept; a flood needs no more to be proven.
 const ARRIVALS_MAX: usize = 10_000;
@@ -44,7 +45,8 @@ pub struct Arrival {
 /// A host that lives as long as this value.
 #[derive(Debug)]
 pub struct Host {
-    namespace: String,
+    /// The name of its network namespace; without, it is an address where the stage stands.
+    namespace: Option<String>,
     address: Ipv4Addr,
     arrivals: Arc<Mutex<VecDeque<Arrival>>>,
     ended: Arc<AtomicBool>,
@@ -52,12 +54,19 @@ pub struct Host {
 }
 
 impl Host {
-    /// Makes the namespace and starts to serve and to watch in it. Its interface comes later, from the warden.
-    pub(crate) fn raise(namespace: &str, address: Ipv4Addr) -> Result<Self, StageError> {
-        tool("ip", "iproute2", &["netns", "add", namespace])?;
-        let mut host = Self { namespace: namespace.to_owned(), address, arrivals: Arc::default(), ended: Arc::default(), threads: Vec::new() };
-        tool("ip", "iproute2", &["-n", namespace, "link", "set", "lo", "up"])?;
-        tool("ip", "iproute2", &["-n", namespace, "address", "add", &format!("{address}/32"), "dev", "lo"])?;
+    /// Makes the namespace and starts to serve and to watch in it. Its interface comes later, from the warden. Who may not make one that has
+    /// a name gets a host that is an address among her own.
+    pub(crate) fn raise(namespace: &str, address: Ipv4Addr, ground: Ground) -> Result<Self, StageError> {
+        let named = ground.is_machine().then(|| namespace.to_owned());
+        let mut host = Self { namespace: named.clone(), address, arrivals: Arc::default(), ended: Arc::default(), threads: Vec::new() };
+        match &named {
+            Some(namespace) => {
+                tool("ip", "iproute2", &["netns", "add", namespace])?;
+                tool("ip", "iproute2", &["-n", namespace, "link", "set", "lo", "up"])?;
+                tool("ip", "iproute2", &["-n", namespace, "address", "add", &format!("{address}/32"), "dev", "lo"])?;
+            }
+            None => ground.host(address)?,
+        }
         let (listener, witness) = host.sockets()?;
         let (ended, arrivals) = (Arc::clone(&host.ended), Arc::clone(&host.arrivals));
         host.threads.push(std::thread::spawn(move || watch(&witness, address, &arrivals, &ended)));
@@ -66,10 +75,10 @@ impl Host {
         Ok(host)
     }
 
-    /// The namespace's file, as the warden is told it.
+    /// The namespace's file, as the warden is told it, where it has one.
     #[must_use]
-    pub fn namespace(&self) -> String {
-        format!("/run/netns/{}", self.namespace)
+    pub fn namespace(&self) -> Option<String> {
+        self.namespace.as_ref().map(|namespace| format!("/run/netns/{namespace}"))
     }
 
     /// Its address.
@@ -92,13 +101,15 @@ impl Host {
 
     /// A thread goes into the namespace to make the sockets, which then stay there; the thread ends, and no other ever was inside.
     fn sockets(&self) -> Result<(TcpListener, rustix::fd::OwnedFd), StageError> {
-        let path = self.namespace();
+        let (path, address) = (self.namespace(), self.address);
         let (send, made) = mpsc::channel();
         let inside = move || {
-            let namespace = File::open(&path).map_err(StageError::file("opening a network namespace", &path))?;
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))
-                .map_err(|source| StageError::System { what: "entering a network namespace", source: source.into() })?;
-            let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).map_err(StageError::system("listening for web requests"))?;
+            if let Some(path) = path {
+                let namespace = File::open(&path).map_err(StageError::file("opening a network namespace", &path))?;
+                move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))
+                    .map_err(|source| StageError::System { what: "entering a network namespace", source: source.into() })?;
+            }
+            let listener = TcpListener::bind((address, PORT)).map_err(StageError::system("listening for web requests"))?;
             listener.set_nonblocking(true).map_err(StageError::system("listening for web requests"))?;
             Ok((listener, witness()?))
         };
@@ -114,7 +125,9 @@ impl Drop for Host {
             let _ = thread.join();
         }
         // Reported by the look for leftovers if it stays.
-        let _ = tool("ip", "iproute2", &["netns", "del", &self.namespace]);
+        if let Some(namespace) = &self.namespace {
+            let _ = tool("ip", "iproute2", &["netns", "del", namespace]);
+        }
     }
 }
 

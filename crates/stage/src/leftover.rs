@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::command::tool;
+use crate::ground::Ground;
 use crate::instance::Instance;
 
 /// Something that should be gone.
@@ -27,7 +28,7 @@ impl Leftover {
     /// All that is left of the first stage that the process of this id has raised.
     #[must_use]
     pub fn of_process(pid: u32) -> Vec<Self> {
-        let instance = Instance::of(pid, 0);
+        let instance = Instance::of(pid, 0, Ground::Machine);
         let prefix = instance.folder_prefix();
         let temporary = std::env::temp_dir();
         let mut folders = fs::read_dir(&temporary).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -39,7 +40,7 @@ impl Leftover {
 /// All that is left of an instance: processes, network namespaces, interfaces, control groups, mounts, its folder.
 pub(crate) fn look(instance: &Instance, folder: &Path) -> Vec<Leftover> {
     let leftover = |kind| move |what: String| Leftover { kind, what };
-    let mut found: Vec<Leftover> = processes(folder, &instance.uids).into_iter().map(leftover("process")).collect();
+    let mut found: Vec<Leftover> = processes(folder, &instance.uids, instance.ground()).into_iter().map(leftover("process")).collect();
     let name = &instance.name;
     found.extend(names_in("/run/netns", name, 1).into_iter().map(leftover("network namespace")));
     found.extend(names_in("/sys/class/net", name, 1).into_iter().map(leftover("interface")));
@@ -50,8 +51,9 @@ pub(crate) fn look(instance: &Instance, folder: &Path) -> Vec<Leftover> {
     found
 }
 
-/// The processes that run under one of the instance's user ids, or that name its folder on their command line.
-pub(crate) fn processes(folder: &Path, uids: &Range<u32>) -> Vec<String> {
+/// The processes that run under one of the instance's user ids, or that name its folder on their command line. Where it has no user ids
+/// of its own: those in process namespaces below this process's own user namespace, which are cells.
+pub(crate) fn processes(folder: &Path, uids: &Range<u32>, ground: Ground) -> Vec<String> {
     let folder = folder.to_string_lossy();
     let numbered =
         fs::read_dir("/proc").into_iter().flatten().flatten().filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
@@ -62,7 +64,14 @@ pub(crate) fn processes(folder: &Path, uids: &Range<u32>) -> Vec<String> {
         let command = fs::read(entry.path().join("cmdline")).ok()?;
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         let dead = status.lines().any(|line| line.starts_with("State:") && line.contains('Z'));
-        let ours = uids.contains(&uid) || (command.contains(&*folder) && pid != std::process::id().to_string());
+        // The kernel tells of a process's namespaces to those alone who have power over it: of other users' it tells nothing, nor of
+        // this user's outside.
+        let is_cell = || {
+            status.lines().any(|line| line.starts_with("NSpid:") && line.split_whitespace().count() > 2)
+                && entry.path().join("ns/net").read_link().is_ok()
+        };
+        let ours =
+            uids.contains(&uid) || (!ground.is_machine() && is_cell()) || (command.contains(&*folder) && pid != std::process::id().to_string());
         (ours && !dead).then(|| format!("{pid} (uid {uid}): {command}"))
     });
     found.collect()

@@ -1,6 +1,6 @@
 //! A whole environment, raised on this machine from throw-away parts: an authority that lives twelve hours, persons, a
 //! synthetic register, permits, a mirror and a stranger's host in network namespaces of their own, and the three daemons, each
-//! its own process as in production.
+//! its own process as in production. An ordinary user gets all of it in namespaces of her own, on the rung `rootless`.
 //!
 //! `sulku demo` shows it and the acceptance tests try it. It takes part in nothing that it shows: it never speaks the
 //! protocol, reads no secret but those it made, and relaxes no check. What it judges, it judges from outside: exit codes, output,
@@ -11,6 +11,7 @@ mod command;
 mod daemon;
 mod entry;
 mod error;
+mod ground;
 mod host;
 mod instance;
 mod leftover;
@@ -24,6 +25,7 @@ pub use command::{Finished, Interrupt, Running, find_in, poll};
 pub use daemon::Daemon;
 pub use entry::Entry;
 pub use error::StageError;
+pub use ground::Ground;
 pub use host::{Arrival, Host};
 pub use leftover::Leftover;
 pub use permits::{ASTHMA, PermitFile, STATINS};

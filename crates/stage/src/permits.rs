@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::authority::Person;
 use crate::error::StageError;
+use crate::ground::Ground;
 
 /// The permit that Maija holds.
 pub const STATINS: &str = "DEMO/1/2026";
@@ -27,13 +28,13 @@ pub struct PermitFile {
 
 impl PermitFile {
     /// The permit of the statin study.
-    pub(crate) fn statins(folder: &Path) -> Result<Self, StageError> {
-        fill("statins-and-dementia.toml", STATINS_TEXT, folder, None)
+    pub(crate) fn statins(folder: &Path, ground: Ground) -> Result<Self, StageError> {
+        fill("statins-and-dementia.toml", STATINS_TEXT, folder, None, ground)
     }
 
     /// The permit of the asthma study, which may end early.
-    pub(crate) fn asthma(folder: &Path, ends: Option<Timestamp>) -> Result<Self, StageError> {
-        fill("asthma-and-air.toml", ASTHMA_TEXT, folder, ends)
+    pub(crate) fn asthma(folder: &Path, ends: Option<Timestamp>, ground: Ground) -> Result<Self, StageError> {
+        fill("asthma-and-air.toml", ASTHMA_TEXT, folder, ends, ground)
     }
 
     /// A permit without data and without destinations, for one person; `session` and what else is in `tables` is TOML.
@@ -75,9 +76,13 @@ fn full_name(person: Person) -> &'static str {
     }
 }
 
-fn fill(name: &'static str, text: &str, folder: &Path, ends: Option<Timestamp>) -> Result<PermitFile, StageError> {
+fn fill(name: &'static str, text: &str, folder: &Path, ends: Option<Timestamp>, ground: Ground) -> Result<PermitFile, StageError> {
     let datasets = folder.join("datasets").display().to_string();
     let mut text = replaced(name, text, DATASETS, &datasets)?;
+    if !ground.is_machine() {
+        // A permit asks for the strongest isolation unless it says that less will do.
+        text = replaced(name, &text, "[permit]\n", "[permit]\nisolation = \"rootless\"\n")?;
+    }
     if let Some(ends) = ends {
         let line = "valid_until = 2030-12-31";
         // A permit's date and time is written to the second.

@@ -18,6 +18,7 @@ use crate::command::{Finished, Interrupt, Running, run};
 use crate::daemon::{Daemon, Process, listens_at, listens_on};
 use crate::entry::Entry;
 use crate::error::StageError;
+use crate::ground::Ground;
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::leftover::{self, Leftover};
@@ -104,10 +105,8 @@ impl Stage {
     /// # Errors
     /// What is missing on this machine, or what a daemon said when it did not start.
     pub fn raise(options: &Options) -> Result<Self, StageError> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(StageError::NotRoot);
-        }
-        let instance = Instance::of(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let ground = Ground::take()?;
+        let instance = Instance::of(std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed), ground);
         let folder = tempfile::Builder::new().prefix(&instance.folder_prefix()).tempdir().map_err(StageError::system("making the stage's folder"))?;
         let root = folder.path().to_owned();
         furnish::open_for_all(&root)?;
@@ -124,7 +123,7 @@ impl Stage {
             interrupt: options.interrupt.clone(),
         };
         stage.furnish(options)?;
-        let host = |name: &str, address| Host::raise(&stage.instance.namespace(name), address);
+        let host = |name: &str, address| Host::raise(&stage.instance.namespace(name), address, ground);
         stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR)?, forbidden: host("other", FORBIDDEN)? });
         for daemon in Daemon::ALL.iter().chain(options.courier.is_some().then_some(&Daemon::Courier)) {
             stage.start(*daemon)?;
@@ -142,11 +141,11 @@ impl Stage {
         let log = self.root.join(format!("log/{}.log", daemon.name()));
         let hidden = self.hidden_from_warden.as_deref().filter(|_| daemon == Daemon::Warden);
         let mut process = Process::start(daemon, &self.programs.join(program), hidden, &config, log)?;
-        let ready = process.await_ready(READY_TIME, &self.interrupt, || match daemon {
-            Daemon::Ledger => listens_at(&self.ledger_socket()),
-            Daemon::Warden => listens_at(&self.warden_socket()),
+        let ready = process.await_ready(READY_TIME, &self.interrupt, |pid| match daemon {
+            Daemon::Ledger => listens_at(pid, &self.ledger_socket()),
+            Daemon::Warden => listens_at(pid, &self.warden_socket()),
             Daemon::Gateway => listens_on(self.port),
-            Daemon::Courier => listens_at(&self.figures_socket()),
+            Daemon::Courier => listens_at(pid, &self.figures_socket()),
         });
         ready.map_err(|error| error.with_logs(self.processes.values().map(|other| (other.daemon().name(), other.log_end()))))?;
         self.processes.insert(daemon, process);
@@ -225,6 +224,20 @@ impl Stage {
     /// The stage's own; how it went is in what is returned.
     pub fn run_command(&self, command: Command) -> Result<Finished, StageError> {
         run(command, COMMAND_TIME, &self.interrupt)
+    }
+
+    /// Runs any program to its end without input, with the power that root has where the stage stands.
+    ///
+    /// # Errors
+    /// The stage's own; how it went is in what is returned.
+    pub fn run_with_powers(&self, command: Command) -> Result<Finished, StageError> {
+        self.instance.ground().with_powers(|| self.run_command(command))
+    }
+
+    /// What the stage stands on.
+    #[must_use]
+    pub fn ground(&self) -> Ground {
+        self.instance.ground()
     }
 
     /// The ledger's entries that pass these filters of `sulku audit list`, read as an auditor does.
@@ -361,7 +374,7 @@ impl Stage {
     /// The processes in cells, as the host sees them.
     #[must_use]
     pub fn cell_processes(&self) -> Vec<String> {
-        leftover::processes(Path::new("/nonexistent"), &self.instance.cell_uids())
+        leftover::processes(Path::new("/nonexistent"), &self.instance.cell_uids(), self.instance.ground())
     }
 
     /// Takes everything down and tells what is left.

@@ -20,7 +20,8 @@ use scenes::Play;
 /// How long the second permit lasts, so that it runs out while its holder works. Everything that she shows comes before.
 const ASTHMA_LASTS: Duration = Duration::from_secs(25);
 
-/// Show a whole environment on this machine: a session, the walls around it, and the audit's proof. Takes root and about half a minute.
+/// Show a whole environment on this machine: a session, the walls around it, and the audit's proof. Takes about half a minute. As
+/// root on the rung `root`; as anybody else on the rung `rootless`, and says what differs.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Keep the environment running afterwards and print commands for a second terminal; Ctrl-C ends it.
@@ -96,7 +97,14 @@ fn second_terminal(stage: &Stage) -> Vec<String> {
     let audit = format!("--ledger {} --key {}", stage.ledger_socket().display(), stage.ledger_key().display());
     vec![
         String::new(),
-        "The environment stays. In a second terminal, as root:".to_owned(),
+        if stage.ground().is_machine() {
+            "The environment stays. In a second terminal, as root:".to_owned()
+        } else {
+            format!(
+                "The environment stays, in namespaces of its own. In a second terminal, first: nsenter --target {} --user --net --preserve-credentials",
+                std::process::id()
+            )
+        },
         String::new(),
         format!("  # work as Maija, whose permit is {STATINS}; leave with exit"),
         format!("  {sulku} connect --profile {}", profile(Person::Maija)),

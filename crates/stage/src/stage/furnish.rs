@@ -23,20 +23,19 @@ impl Stage {
         }
         for folder in ["run", "ledger"] {
             let path = self.root.join(folder);
-            chown(&path, Some(self.instance.ledger_uid()), Some(self.instance.ledger_uid())).map_err(StageError::file("giving away", path))?;
+            give(&path, self.instance.ledger_user())?;
         }
-        let (courier, uid) = (self.courier_dir(), self.instance.courier_uid());
-        chown(&courier, Some(uid), Some(uid)).map_err(StageError::file("giving away", courier))?;
+        give(&self.courier_dir(), self.instance.courier_user())?;
         register::write(&self.root.join("datasets/care-register"), 1, options.rows)?;
         register::write(&self.root.join("datasets/asthma-register"), 2, options.rows)?;
         let ends = options.asthma_ends_after.map(|after| Timestamp::now() + after);
-        let permits = [PermitFile::statins(&self.root)?, PermitFile::asthma(&self.root, ends)?];
+        let ground = self.instance.ground();
+        let permits = [PermitFile::statins(&self.root, ground)?, PermitFile::asthma(&self.root, ends, ground)?];
         for permit in permits.iter().chain(&options.permits) {
             self.write(&format!("policies/permits/{}", permit.name), &permit.text)?;
         }
         self.made_by_sulku(&["audit", "keygen", "--origin", &self.instance.origin(), "--out", &self.shown("config/ledger.key")])?;
-        let key = self.root.join("config/ledger.key");
-        chown(&key, Some(self.instance.ledger_uid()), Some(self.instance.ledger_uid())).map_err(StageError::file("giving away", key))?;
+        give(&self.root.join("config/ledger.key"), self.instance.ledger_user())?;
         self.write("config/ledger.toml", &self.ledger_config())?;
         let operator = self.made_by_sulku(&["policy", "key", "--as", "onni", "--key", &self.authority.files_of("onni").1.display().to_string()])?;
         let key = operator.lines().find(|line| line.starts_with("key = ")).unwrap_or_default();
@@ -80,21 +79,33 @@ impl Stage {
         self.made_by_sulku(&[command, &place[..], &signer[..]].concat())
     }
 
+    /// Whom a daemon becomes; one that root has not started stays who it is.
+    fn run_as(&self, uid: u32) -> String {
+        if self.instance.ground().is_machine() { format!("run_as = {{ uid = {uid}, gid = {uid} }}\n") } else { String::new() }
+    }
+
     fn ledger_config(&self) -> String {
         format!(
-            "origin = {:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {:?}\nrun_as = {{ uid = {uid}, gid = {uid} }}\n\
-             gateway_uid = {}\nwarden_uid = 0\ncourier_uid = {}\n",
+            "origin = {:?}\ndirectory = {:?}\nsocket = {:?}\nsigning_key = {:?}\n{}gateway_uid = {}\nwarden_uid = {}\ncourier_uid = {}\n{}",
             self.instance.origin(),
             self.ledger_dir(),
             self.ledger_socket(),
             self.root.join("config/ledger.key"),
+            self.run_as(self.instance.ledger_uid()),
             self.instance.gateway_uid(),
+            self.instance.warden_uid(),
             self.instance.courier_uid(),
-            uid = self.instance.ledger_uid(),
+            // Root reads every ledger; another user must be named.
+            if self.instance.ground().is_machine() {
+                String::new()
+            } else {
+                format!("\n[[auditor]]\nuid = {}\nperson = \"aino\"\n", self.instance.warden_uid())
+            },
         )
     }
 
     fn warden_config(&self, options: &Options, key: &str) -> String {
+        let is_machine = self.instance.ground().is_machine();
         // The hosts lie behind the far ends of their links, as in a real network.
         let uplink = |name: &str, host: Ipv4Addr, near: &str, far: &str| {
             let namespace = self.instance.namespace(name);
@@ -105,7 +116,7 @@ impl Stage {
         };
         format!(
             "instance = {:?}\nsocket = {:?}\ngateway_uid = {}\nledger_socket = {:?}\nledger_origin = {:?}\nledger_key = {:?}\npolicy = {:?}\nworkspaces = {:?}\n\
-             cell_network = \"10.210.0.0/16\"\ncell_uid_base = {}\ngateway_lost_grace_s = {}\npool = 4\ncells_max = 64\n\n\
+             cell_network = \"10.210.0.0/16\"\n{}gateway_lost_grace_s = {}\npool = 4\ncells_max = 64\n\n\
              [[operator]]\nid = \"onni\"\n{key}\n{}{}",
             self.instance.name,
             self.warden_socket(),
@@ -115,10 +126,10 @@ impl Stage {
             self.ledger_key(),
             self.root.join("policy"),
             self.root.join("workspaces"),
-            self.instance.cell_uids().start,
+            if is_machine { format!("cell_uid_base = {}\n", self.instance.cell_uids().start) } else { String::new() },
             options.gateway_lost_grace_s,
-            uplink("mirror", MIRROR, "10.211.0.1", "10.211.0.2"),
-            uplink("other", FORBIDDEN, "10.211.0.5", "10.211.0.6"),
+            if is_machine { uplink("mirror", MIRROR, "10.211.0.1", "10.211.0.2") } else { String::new() },
+            if is_machine { uplink("other", FORBIDDEN, "10.211.0.5", "10.211.0.6") } else { String::new() },
         )
     }
 
@@ -126,7 +137,7 @@ impl Stage {
         let (certificate, private) = self.authority.files_of("gateway");
         format!(
             "listen = \"127.0.0.1:{}\"\ncertificate = {certificate:?}\nprivate_key = {private:?}\npolicy = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
-             run_as = {{ uid = {uid}, gid = {uid} }}\n\n[[issuer]]\nname = \"demo\"\ncertificate = {:?}\ncrl = {:?}\n\n\
+             {run_as}\n[[issuer]]\nname = \"demo\"\ncertificate = {:?}\ncrl = {:?}\n\n\
              [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n{key}\n\n[[auditor]]\nname = \"Aino\"\nrecipient = {recipient:?}\n\n[limits]\n{}\n",
             self.port,
             self.root.join("policy"),
@@ -136,19 +147,19 @@ impl Stage {
             self.authority.revoked(),
             Person::Onni.uri(),
             options.limits,
-            uid = self.instance.gateway_uid(),
+            run_as = self.run_as(self.instance.gateway_uid()),
         )
     }
 
     fn courier_config(&self, sinks: &str) -> String {
         format!(
-            "ledger_socket = {:?}\nledger_key = {:?}\nstate = {:?}\nrun_as = {{ uid = {uid}, gid = {uid} }}\n[metrics]\nsocket = {:?}\n{}",
+            "ledger_socket = {:?}\nledger_key = {:?}\nstate = {:?}\n{run_as}[metrics]\nsocket = {:?}\n{}",
             self.ledger_socket(),
             self.ledger_key(),
             self.courier_dir(),
             self.figures_socket(),
             sinks.replace("{root}", &self.root.display().to_string()),
-            uid = self.instance.courier_uid(),
+            run_as = self.run_as(self.instance.courier_uid()),
         )
     }
 
@@ -160,6 +171,10 @@ impl Stage {
     pub(super) fn shown(&self, name: &str) -> String {
         self.root.join(name).display().to_string()
     }
+}
+
+fn give(path: &Path, (uid, gid): (u32, u32)) -> Result<(), StageError> {
+    chown(path, Some(uid), Some(gid)).map_err(StageError::file("giving away", path))
 }
 
 /// The daemons' own users have to get through.
