@@ -9,6 +9,7 @@ pub mod config;
 mod daemon;
 pub mod doctor;
 mod gateway;
+pub mod layers;
 mod ledger;
 mod network;
 mod packet;
@@ -20,7 +21,7 @@ mod sys;
 mod verdict;
 mod workspace;
 
-pub use daemon::{RunError, run};
+pub use daemon::{RunError, run, run_without};
 
 /// An error with all its causes, in one line.
 #[must_use]

@@ -166,8 +166,8 @@ fn a_cell_reaches_what_its_permit_lists_and_nothing_else() {
     for refused in &said[1..6] {
         assert!(refused.contains("refused") || refused.contains("rohibited") || refused.contains("unreachable"), "{refused:?} in {output}");
     }
-    assert_eq!(said[6].contains("answered"), !stage::is_rootless(), "no datagram is carried from there, listed or not: {output}");
-    assert!(!said[7].contains("answered"), "{output}");
+    assert_eq!(said[6].starts_with("answered"), !stage::is_rootless(), "no datagram is carried from there, listed or not: {output}");
+    assert!(!said[7].starts_with("answered"), "{output}");
     let arrived = stage.world.arrived();
     let listed = [("tcp".to_owned(), 443), ("udp".to_owned(), 53)];
     assert_eq!(arrived, if stage::is_rootless() { &listed[..1] } else { &listed[..] }, "only what is listed arrived");

@@ -28,6 +28,7 @@ use super::files::Devices;
 use super::motion::Held;
 use super::walls::{self, Filter};
 use super::{Step, files};
+use crate::layers::{Layer, Layers};
 use crate::sys;
 
 /// The status of a first process whose cell could not be built.
@@ -55,6 +56,8 @@ pub struct Blueprint<'a> {
     pub workspace: OwnedFd,
     /// The user namespace that knows the workspace's owner alone.
     pub owners: Option<OwnedFd>,
+    /// The layers that hold it.
+    pub layers: Layers,
     /// The cell's network namespace.
     pub network: OwnedFd,
     /// The seccomp programme.
@@ -89,7 +92,9 @@ impl Blueprint<'_> {
         sys::reset_signals();
         Step::at("let go of descriptors", self.let_go_of_descriptors())?;
         umask(Mode::empty());
-        Step::at("enter the network", move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)))?;
+        if self.layers.has(Layer::Network) {
+            Step::at("enter the network", move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)))?;
+        }
         Step::at("take the workspace's name", rustix::system::sethostname(self.plan.workspace().as_str().as_bytes()))?;
         if self.plan.programmes() == Programmes::Refused {
             // Of the cell's own process namespace, and for good: a cell sees no such file.
@@ -102,6 +107,7 @@ impl Blueprint<'_> {
             workspace: &self.workspace,
             owners: self.owners.as_ref(),
             devices: self.devices(),
+            layers: self.layers,
         }
         .run()?;
         let terminal = Step::at("open a terminal", self.terminal())?;
@@ -109,8 +115,13 @@ impl Blueprint<'_> {
         self.await_word("be placed in a control group", |told| matches!(told, Told::Placed))?;
         Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
         self.become_nobody()?;
-        let landlock = Step::at("raise Landlock", walls::landlock(self.plan.landlock()))?;
-        Step::at("load the seccomp filter", self.filter.load())?;
+        let landlock = match self.layers.has(Layer::Landlock) {
+            true => Step::at("raise Landlock", walls::landlock(self.plan.landlock()))?,
+            false => "left out".to_owned(),
+        };
+        if self.layers.has(Layer::Seccomp) {
+            Step::at("load the seccomp filter", self.filter.load())?;
+        }
         Ok((terminal, landlock))
     }
 
@@ -155,12 +166,29 @@ impl Blueprint<'_> {
 
     /// Gives up every power: the user, the groups, the capabilities in every set, and the ways to win them back.
     fn become_nobody(&self) -> Result<(), Step> {
+        if self.layers.has(Layer::Limits) {
+            self.set_limits()?;
+        }
+        if self.layers.has(Layer::Users) {
+            self.change_user()?;
+        }
+        Step::at("renounce new privileges", set_no_new_privs(true))?;
+        Step::at("hide the first process", set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
+        // The kernel forgets it whenever a process changes who it is.
+        Step::at("die with the warden", set_parent_process_death_signal(Some(Signal::KILL)))
+    }
+
+    fn set_limits(&self) -> Result<(), Step> {
         let limits = self.plan.limits();
         for (resource, most) in [(Resource::Nofile, limits.open_files), (Resource::Memlock, limits.locked_bytes), (Resource::Core, limits.core_bytes)]
         {
             let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
             Step::at("set limits", setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }))?;
         }
+        Ok(())
+    }
+
+    fn change_user(&self) -> Result<(), Step> {
         // Below the rung of root the kernel keeps everybody from changing groups; they are those of the user who started the warden.
         if self.rung == Rung::Root {
             Step::at("leave all groups", set_thread_groups(&[]))?;
@@ -177,11 +205,7 @@ impl Blueprint<'_> {
         Step::at("empty the bounding set", sys::empty_bounding_set())?;
         Step::at("empty the ambient set", clear_ambient_capability_set())?;
         let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
-        Step::at("drop all capabilities", set_capabilities(None, none))?;
-        Step::at("renounce new privileges", set_no_new_privs(true))?;
-        Step::at("hide the first process", set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
-        // The kernel forgets it whenever a process changes who it is.
-        Step::at("die with the warden", set_parent_process_death_signal(Some(Signal::KILL)))
+        Step::at("drop all capabilities", set_capabilities(None, none))
     }
 
     /// What control groups do on the rung of root, as far as limits can: the kernel counts the processes of the cell's own user namespace,

@@ -19,6 +19,7 @@ use sulku_plan::Plan;
 use sulku_plan::filesystem::{Mount, Programmes, WORKSPACE};
 
 use super::Step;
+use crate::layers::{Layer, Layers};
 use crate::sys;
 
 /// Where the new root hangs until it is the root; any folder that every host has.
@@ -59,6 +60,8 @@ pub(super) struct Build<'a> {
     pub owners: Option<&'a OwnedFd>,
     /// Where devices come from.
     pub devices: Devices,
+    /// The layers that hold the cell.
+    pub layers: Layers,
 }
 
 impl Build<'_> {
@@ -70,11 +73,16 @@ impl Build<'_> {
         let (Some(Mount::Memory { path: "/", bytes, .. }), mounts) = (plan.mounts().first(), plan.mounts().get(1..).unwrap_or_default()) else {
             return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into()));
         };
+        let bare = if self.layers.has(Layer::Files) { None } else { Some(Step::at("show the host's files", whole_host())?) };
         let root = Step::at("make the root", memory(*bytes, MountAttrFlags::MOUNT_ATTR_NOSUID))?;
         Step::at("stage the root", move_mount(&root, "", CWD, STAGE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))?;
         let mut later_read_only = vec![Step::at("hold the root", root.as_fd().try_clone_to_owned())?];
         for (mount, source) in mounts.iter().zip(sources.into_iter().skip(1)) {
             later_read_only.extend(Step::at(name(mount), self.place(root.as_fd(), mount, source))?);
+        }
+        if let Some(host) = bare {
+            Step::at("show the host's files", attach(root.as_fd(), "/host".as_ref(), &host, FileType::Directory))?;
+            later_read_only.clear();
         }
         Step::at("enter the root", fchdir(&root))?;
         Step::at("change the root", pivot_root(".", "."))?;
@@ -103,9 +111,10 @@ impl Build<'_> {
         }
         let tree = Step::at(name(mount), open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC))?;
         let is_data = matches!(mount, Mount::Dataset { .. });
-        let attributes =
-            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if is_data { libc::MOUNT_ATTR_NOEXEC } else { 0 };
-        let set = match sys::mount_setattr(tree.as_fd(), attributes, self.owners.filter(|_| is_data).map(AsFd::as_fd)) {
+        let read_only = if is_data && !self.layers.has(Layer::Files) { 0 } else { libc::MOUNT_ATTR_RDONLY };
+        let attributes = read_only | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if is_data { libc::MOUNT_ATTR_NOEXEC } else { 0 };
+        let owners = self.owners.filter(|_| is_data && self.layers.has(Layer::Owners));
+        let set = match sys::mount_setattr(tree.as_fd(), attributes, owners.map(AsFd::as_fd)) {
             // Data may lie on a network's file system, which knows no id-mapped mounts.
             Err(error) if is_data && error.raw_os_error() == Some(libc::EINVAL) => sys::mount_setattr(tree.as_fd(), attributes, None),
             set => set,
@@ -124,7 +133,8 @@ impl Build<'_> {
                 if *programmes == Programmes::Refused {
                     attributes |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
                 }
-                let tree = memory(*bytes, attributes)?;
+                let bytes = if self.layers.has(Layer::Limits) { *bytes } else { 1 << 40 };
+                let tree = memory(bytes, attributes)?;
                 attach(root, path.as_ref(), &tree, FileType::Directory)?;
                 if is_devices {
                     return Ok(Some(tree));
@@ -152,7 +162,9 @@ impl Build<'_> {
             }
             Mount::Workspace { .. } => attach(root, WORKSPACE.as_ref(), self.workspace, FileType::Directory)?,
             Mount::Processes => {
-                let tree = filesystem("proc", &[("hidepid", "invisible"), ("subset", "pid")], nothing_special | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+                let own = [("hidepid", "invisible"), ("subset", "pid")];
+                let options = if self.layers.has(Layer::Processes) { &own[..] } else { &[] };
+                let tree = filesystem("proc", options, nothing_special | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
                 attach(root, "/proc".as_ref(), &tree, FileType::Directory)?;
             }
             Mount::Terminals => {
@@ -198,6 +210,12 @@ fn name(mount: &Mount) -> String {
         Mount::Processes => "make /proc".to_owned(),
         Mount::Terminals => "make /dev/pts".to_owned(),
     }
+}
+
+/// The host's files as they are, for a cell that is to lack what hides them.
+fn whole_host() -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    Ok(open_tree(CWD, "/", flags)?)
 }
 
 fn memory(bytes: u64, attributes: MountAttrFlags) -> io::Result<OwnedFd> {

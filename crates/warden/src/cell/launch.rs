@@ -13,12 +13,12 @@ use rustix::process::{Gid, Pid, Uid};
 use sulku_plan::Plan;
 use sulku_plan::filesystem::{CELL_UID, Programmes};
 
-use super::Step;
 use super::channel::{Told, say};
 use super::child::Blueprint;
-use super::owners::Owners;
+use super::{Site, Step};
 use crate::cgroup::Group;
 use crate::config::{CELL_UIDS, Users};
+use crate::layers::Layer;
 use crate::sys;
 
 /// The folder of a workspace, and the user id on the host that it alone has.
@@ -34,7 +34,8 @@ pub struct Folder {
 
 /// Opens the workspace's folder, making it if this is its first session. Its owner is a user id that no other workspace has, where the
 /// warden has more than its own.
-pub fn folder(workspaces: &Path, plan: &Plan, users: Users, owners: &mut Owners) -> Result<Folder, Step> {
+pub fn folder(site: &mut Site<'_>, plan: &Plan) -> Result<Folder, Step> {
+    let (workspaces, users) = (site.workspaces, site.users);
     let (name, programmes) = (plan.workspace(), plan.programmes());
     let parent = Step::at("open the workspaces' folder", open(workspaces, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
     let made = match mkdirat(&parent, name.as_str(), Mode::from_raw_mode(0o700)) {
@@ -63,14 +64,14 @@ pub fn folder(workspaces: &Path, plan: &Plan, users: Users, owners: &mut Owners)
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = Step::at("hold the workspace's folder", open_tree(&folder, "", flags))?;
     let owners = match users {
-        Users::Each(_) => Some(owners.only(uid).and_then(|only| only.try_clone_to_owned())),
+        Users::Each(_) => Some(site.owners.only(uid).and_then(|only| only.try_clone_to_owned())),
         Users::Own => None,
     };
     let owners = Step::at("make a user namespace of the workspace's owner", owners.transpose())?;
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if programmes == Programmes::Refused { libc::MOUNT_ATTR_NOEXEC } else { 0 };
     // A file system that can't do it would let a cell write what the host's services left in its folder.
     let step = "keep the workspace to its owner's files (its file system must have id-mapped mounts: ext4, XFS, Btrfs, tmpfs)";
-    Step::at(step, sys::mount_setattr(mount.as_fd(), attributes, owners.as_ref().map(AsFd::as_fd)))?;
+    Step::at(step, sys::mount_setattr(mount.as_fd(), attributes, owners.as_ref().filter(|_| site.layers.has(Layer::Owners)).map(AsFd::as_fd)))?;
     Ok(Folder { mount, uid, owners })
 }
 
@@ -91,7 +92,9 @@ pub struct Process {
 
 /// Starts the process in its group. It then builds itself, and speaks when it needs the warden.
 pub fn process(blueprint: Blueprint<'_>, channel: OwnedFd, group: &Group) -> Result<Process, Step> {
-    match Step::at("start a process", sys::clone_into_namespaces(libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS))? {
+    let own = |layer, flag| if blueprint.layers.has(layer) { flag } else { 0 };
+    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | own(Layer::Processes, libc::CLONE_NEWPID) | own(Layer::Ipc, libc::CLONE_NEWIPC);
+    match Step::at("start a process", sys::clone_into_namespaces(namespaces))? {
         sys::Side::Child => blueprint.run(),
         sys::Side::Parent { pid, pidfd } => {
             let process = Process { pid, pidfd, channel };

@@ -22,11 +22,12 @@ use rustix::process::{Signal, pidfd_send_signal};
 use sulku_audit::{CloseReason, Draft, Event, Opening};
 use sulku_permit::Rung;
 use sulku_plan::order::TerminalSize;
-use sulku_plan::{Plan, PlanDigest};
+use sulku_plan::{Limits, Plan, PlanDigest};
 
 use self::channel::{Told, hear, say};
 use crate::cgroup::{Group, Hierarchy, Motion, Usage};
 use crate::config::Users;
+use crate::layers::{Layer, Layers};
 use crate::ledger::Pending;
 use crate::network::{CellLink, CellNetwork, Grant};
 use crate::seen::Denials;
@@ -128,6 +129,10 @@ pub struct Cell {
     used: Usage,
 }
 
+/// What a cell without limits may use up.
+const UNLIMITED: Limits =
+    Limits { memory_bytes: 1 << 50, processes: 1 << 20, cpu_percent: 100_000, open_files: 1 << 20, locked_bytes: 1 << 40, core_bytes: 0 };
+
 /// What every cell is built with.
 pub struct Site<'a> {
     /// The warden's name.
@@ -140,6 +145,8 @@ pub struct Site<'a> {
     pub rung: Rung,
     /// The control groups.
     pub hierarchy: &'a Hierarchy,
+    /// The layers that they are held by.
+    pub layers: Layers,
     /// Whose files cells can change.
     pub owners: &'a mut Owners,
     /// The seccomp programme.
@@ -165,10 +172,11 @@ impl Cell {
     ///
     /// # Errors
     /// A step that failed.
-    pub fn start(site: Site<'_>, commission: Commission, network: CellNetwork, mark: u32) -> Result<Self, Step> {
+    pub fn start(mut site: Site<'_>, commission: Commission, network: CellNetwork, mark: u32) -> Result<Self, Step> {
         let Commission { opening, plan, ends, size, term } = commission;
-        let folder = launch::folder(site.workspaces, &plan, site.users, site.owners)?;
-        let group = Step::at("make a control group", site.hierarchy.make(site.instance, &opening.session().to_string(), plan.limits()))?;
+        let folder = launch::folder(&mut site, &plan)?;
+        let limits = if site.layers.has(Layer::Limits) { *plan.limits() } else { UNLIMITED };
+        let group = Step::at("make a control group", site.hierarchy.make(site.instance, &opening.session().to_string(), &limits))?;
         let grant = Grant::new(mark, &network, plan.destinations());
         let (link, address) = (CellLink::from(&network), network.address);
         let (ours, theirs) = Step::at("make a channel", crate::sys::packet_pair())?;
@@ -182,6 +190,7 @@ impl Cell {
             uid: folder.uid,
             workspace: folder.mount,
             owners: folder.owners,
+            layers: site.layers,
             network: network.namespace,
             filter: site.filter,
             rung: site.rung,

@@ -24,6 +24,7 @@ use crate::cell::{Cell, Filter, Owners};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
+use crate::layers::Layers;
 use crate::ledger::{Ledger, LedgerError};
 use crate::network::{NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
@@ -108,6 +109,7 @@ struct Warden {
     rung: Rung,
     hierarchy: Hierarchy,
     filter: Filter,
+    layers: Layers,
     owners: Owners,
     judge: Judge,
     ledger: Ledger,
@@ -147,7 +149,15 @@ enum Source {
 ///
 /// # Errors
 /// Why it did not start, or why it had to end all cells.
-pub fn run(mut config: Config) -> Result<(), RunError> {
+pub fn run(config: Config) -> Result<(), RunError> {
+    run_without(config, Layers::ALL)
+}
+
+/// Runs a warden whose cells lack layers, for tests that show what each layer stops.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
     let system = |step| move |source| RunError::System { step, source };
     let signals = sys::signals(&[libc::SIGTERM, libc::SIGINT]).map_err(system("watch signals"))?;
     // Each cell takes a few descriptors; the host's hard limit is the bound, not the soft one that shells set.
@@ -181,6 +191,7 @@ pub fn run(mut config: Config) -> Result<(), RunError> {
     let mut warden = Warden {
         hierarchy,
         filter,
+        layers,
         owners: Owners::default(),
         judge,
         ledger,

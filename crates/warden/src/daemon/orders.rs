@@ -112,6 +112,7 @@ impl Warden {
             Err(error) => return self.refuse("launch", Some(session), Some(about), crate::chain(&error)),
         };
         let site = Site {
+            layers: self.layers,
             owners: &mut self.owners,
             instance: &self.config.instance,
             workspaces: &self.config.workspaces,

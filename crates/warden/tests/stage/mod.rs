@@ -34,6 +34,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const MAIJA: &str = "maija";
 pub const SIZE: TerminalSize = TerminalSize { columns: 120, rows: 40 };
 
+/// Names the layers that cells are to lack, for a test that is a warden of its own to show it.
+pub const MISSING_LAYERS: &str = "SULKU_TEST_MISSING_LAYERS";
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Whether these tests are those of the rung `rootless`.
@@ -66,6 +69,7 @@ pub struct Stage {
     pub instance: String,
     pub warden: Child,
     pub gateway: Gateway,
+    missing: String,
     sessions: u32,
 }
 
@@ -73,12 +77,14 @@ pub struct Options {
     pub grace_s: u64,
     pub egress: String,
     pub resources: String,
+    /// Layers that cells lack, comma-separated; the program that runs the test must then be a warden too.
+    pub missing: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let egress = "[[egress]]\nname = \"mirror\"\nto = \"198.18.0.10\"\nports = [\"443/tcp\", \"53/udp\"]\nreason = \"packages\"\n".to_owned();
-        Self { grace_s: 1, egress, resources: "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned() }
+        Self { grace_s: 1, egress, resources: "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned(), missing: String::new() }
     }
 }
 
@@ -139,9 +145,10 @@ impl Stage {
             assert!(Command::new("/bin/chown").args(["-R", &owner]).arg(folder.path()).status().expect("chown").success());
             fs::set_permissions(at("ledger.sock"), fs::Permissions::from_mode(0o777)).expect("a mode");
         }
-        let warden = start(folder.path(), &world);
+        let missing = options.missing;
+        let warden = start(folder.path(), &world, &missing);
         let socket = at("warden.sock");
-        let mut stage = Self { world, ledger, folder, revisions, instance, warden, gateway: Gateway::unconnected(), sessions: 0 };
+        let mut stage = Self { world, ledger, folder, revisions, instance, warden, gateway: Gateway::unconnected(), missing, sessions: 0 };
         stage.gateway = eventually("the warden listens", || {
             assert!(stage.warden.try_wait().expect("a child").is_none(), "the warden ended at once");
             Gateway::connect(&socket)
@@ -337,7 +344,7 @@ impl Stage {
     }
 
     pub fn restart(&mut self) {
-        self.warden = start(self.folder.path(), &self.world);
+        self.warden = start(self.folder.path(), &self.world, &self.missing);
         let socket = self.path("warden.sock");
         self.gateway = eventually("the warden listens again", || Gateway::connect(&socket));
         self.gateway.greet();
@@ -356,15 +363,19 @@ fn numbered_apart(uid: u32) -> Vec<u32> {
 }
 
 /// Starts the warden: as root, or on the rung below as the folder's owner, with no group and no power, where the world is in reach.
-fn start(folder: &Path, world: &World) -> Child {
+fn start(folder: &Path, world: &World, missing: &str) -> Child {
     let owner = fs::metadata(folder).expect("a folder").uid().to_string();
     let mut command = if is_rootless() {
         let mut command = Command::new("/usr/bin/nsenter");
         command.arg(format!("--net={}", world.namespace())).args(["/usr/bin/setpriv", "--reuid", &owner, "--regid", &owner, "--clear-groups"]);
         command.args(["--bounding-set", "-all", "--inh-caps", "-all", env!("CARGO_BIN_EXE_sulku-warden")]);
         command
-    } else {
+    } else if missing.is_empty() {
         Command::new(env!("CARGO_BIN_EXE_sulku-warden"))
+    } else {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.env(MISSING_LAYERS, missing);
+        command
     };
     command.args(["run", "--config"]).arg(folder.join("warden.toml")).stdin(Stdio::null()).spawn().expect("the warden starts")
 }

@@ -1,7 +1,7 @@
 //! The world beyond the uplink: a network namespace with servers on every address of 198.18.0.0/16, which remember who came.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -10,6 +10,8 @@ use rustix::thread::UnshareFlags;
 
 pub const TCP_PORTS: [u16; 3] = [443, 8080, 22];
 pub const UDP_PORTS: [u16; 2] = [53, 443];
+/// The address that permits of the tests list.
+const LISTED: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 10);
 
 pub struct World {
     thread: i32,
@@ -54,8 +56,9 @@ impl World {
                     }
                 });
             }
-            for port in UDP_PORTS {
-                let socket = UdpSocket::bind(("0.0.0.0", port)).expect("a socket");
+            // A socket that is bound to no address answers from another one than it was asked at, which no client takes for an answer.
+            for (address, port) in UDP_PORTS.into_iter().flat_map(|port| [(LISTED, port), (Ipv4Addr::UNSPECIFIED, port)]) {
+                let socket = udp(address, port);
                 let seen = Arc::clone(&seen);
                 std::thread::spawn(move || {
                     let mut buffer = [0; 2048];
@@ -87,6 +90,15 @@ impl World {
     pub fn arrived(&self) -> Vec<(String, u16)> {
         self.arrived.lock().expect("a lock").clone()
     }
+}
+
+/// Two sockets may have one port: the one with the packet's address gets it.
+fn udp(address: Ipv4Addr, port: u16) -> UdpSocket {
+    use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt::set_socket_reuseaddr};
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket");
+    set_socket_reuseaddr(&socket, true).expect("an option");
+    bind(&socket, &std::net::SocketAddrV4::new(address, port)).expect("an address");
+    socket.into()
 }
 
 impl Drop for World {
