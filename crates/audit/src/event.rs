@@ -571,6 +571,27 @@ events! {
         /// Why; as many problems as there is room for.
         problems: Vec<String>,
     }
+    /// The resolver has ended, or was ended because it made no sense. Until the next one serves, no name has an answer.
+    ResolverEnded "resolver.ended" "SLK3007E" Warden {
+        /// Why.
+        reason: String,
+        /// In how many milliseconds the next one is started.
+        again_in_ms: u64,
+    }
+    /// Somebody else than the warden has changed the router's ruleset.
+    RulesetChanged "ruleset.changed" "SLK3008E" Warden {
+        /// The process that did, on the host, if the kernel told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// What that process called itself, if the kernel told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<String>,
+        /// Whether rules, sets or maps are others than they should be, as the first line that differs; absent where elements alone changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        differs: Option<String>,
+        /// `repaired`: everything is as it was; `frozen`: it could not be, and all cells stand still until it is.
+        outcome: String,
+    }
     /// A cell runs.
     CellLaunched "cell.launched" "SLK3101I" Warden {
         /// Its first process, on the host.

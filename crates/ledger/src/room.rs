@@ -106,6 +106,8 @@ impl Share {
             | Event::WorkspaceDeletionBegun { .. }
             | Event::WorkspaceDeleted { .. }
             | Event::GatewayLost { .. }
+            | Event::ResolverEnded { .. }
+            | Event::RulesetChanged { .. }
             | Event::AuditRead { .. }
             | Event::AuditRefused { .. }
             | Event::KeyDestroyed { .. }

@@ -4,6 +4,7 @@
 //! holders come from the policy's store.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use crate::network::overlap;
 const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 /// A name that becomes part of interface and cgroup names.
 const NAME_BYTES_MAX: usize = 8;
+/// Resolvers that are asked one after the other.
+const UPSTREAM_MAX: usize = 4;
 /// Workspaces, and so user ids, that one warden serves.
 pub const CELL_UIDS: u32 = 65_536;
 
@@ -58,6 +61,27 @@ pub struct Config {
     pub cells_max: usize,
     /// Ways out of the router.
     pub uplinks: Vec<Uplink>,
+    /// Who answers cells' questions for names. Without one, permits that list names are refused.
+    pub resolver: Option<Resolver>,
+}
+
+/// The program that answers cells' questions for names.
+#[derive(Debug)]
+pub struct Resolver {
+    /// Its file, which only root can write.
+    pub program: PathBuf,
+    /// The user id that it runs as, and nobody else; also its group's.
+    pub uid: u32,
+    /// Whom it asks, in this order.
+    pub upstream: Vec<SocketAddr>,
+}
+
+impl Config {
+    /// What no name may lead to: cells, and the links between router and world.
+    #[must_use]
+    pub fn own_networks(&self) -> Vec<Ipv4Net> {
+        std::iter::once(self.cell_network).chain(self.uplinks.iter().map(|uplink| uplink.router_address.trunc())).collect()
+    }
 }
 
 /// Which users of the host workspaces get.
@@ -135,6 +159,15 @@ struct Document {
     approval: Approval,
     #[serde(default)]
     uplink: Vec<UplinkTable>,
+    resolver: Option<ResolverTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResolverTable {
+    program: Spanned<PathBuf>,
+    uid: Spanned<u32>,
+    upstream: Spanned<Vec<SocketAddr>>,
 }
 
 #[derive(Deserialize)]
@@ -204,6 +237,26 @@ impl Reader<'_> {
             let what = format!("{} is not a folder that only {} can write", path.display(), self.owner());
             Err(self.error(&span, what, format!("chown {0} {1} && chmod go-w {1}", self.owner(), path.display())))
         }
+    }
+
+    fn resolver(&self, table: ResolverTable) -> Result<Resolver, ConfigError> {
+        let ResolverTable { program, uid, upstream } = table;
+        let span = program.span();
+        let program = self.absolute(program)?;
+        let found =
+            std::fs::metadata(&program).map_err(|error| self.error(&span, format!("{}: {error}", program.display()), "install sulku-resolver"))?;
+        if !found.is_file() || found.uid() != 0 || found.mode() & 0o022 != 0 {
+            let what = format!("{} is not a file that only root can write", program.display());
+            return Err(self.error(&span, what, format!("chown root:root {0} && chmod go-w {0}", program.display())));
+        }
+        let span = upstream.span();
+        let upstream = upstream.into_inner();
+        let usable = |to: &SocketAddr| to.is_ipv4() && to.port() != 0 && !to.ip().is_loopback() && !to.ip().is_unspecified();
+        if upstream.is_empty() || upstream.len() > UPSTREAM_MAX || !upstream.iter().all(usable) {
+            let help = format!("write 1 to {UPSTREAM_MAX} IPv4 addresses with their ports that the uplinks lead to, as in [\"10.211.0.2:53\"]");
+            return Err(self.error(&span, "these can't be asked for names", help));
+        }
+        Ok(Resolver { program, uid: self.within(&uid, 1..=u32::MAX - 2)?, upstream })
     }
 
     fn within<T: PartialOrd + fmt::Display + Copy>(&self, value: &Spanned<T>, range: std::ops::RangeInclusive<T>) -> Result<T, ConfigError> {
@@ -287,6 +340,7 @@ impl Config {
             operator,
             approval,
             uplink,
+            resolver,
         } = document;
         let span = operator.span();
         let keys = operator.into_inner().into_iter().map(|OperatorTable { id, key }| Operator { id, key }).collect();
@@ -344,6 +398,7 @@ impl Config {
             pool: reader.within(&pool, 0..=256)?,
             cells_max: reader.within(&cells_max, 1..=4_096)?,
             uplinks,
+            resolver: resolver.map(|table| reader.resolver(table)).transpose()?,
             instance,
         })
     }

@@ -11,6 +11,7 @@ pub mod doctor;
 mod gateway;
 pub mod layers;
 mod ledger;
+mod naming;
 mod network;
 mod packet;
 mod permits;

@@ -36,3 +36,14 @@ pub fn receive(socket: impl AsFd, bytes_max: usize) -> io::Result<(Vec<u8>, Opti
     buffer.truncate(result.bytes);
     Ok((buffer, descriptor))
 }
+
+/// One packet without a descriptor, if one waits.
+pub fn receive_now(socket: impl AsFd, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; bytes_max + 1];
+    let (_, length) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
+    if length > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet longer than any may be"));
+    }
+    buffer.truncate(length);
+    Ok(buffer)
+}

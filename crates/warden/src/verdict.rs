@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sulku_audit::{CloseReason, Event, Opening, Receipt, ReceiptError, Verifier};
-use sulku_permit::{Admission, Assurance, Budget, Credential, PermitSet, Refusal, RefusalCode, Request, Rung, SessionId};
+use sulku_permit::{Admission, Assurance, Credential, PermitSet, Refusal, RefusalCode, Request, Rung, SessionId};
 use sulku_plan::Plan;
 use sulku_plan::order::TerminalSize;
 
@@ -64,9 +64,9 @@ pub enum LaunchRefused {
         /// The warden's.
         own: &'static str,
     },
-    /// The permit asks for what this warden can't hold it to.
-    #[error("the permit {0}")]
-    Unenforced(&'static str),
+    /// The permit lists hosts by name, and there is nobody to ask for them.
+    #[error("the permit lists hosts by name and this host has no resolver for them; write [resolver] into warden.toml")]
+    NoResolver,
     /// The session has ended already.
     #[error("the session's end has passed")]
     Ended,
@@ -81,11 +81,21 @@ pub enum LaunchRefused {
     Full(usize),
 }
 
+/// Whether hosts can be reached by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// A resolver is configured.
+    Resolved,
+    /// None is.
+    Unknown,
+}
+
 /// Decides launches.
 #[derive(Debug)]
 pub struct Judge {
     rung: Rung,
     keys: Vec<Verifier>,
+    names: Names,
     permits: Permits,
     started: Timestamp,
     seen: BTreeMap<SessionId, Timestamp>,
@@ -96,8 +106,8 @@ pub struct Judge {
 impl Judge {
     /// A judge of a warden on this rung, who has seen no session yet.
     #[must_use]
-    pub const fn new(rung: Rung, keys: Vec<Verifier>, permits: Permits, started: Timestamp) -> Self {
-        Self { rung, keys, permits, started, seen: BTreeMap::new(), reviewed: 0 }
+    pub const fn new(rung: Rung, keys: Vec<Verifier>, names: Names, permits: Permits, started: Timestamp) -> Self {
+        Self { rung, keys, names, permits, started, seen: BTreeMap::new(), reviewed: 0 }
     }
 
     /// What has come of looks at the policy since this was last asked, for the ledger.
@@ -183,11 +193,8 @@ impl Judge {
         if own != opening.plan() {
             return Err(LaunchRefused::OtherPlan { named: opening.plan().to_owned(), own });
         }
-        if !plan.named().is_empty() {
-            return Err(LaunchRefused::Unenforced("lists hosts by name, and this warden has no resolver"));
-        }
-        if plan.destinations().iter().any(|allowed| allowed.budget != Budget::default()) {
-            return Err(LaunchRefused::Unenforced("bounds what is sent to a destination, and this warden does not count that"));
+        if !plan.named().is_empty() && self.names == Names::Unknown {
+            return Err(LaunchRefused::NoResolver);
         }
         let ends = ends(&admission, opening);
         if ends.0 <= now {

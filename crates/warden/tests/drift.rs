@@ -17,7 +17,7 @@ fn signal(stage: &Stage, name: &str) {
     assert!(Command::new("/bin/kill").args([name, &stage.warden.id().to_string()]).status().expect("kill").success());
 }
 
-/// NW-05: without any ruleset, and without a warden that could put it back, a cell has no way out: its packets have no route.
+/// NW-06: without any ruleset, and without a warden that could put it back, a cell has no way out: its packets have no route.
 #[test]
 fn an_emptied_ruleset_opens_nothing() {
     let mut stage = Stage::new();

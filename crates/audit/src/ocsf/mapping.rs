@@ -301,6 +301,12 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
         Event::GatewayLost { cells, .. } => {
             lifecycle(4, "sulku gateway", None, format!("The gateway's connection to the warden broke; it left {cells} cells")).failure()
         }
+        Event::ResolverEnded { again_in_ms, .. } => {
+            lifecycle(4, "sulku resolver", None, format!("The resolver ended; the next one is started in {again_in_ms} ms")).failure()
+        }
+        Event::RulesetChanged { outcome, .. } => {
+            lifecycle(99, "sulku router", None, format!("Somebody else than the warden changed the router's ruleset: {outcome}")).failure()
+        }
         Event::WardenPolicyActivated { number, sha256: digest } => {
             Mapped::new(Class::EntityManagement, 10, "A revision of the policy is what the warden goes by from here on")
                 .success()

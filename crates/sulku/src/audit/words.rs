@@ -150,6 +150,11 @@ fn describe(event: &Event) -> String {
         }
         Event::OrderRefused { order, reason } => format!("{order}: {reason}"),
         Event::GatewayLost { cells, grace_s } => format!("{cells} cells left, reaped in {grace_s} s"),
+        Event::ResolverEnded { reason, again_in_ms } => format!("{reason}; the next one in {again_in_ms} ms"),
+        Event::RulesetChanged { pid, program, differs, outcome } => {
+            let by = format!("by {} ({})", program.as_deref().unwrap_or("an unknown program"), pid.map_or("?".to_owned(), |pid| pid.to_string()));
+            format!("{by}, {outcome}{}", differs.as_ref().map(|differs| format!(": {differs}")).unwrap_or_default())
+        }
         Event::CellLaunched { pid, rung, landlock, seccomp: _, plan: _, address } => format!("process {pid} at {address}, rung {rung}, {landlock}"),
         Event::CellReaped { reason, cpu_ms, memory_peak_bytes, leftovers } => {
             let left = if leftovers.is_empty() { String::new() } else { format!("; LEFT BEHIND: {}", leftovers.join(", ")) };

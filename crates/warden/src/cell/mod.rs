@@ -177,7 +177,7 @@ impl Cell {
         let folder = launch::folder(&mut site, &plan)?;
         let limits = if site.layers.has(Layer::Limits) { *plan.limits() } else { UNLIMITED };
         let group = Step::at("make a control group", site.hierarchy.make(site.instance, &opening.session().to_string(), &limits))?;
-        let grant = Grant::new(mark, &network, plan.destinations());
+        let grant = Grant::new(mark, &network, &plan);
         let (link, address) = (CellLink::from(&network), network.address);
         let (ours, theirs) = Step::at("make a channel", crate::sys::packet_pair())?;
         let blueprint = child::Blueprint {
@@ -220,9 +220,14 @@ impl Cell {
         })
     }
 
-    /// An event about this cell's session.
+    /// An event about this cell's session. What was denied gets the name that was meant.
     #[must_use]
-    pub fn draft(&self, event: Event) -> Draft {
+    pub fn draft(&self, mut event: Event) -> Draft {
+        if let Event::EgressDenied { name, destination: std::net::IpAddr::V4(address), .. } = &mut event
+            && let Some(asked) = self.name_of(*address)
+        {
+            *name = Some(asked.to_string()).into();
+        }
         Draft {
             permit: Some(self.opening.permit().clone()),
             session: Some(self.opening.session()),
@@ -368,13 +373,23 @@ impl Cell {
 
     /// The permit's line that allows a destination: the narrowest that does.
     #[must_use]
-    pub fn allowed_by(&self, protocol: u8, to: std::net::Ipv4Addr, port: u16) -> Option<(sulku_permit::Protocol, String)> {
-        let to = std::net::IpAddr::V4(to);
+    pub fn allowed_by(&self, protocol: u8, address: std::net::Ipv4Addr, port: u16) -> Option<(sulku_permit::Protocol, String)> {
+        let to = std::net::IpAddr::V4(address);
         let matching = self
             .plan
             .destinations()
             .iter()
             .filter(|allowed| allowed.to.contains(&to) && allowed.port.number == port && allowed.port.protocol.number() == protocol);
-        matching.max_by_key(|allowed| allowed.to.prefix_len()).map(|allowed| (allowed.port.protocol, allowed.at.to_string()))
+        let listed = matching.max_by_key(|allowed| allowed.to.prefix_len()).map(|allowed| (allowed.port.protocol, allowed.at.to_string()));
+        listed.or_else(|| {
+            let way = self.grant.named.way(address, protocol, port)?;
+            Some((way.port.protocol, self.plan.named().get(way.line)?.at.to_string()))
+        })
+    }
+
+    /// The name that the session asked for and got this address, if it did.
+    #[must_use]
+    pub fn name_of(&self, address: std::net::Ipv4Addr) -> Option<&sulku_permit::HostName> {
+        self.grant.named.name_of(address)
     }
 }

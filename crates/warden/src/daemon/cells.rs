@@ -53,8 +53,10 @@ impl Warden {
     /// The record of a launch is durable: the cell may reach the world, and run.
     pub(super) fn release(&mut self, pending: Pending, receipt: &Receipt) {
         let waits = |phase: &Phase| matches!(phase, Phase::AwaitingReceipt(waits) if *waits == pending);
-        let Some((session, cell)) = self.cells.iter_mut().find(|(_, cell)| waits(&cell.phase)) else { return };
+        let Some((session, _)) = self.cells.iter().find(|(_, cell)| waits(&cell.phase)) else { return };
         let session = *session;
+        self.let_ask(session);
+        let Some(cell) = self.cells.get_mut(&session) else { return };
         let released = self.router.elements.admit(&cell.grant, Timestamp::now(), cell.ends.0).and_then(|()| cell.release(receipt));
         cell.phase = Phase::Starting;
         if let Err(error) = released {
@@ -80,15 +82,24 @@ impl Warden {
         sessions.into_iter().for_each(|session| self.reap(session, reason));
     }
 
+    /// Lets nothing of a session pass any more. The kernel first: from then on not a packet passes, whatever anybody does.
+    pub(super) fn cut_off(&mut self, session: SessionId) {
+        let Some(cell) = self.cells.get(&session) else { return };
+        if let Err(error) = self.router.elements.revoke(&cell.grant) {
+            tracing::error!(%session, %error, "a session's elements could not be removed; they time out with it");
+        }
+        if let Some(naming) = self.naming.as_mut().filter(|_| !cell.plan.named().is_empty()) {
+            naming.close(session);
+        }
+    }
+
     fn end_as(&mut self, session: SessionId, outcome: Outcome) {
         let Some(cell) = self.cells.get_mut(&session) else { return };
         if !cell.is_alive() {
             return;
         }
-        // Its network first: from here on not a packet passes, whatever its processes do.
-        if let Err(error) = self.router.elements.revoke(&cell.grant) {
-            tracing::error!(%session, %error, "a session's elements could not be removed; they time out with it");
-        }
+        self.cut_off(session);
+        let Some(cell) = self.cells.get_mut(&session) else { return };
         if matches!(cell.phase, Phase::Ended(_)) {
             self.clear(session, outcome);
         } else {
@@ -103,9 +114,7 @@ impl Warden {
         match &cell.phase {
             Phase::Running => {
                 cell.phase = Phase::Ended(Instant::now());
-                if let Err(error) = self.router.elements.revoke(&cell.grant) {
-                    tracing::error!(%session, %error, "a session's elements could not be removed; they time out with it");
-                }
+                self.cut_off(session);
                 self.report(&Report::Exited { session, status });
             }
             Phase::Dying(_, outcome) => {
@@ -121,11 +130,7 @@ impl Warden {
                     Some(Phase::Dying(_, outcome)) => outcome.clone(),
                     _ => Outcome::Refused(format!("the cell's first process ended with status {status}")),
                 };
-                if let Some(cell) = self.cells.get(&session)
-                    && let Err(error) = self.router.elements.revoke(&cell.grant)
-                {
-                    tracing::error!(%session, %error, "a session's elements could not be removed; they time out with it");
-                }
+                self.cut_off(session);
                 self.clear(session, outcome);
             }
             Phase::Ended(_) | Phase::Vanishing(..) => {}
@@ -178,6 +183,7 @@ impl Warden {
         self.review(now, clock);
         self.look_after_the_dying(now);
         self.look_after_the_ledger();
+        self.look_after_the_resolver(now);
     }
 
     /// What the warden's own permits say of its cells now, whatever the gateway says or does not.

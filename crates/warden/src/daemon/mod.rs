@@ -3,6 +3,7 @@
 //! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger in `record`, from what was seen in `sights`.
 
 mod cells;
+mod naming;
 mod orders;
 mod record;
 mod sights;
@@ -26,11 +27,12 @@ use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
 use crate::layers::Layers;
 use crate::ledger::{Ledger, LedgerError};
+use crate::naming::Naming;
 use crate::network::{NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
 use crate::rung::{self, Standing};
 use crate::seen::{Groups, Losses, Senders};
-use crate::verdict::Judge;
+use crate::verdict::{Judge, Names};
 use crate::workspace::Deletion;
 use crate::{doctor, sys};
 
@@ -119,6 +121,8 @@ struct Warden {
     /// Who sends packets; `None` where the kernel does not tell.
     senders: Option<Senders>,
     losses: Losses,
+    /// Who answers questions for names, where there is one.
+    naming: Option<Naming>,
     listener: Listener,
     signals: OwnedFd,
     gateway: Option<Gateway>,
@@ -141,6 +145,8 @@ enum Source {
     Ledger,
     Watch,
     Relay,
+    Resolver,
+    ResolverEnd,
     Channel(SessionId),
     Process(SessionId),
 }
@@ -178,6 +184,12 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         .ok();
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
     let (router, watch) = Router::make(&config.uplinks, relay)?;
+    let own_networks = config.own_networks();
+    // It has a user of its own, which only root can give it.
+    let naming = config.resolver.take().filter(|_| rung == Rung::Root).map(|resolver| Naming::new(resolver, own_networks));
+    if let Some(naming) = &naming {
+        router.elements.serve_names(naming.resolver().uid, &naming.resolver().upstream).map_err(system("let the resolver ask for names"))?;
+    }
     ledger.append(Draft::new(Event::WardenStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rung: rung.name().to_owned(),
@@ -186,7 +198,9 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         ruleset: ruleset::digest(),
     }))?;
     ledger.settle()?;
-    let judge = Judge::new(rung, config.ledger_keys.clone(), Permits::in_store(config.policy.clone(), config.operators.clone()), Timestamp::now());
+    let names = if naming.is_some() { Names::Resolved } else { Names::Unknown };
+    let permits = Permits::in_store(config.policy.clone(), config.operators.clone());
+    let judge = Judge::new(rung, config.ledger_keys.clone(), names, permits, Timestamp::now());
     let pool = Pool::new(config.cell_network, config.pool);
     let mut warden = Warden {
         hierarchy,
@@ -200,6 +214,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         pool,
         senders,
         losses: Losses::default(),
+        naming,
         listener,
         signals,
         gateway: None,
@@ -252,6 +267,11 @@ impl Warden {
         if !self.ledger.is_busy() {
             watched.extend(self.watch.descriptors().map(|fd| (Source::Watch, fd, PollFlags::IN)));
         }
+        // What the resolver says may become entries, and waits for the ledger as well.
+        if let Some((channel, wants_to_write, end)) = self.naming.as_ref().filter(|_| !self.ledger.is_busy()).and_then(Naming::descriptors) {
+            watched.push((Source::Resolver, channel, PollFlags::IN | write_if(wants_to_write)));
+            watched.push((Source::ResolverEnd, end, PollFlags::IN));
+        }
         if let Some(gateway) = &self.gateway {
             watched.push((Source::Gateway, gateway.as_fd(), PollFlags::IN | write_if(gateway.wants_to_write())));
         }
@@ -300,6 +320,8 @@ impl Warden {
                 tracing::error!("the relay has ended, and nothing else leads out; the warden stops");
                 self.stop();
             }
+            Source::Resolver => self.hear_resolver(),
+            Source::ResolverEnd => self.resolver_ended(),
             Source::Channel(session) => self.hear_cell(session),
             Source::Process(session) => self.process_ended(session),
         }

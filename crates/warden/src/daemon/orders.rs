@@ -195,15 +195,15 @@ impl Warden {
         self.gateway = None;
         let until = Instant::now() + self.config.gateway_lost_grace;
         let mut lost = Vec::new();
-        for (session, cell) in self.cells.iter_mut().filter(|(_, cell)| cell.is_alive() && cell.orphaned_until.is_none()) {
-            if let Err(error) = self.router.elements.revoke(&cell.grant) {
-                tracing::error!(%session, %error, "a session's elements could not be removed");
-            }
+        let orphans = self.cells.iter().filter(|(_, cell)| cell.is_alive() && cell.orphaned_until.is_none());
+        for session in orphans.map(|(session, _)| *session).collect::<Vec<_>>() {
+            self.cut_off(session);
+            let Some(cell) = self.cells.get_mut(&session) else { continue };
             if let Err(error) = cell.set_motion(Motion::Frozen) {
                 tracing::error!(%session, %error, "a cell could not be frozen");
             }
             cell.orphaned_until = Some(until);
-            lost.push(*session);
+            lost.push(session);
         }
         tracing::warn!(cells = lost.len(), "the gateway's connection is lost");
         self.record(Draft::new(Event::GatewayLost { cells: lost.len() as u64, grace_s: self.config.gateway_lost_grace.as_secs() }));

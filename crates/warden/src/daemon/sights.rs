@@ -102,11 +102,12 @@ impl Warden {
         Some(cell.draft(event))
     }
 
-    fn ended(&self, flow: &Flow) -> Option<Draft> {
+    fn ended(&mut self, flow: &Flow) -> Option<Draft> {
         let Flow { mark, protocol, source, source_port, destination, port, bytes_out, bytes_in, lasted } = *flow;
-        let cell = self.cells.values().find(|cell| cell.grant.mark == mark)?;
+        let cell = self.cells.values_mut().find(|cell| cell.grant.mark == mark)?;
         let began = doer(self.senders.as_ref(), &Packet { protocol, source, source_port, destination, port }, cell.pid());
         let (process, program) = began.map_or((None, None), |Doer { process, program }| (Some(process), program));
+        let name = cell.grant.named.name_of_flow(source_port, destination, protocol, port).map(|name| name.to_string());
         let (protocol, at) = Cell::allowed_by(cell, protocol, Ipv4Addr::from(destination.octets()), port)?;
         Some(cell.draft(Event::EgressAllowed {
             protocol,
@@ -117,7 +118,7 @@ impl Warden {
             at,
             duration_ms: lasted.map(|lasted| u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX)),
             process,
-            name: None.into(),
+            name: name.into(),
             program: program.into(),
         }))
     }

@@ -1,54 +1,57 @@
-//! One session's elements in the router's map and set: written and removed over a long-lived netlink socket, in microseconds.
+//! One session's elements in the router's sets and maps: written and removed over a long-lived netlink socket, in microseconds.
 //!
 //! Every element carries a kernel time-out that ends with the session, so that a permit's end cuts its traffic even if the warden
 //! is dead. The warden only names marks that it has given out itself.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
-use sulku_plan::Allowed;
-use sulku_plan::ruleset::{ALLOWED, RELAYED, SESSIONS, TABLE};
+use sulku_permit::{Budget, Port, Protocol};
+use sulku_plan::naming::{DNS_PORT, RESOLVER};
+use sulku_plan::ruleset::{
+    ALLOWED, ALLOWED_BYTES, ALLOWED_RATE, CHECKED, DIALLED, NAMED, NAMED_BYTES, NAMED_OPEN, NAMED_RATE, RELAYED, RESOLVER_USER, SESSIONS, UPSTREAM,
+};
+use sulku_plan::{Allowed, Plan};
 
-use super::netlink::{ACK, CREATE, Message, Part, Socket};
+use super::batch::{Batch, Element, Gives};
+use super::named::{Look, Named, Way};
+use super::netlink::{Part, Socket};
 use super::pool::CellNetwork;
 use crate::relay::Relay;
 
-const NFPROTO_INET: u8 = 1;
-const SUBSYSTEM: u16 = 10;
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
-const NEW_ELEMENTS: u16 = SUBSYSTEM << 8 | 12;
-const DELETE_ELEMENTS: u16 = SUBSYSTEM << 8 | 14;
-const LIST_TABLE: u16 = 1;
-const LIST_SET: u16 = 2;
-const LIST_ELEMENTS: u16 = 3;
-const LIST_ELEMENT: u16 = 1;
-const ELEMENT_KEY: u16 = 1;
-const ELEMENT_DATA: u16 = 2;
-const ELEMENT_TIMEOUT: u16 = 4;
-const ELEMENT_KEY_END: u16 = 10;
-const DATA_VALUE: u16 = 1;
-/// Elements in one message, so that no attribute comes near its 64 KiB.
-const ELEMENTS_A_MESSAGE: usize = 256;
+/// What bounds a destination stays a little longer than what opens it.
+const BUDGETS_STAY_MS: u64 = 60_000;
 
 /// One interval of addresses at one port.
 #[derive(Debug, Clone)]
 struct Open {
     to: Ipv4Net,
-    protocol: u8,
-    port: u16,
+    port: Port,
     until: Option<Timestamp>,
+    spends: Option<Purse>,
 }
 
-/// What leads out of the router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Carried {
-    /// Links, for every packet.
-    All,
-    /// A relay, for connections: a datagram that nobody carries on is as good as denied.
-    Tcp,
+/// A destination's budget, by the permit's line that gives it: all that has the line spends from it.
+#[derive(Debug, Clone, Copy)]
+struct Purse {
+    line: u32,
+    budget: Budget,
+}
+
+impl Purse {
+    fn new(line: u32, budget: Budget) -> Option<Self> {
+        (budget != Budget::default()).then_some(Self { line, budget })
+    }
+
+    fn bytes(self, mark: u32) -> Option<(String, u64)> {
+        self.budget.bytes.map(|bytes| (format!("bytes-{mark}-{}", self.line), bytes))
+    }
+
+    fn rate(self, mark: u32) -> Option<(String, sulku_permit::Rate)> {
+        self.budget.connections.map(|rate| (format!("rate-{mark}-{}", self.line), rate))
+    }
 }
 
 /// What one live session may do on the network.
@@ -56,51 +59,81 @@ enum Carried {
 pub struct Grant {
     /// The session's mark.
     pub mark: u32,
+    /// What it has open by name.
+    pub named: Named,
     /// The name of the router's end of its link.
     interface: String,
     /// Its address.
     address: Ipv4Addr,
     /// Where it may go, without overlaps: a permit that lists an address and port twice is refused.
     to: Vec<Open>,
+    /// The budget of each of the plan's destinations by name.
+    hosts: Vec<Option<Purse>>,
 }
 
 impl Grant {
     /// The grant of a session with this mark behind this link.
     #[must_use]
-    pub fn new(mark: u32, network: &CellNetwork, destinations: &[Allowed]) -> Self {
-        let open = |allowed: &Allowed| match allowed.to {
-            IpNet::V4(network) => {
-                Some(Open { to: network.trunc(), protocol: allowed.port.protocol.number(), port: allowed.port.number, until: allowed.until })
-            }
+    pub fn new(mark: u32, network: &CellNetwork, plan: &Plan) -> Self {
+        let open = |Allowed { to, port, until, budget, at }: &Allowed| match to {
+            IpNet::V4(network) => Some(Open { to: network.trunc(), port: *port, until: *until, spends: Purse::new(at.line, *budget) }),
             // IPv6 is off in cells; a destination there is as good as denied.
             IpNet::V6(_) => None,
         };
-        Self { mark, interface: network.interface(), address: network.address, to: destinations.iter().filter_map(open).collect() }
+        let to = plan.destinations().iter().filter_map(open).collect();
+        let hosts = plan.named().iter().map(|hosts| Purse::new(hosts.at.line, hosts.budget)).collect();
+        Self { mark, named: Named::default(), interface: network.interface(), address: network.address, to, hosts }
     }
 
-    fn session_key(&self) -> Vec<u8> {
+    fn session(&self) -> Element {
         let mut key = self.interface.clone().into_bytes();
         key.resize(16, 0);
         key.extend(self.address.octets());
-        key
+        Element::new(key)
     }
 
-    /// The first and the last key of each interval, and when it closes.
-    fn allowed_keys(&self, carried: Carried) -> impl Iterator<Item = (Vec<u8>, Vec<u8>, Option<Timestamp>)> + '_ {
-        let key = |address: Ipv4Addr, protocol: u8, port: u16| {
-            // In a set of intervals nft compares every field in network order.
-            let mut key = self.mark.to_be_bytes().to_vec();
-            key.extend(address.octets());
-            key.extend([protocol, 0, 0, 0]);
-            key.extend(port.to_be_bytes());
-            key.extend([0, 0]);
-            key
-        };
-        let is_carried = move |open: &&Open| carried == Carried::All || i32::from(open.protocol) == libc::IPPROTO_TCP;
-        self.to
-            .iter()
-            .filter(is_carried)
-            .map(move |Open { to, protocol, port, until }| (key(to.network(), *protocol, *port), key(to.broadcast(), *protocol, *port), *until))
+    /// In a set of intervals nft compares every field in network order; in one of single keys a mark stands as the processor writes it.
+    fn interval(&self, open: &Open) -> Element {
+        let key = |address| place(self.mark.to_be_bytes(), address, open.port);
+        Element::new(key(open.to.network())).until(key(open.to.broadcast()))
+    }
+
+    fn single(&self, address: Ipv4Addr, port: Port) -> Element {
+        Element::new(place(self.mark.to_ne_bytes(), address, port))
+    }
+
+    fn checked(&self, address: Ipv4Addr) -> Element {
+        Element::new([self.mark.to_ne_bytes(), address.octets()].concat())
+    }
+
+    /// Every budget once.
+    fn purses(&self) -> Vec<Purse> {
+        let mut purses: Vec<_> = self.to.iter().filter_map(|open| open.spends).chain(self.hosts.iter().flatten().copied()).collect();
+        purses.sort_by_key(|purse| purse.line);
+        purses.dedup_by_key(|purse| purse.line);
+        purses
+    }
+
+    fn purse_of(&self, way: &Way) -> Option<Purse> {
+        self.hosts.get(way.line).copied().flatten()
+    }
+}
+
+fn place(mark: [u8; 4], address: Ipv4Addr, port: Port) -> Vec<u8> {
+    let [high, low] = port.number.to_be_bytes();
+    [mark, address.octets(), [port.protocol.number(), 0, 0, 0], [high, low, 0, 0]].concat()
+}
+
+/// Where a cell that may ask for names asks.
+const QUESTIONS: [Port; 2] = [Port { number: DNS_PORT, protocol: Protocol::Udp }, Port { number: DNS_PORT, protocol: Protocol::Tcp }];
+
+/// How long something lasts from now on.
+#[derive(Clone, Copy)]
+struct Clock(Timestamp);
+
+impl Clock {
+    fn ms_until(self, end: Timestamp) -> u64 {
+        u64::try_from(end.duration_since(self.0).as_millis()).unwrap_or_default()
     }
 }
 
@@ -114,16 +147,19 @@ pub struct Elements {
 impl Elements {
     /// Opens the socket in the network namespace in which this runs: the router's.
     pub(super) fn open(relay: Option<Relay>) -> io::Result<Self> {
-        Ok(Self { socket: Socket::open(Part::Filter, 0)?, relay })
+        Ok(Self { socket: Socket::open(Part::Filter, 0)?.with_room()?, relay })
     }
 
     /// Turns connections to the relay, where there is one.
     ///
     /// # Errors
     /// The kernel refused.
-    pub(super) fn turn_to_relay(&self) -> io::Result<()> {
-        let tcp = [element(&[libc::IPPROTO_TCP as u8], None, None, None)];
-        if self.relay.is_some() { self.batch(messages(NEW_ELEMENTS, CREATE, RELAYED, &tcp)) } else { Ok(()) }
+    pub fn turn_to_relay(&self) -> io::Result<()> {
+        let mut batch = Batch::default();
+        if self.relay.is_some() {
+            batch.add(RELAYED, &[Element::new(vec![Protocol::Tcp.number()])]);
+        }
+        batch.commit(&self.socket)
     }
 
     /// The relay, where there is one.
@@ -132,7 +168,24 @@ impl Elements {
         self.relay.as_ref()
     }
 
-    /// Lets the session's packets through for so long, and to each destination until that closes.
+    /// Lets the resolver's user ask these, and nobody else.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn serve_names(&self, uid: u32, upstream: &[SocketAddr]) -> io::Result<()> {
+        let mut batch = Batch::default();
+        batch.add(RESOLVER_USER, &[Element::new(uid.to_ne_bytes().to_vec())]);
+        let key = |address: Ipv4Addr, protocol: Protocol, port: u16| place([0; 4], address, Port { number: port, protocol })[4..].to_vec();
+        let asked = upstream.iter().filter_map(|to| match to {
+            SocketAddr::V4(to) => Some([Protocol::Udp, Protocol::Tcp].map(|protocol| Element::new(key(*to.ip(), protocol, to.port())))),
+            SocketAddr::V6(_) => None,
+        });
+        batch.add(UPSTREAM, &asked.flatten().collect::<Vec<_>>());
+        batch.commit(&self.socket)
+    }
+
+    /// Lets the session's packets through for so long, and to each destination until that closes. What it has open by name is written
+    /// too, as far as its time is not over.
     ///
     /// # Errors
     /// The kernel refused; nothing of the session is there then.
@@ -140,15 +193,61 @@ impl Elements {
         if let Some(relay) = &self.relay {
             relay.open(grant.address)?;
         }
-        let ms = |end: Timestamp| u64::try_from(end.duration_since(now).as_millis()).unwrap_or_default();
-        let lasts_ms = ms(ends).max(1);
-        let session = element(&grant.session_key(), None, Some(grant.mark), Some(lasts_ms));
-        let open = |(first, last, until): (Vec<u8>, Vec<u8>, Option<Timestamp>)| {
-            let lasts_ms = until.map_or(lasts_ms, |until| ms(until).min(lasts_ms));
-            (lasts_ms > 0).then(|| element(&first, Some(&last), None, Some(lasts_ms)))
+        let clock = Clock(now);
+        let lasts_ms = clock.ms_until(ends).max(1);
+        let mut batch = Batch::default();
+        for purse in grant.purses() {
+            purse.bytes(grant.mark).into_iter().for_each(|(name, bytes)| batch.add_quota(&name, bytes));
+            purse.rate(grant.mark).into_iter().for_each(|(name, rate)| batch.add_limit(&name, rate.connections, rate.per.seconds()));
+        }
+        let mut allowed = Vec::new();
+        let (mut bytes, mut rates) = (Vec::new(), Vec::new());
+        for open in self.carried(grant) {
+            let open_ms = open.until.map_or(lasts_ms, |until| clock.ms_until(until).min(lasts_ms));
+            if open_ms > 0 {
+                allowed.push(grant.interval(open).lasting(open_ms));
+                spend(open.spends, grant, grant.interval(open).lasting(open_ms + BUDGETS_STAY_MS), &mut bytes, &mut rates);
+            }
+        }
+        batch.add(ALLOWED_BYTES, &bytes);
+        batch.add(ALLOWED_RATE, &rates);
+        batch.add(ALLOWED, &allowed);
+        if !grant.hosts.is_empty() {
+            batch.add(NAMED, &QUESTIONS.map(|port| grant.single(RESOLVER, port).lasting(lasts_ms)));
+        }
+        let ways: Vec<_> = grant.named.ways().cloned().collect();
+        put_ways(&mut batch, grant, &ways, clock);
+        batch.add(SESSIONS, &[grant.session().giving(Gives::Mark(grant.mark)).lasting(lasts_ms)]);
+        batch.commit(&self.socket)
+    }
+
+    /// Opens these ways of the session, in place of what stood there, and closes those. The kernel has done so when this returns.
+    ///
+    /// # Errors
+    /// The kernel refused; everything is as it was.
+    pub fn open_ways(&self, grant: &Grant, ways: &[Way], gone: &[Way], now: Timestamp) -> io::Result<()> {
+        let mut batch = Batch::default();
+        take_ways(&mut batch, grant, gone);
+        take_ways(&mut batch, grant, ways);
+        put_ways(&mut batch, grant, ways, Clock(now));
+        batch.commit(&self.socket)
+    }
+
+    /// Lets the resolver connect to these until then.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn let_dial(&self, to: &[(Ipv4Addr, Timestamp)], now: Timestamp) -> io::Result<()> {
+        let clock = Clock(now);
+        let element = |(address, until): &(Ipv4Addr, Timestamp)| {
+            let key = [&address.octets()[..], &443_u16.to_be_bytes(), &[0, 0]].concat();
+            Element::new(key).lasting(clock.ms_until(*until).max(1))
         };
-        let allowed: Vec<_> = grant.allowed_keys(self.carried()).filter_map(open).collect();
-        self.batch(messages(NEW_ELEMENTS, CREATE, ALLOWED, &allowed).chain(messages(NEW_ELEMENTS, CREATE, SESSIONS, &[session])))
+        let dialled: Vec<_> = to.iter().map(element).collect();
+        let mut batch = Batch::default();
+        batch.destroy(DIALLED, &dialled);
+        batch.add(DIALLED, &dialled);
+        batch.commit(&self.socket)
     }
 
     /// Lets nothing of the session through any more, in either direction.
@@ -157,66 +256,77 @@ impl Elements {
     /// The kernel refused. A session that has no elements is none: that is what was asked.
     pub fn revoke(&self, grant: &Grant) -> io::Result<()> {
         // The session's element alone cuts it off; it goes first and by itself.
-        let session = element(&grant.session_key(), None, None, None);
-        let cut = missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, SESSIONS, &[session])));
+        let mut session = Batch::default();
+        session.destroy(SESSIONS, &[grant.session()]);
+        let cut = session.commit(&self.socket);
         // What has passed the router already is in the relay's hands.
         let closed = self.relay.as_ref().map_or(Ok(()), |relay| relay.close(grant.address));
         cut.and(closed)?;
-        let allowed: Vec<_> = grant.allowed_keys(self.carried()).map(|(first, last, _)| element(&first, Some(&last), None, None)).collect();
-        // An element that timed out makes the kernel refuse the batch; without their session the rest are inert and time out too.
-        missing_is_gone(self.batch(messages(DELETE_ELEMENTS, 0, ALLOWED, &allowed)))
+        let mut rest = Batch::default();
+        rest.destroy(ALLOWED, &self.carried(grant).map(|open| grant.interval(open)).collect::<Vec<_>>());
+        let (mut bytes, mut rates) = (Vec::new(), Vec::new());
+        self.carried(grant).for_each(|open| spend(open.spends, grant, grant.interval(open), &mut bytes, &mut rates));
+        rest.destroy(ALLOWED_BYTES, &bytes);
+        rest.destroy(ALLOWED_RATE, &rates);
+        if !grant.hosts.is_empty() {
+            rest.destroy(NAMED, &QUESTIONS.map(|port| grant.single(RESOLVER, port)));
+        }
+        take_ways(&mut rest, grant, &grant.named.ways().cloned().collect::<Vec<_>>());
+        // After all that spends from them.
+        for purse in grant.purses() {
+            purse.bytes(grant.mark).into_iter().for_each(|(name, _)| rest.destroy_quota(&name));
+            purse.rate(grant.mark).into_iter().for_each(|(name, _)| rest.destroy_limit(&name));
+        }
+        rest.commit(&self.socket)
     }
 
-    fn carried(&self) -> Carried {
-        if self.relay.is_some() { Carried::Tcp } else { Carried::All }
-    }
-
-    fn batch(&self, messages: impl Iterator<Item = Message>) -> io::Result<()> {
-        let edge = |kind| Message::new(kind, 0, &[0, 0, 0, 10]);
-        let batch: Vec<_> = [edge(BATCH_BEGIN)].into_iter().chain(messages).chain([edge(BATCH_END)]).collect();
-        self.socket.request(&batch).map(drop)
+    /// What leads out: a link carries every packet, a relay connections alone. A datagram that nobody carries on is as good as denied.
+    fn carried<'a>(&self, grant: &'a Grant) -> impl Iterator<Item = &'a Open> + use<'a> {
+        let links = self.relay.is_none();
+        grant.to.iter().filter(move |open| links || open.port.protocol == Protocol::Tcp)
     }
 }
 
-fn missing_is_gone(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// Puts the element into the lists of what bounds it.
+fn spend(purse: Option<Purse>, grant: &Grant, element: Element, bytes: &mut Vec<Element>, rates: &mut Vec<Element>) {
+    let Some(purse) = purse else { return };
+    bytes.extend(purse.bytes(grant.mark).map(|(name, _)| element.clone().giving(Gives::Object(name))));
+    rates.extend(purse.rate(grant.mark).map(|(name, _)| element.giving(Gives::Object(name))));
+}
+
+/// An address that is looked at stays so as long as anything is open there, so that no connection slips by in between.
+fn checked<'a>(ways: &'a [Way], element: impl Fn(&Way) -> Element + 'a) -> Vec<Element> {
+    ways.iter().filter(|way| way.look == Look::Checked).map(element).collect()
+}
+
+fn put_ways(batch: &mut Batch, grant: &Grant, ways: &[Way], clock: Clock) {
+    let (mut bytes, mut rates) = (Vec::new(), Vec::new());
+    let (mut fresh, mut open) = (Vec::new(), Vec::new());
+    for way in ways {
+        let (fresh_ms, open_ms) = (clock.ms_until(way.lasts), clock.ms_until(way.closes));
+        let single = |ms| grant.single(way.address, way.port).lasting(ms);
+        if open_ms > 0 {
+            fresh.extend((fresh_ms > 0).then(|| single(fresh_ms.min(open_ms))));
+            open.push(single(open_ms));
+            spend(grant.purse_of(way), grant, single(open_ms + BUDGETS_STAY_MS), &mut bytes, &mut rates);
+        }
     }
+    // What bounds and what looks come before what opens.
+    batch.add(NAMED_BYTES, &bytes);
+    batch.add(NAMED_RATE, &rates);
+    let look = |way: &Way| grant.checked(way.address).lasting(clock.ms_until(way.closes) + BUDGETS_STAY_MS);
+    batch.add(CHECKED, &checked(ways, look));
+    batch.add(NAMED_OPEN, &open);
+    batch.add(NAMED, &fresh);
 }
 
-fn messages<'a>(kind: u16, flags: u16, set: &'static str, elements: &'a [Element]) -> impl Iterator<Item = Message> + 'a {
-    elements.chunks(ELEMENTS_A_MESSAGE).map(move |elements| {
-        Message::new(kind, ACK | flags, &[NFPROTO_INET, 0, 0, 0]).with_name(LIST_TABLE, TABLE).with_name(LIST_SET, set).with_nested(
-            LIST_ELEMENTS,
-            |list| {
-                elements.iter().fold(list, |list, Element { key, key_end, data, timeout_ms }| {
-                    list.with_nested(LIST_ELEMENT, |element| {
-                        let mut element = element.with_nested(ELEMENT_KEY, |inside| inside.with(DATA_VALUE, key));
-                        if let Some(key_end) = key_end {
-                            element = element.with_nested(ELEMENT_KEY_END, |inside| inside.with(DATA_VALUE, key_end));
-                        }
-                        if let Some(data) = data {
-                            element = element.with_nested(ELEMENT_DATA, |inside| inside.with(DATA_VALUE, &data.to_ne_bytes()));
-                        }
-                        if let Some(timeout_ms) = timeout_ms {
-                            element = element.with(ELEMENT_TIMEOUT, &timeout_ms.to_be_bytes());
-                        }
-                        element
-                    })
-                })
-            },
-        )
-    })
-}
-
-struct Element {
-    key: Vec<u8>,
-    key_end: Option<Vec<u8>>,
-    data: Option<u32>,
-    timeout_ms: Option<u64>,
-}
-
-fn element(key: &[u8], key_end: Option<&[u8]>, data: Option<u32>, timeout_ms: Option<u64>) -> Element {
-    Element { key: key.to_vec(), key_end: key_end.map(<[u8]>::to_vec), data, timeout_ms }
+fn take_ways(batch: &mut Batch, grant: &Grant, ways: &[Way]) {
+    let singles: Vec<_> = ways.iter().map(|way| grant.single(way.address, way.port)).collect();
+    batch.destroy(NAMED, &singles);
+    batch.destroy(NAMED_OPEN, &singles);
+    let (mut bytes, mut rates) = (Vec::new(), Vec::new());
+    ways.iter().for_each(|way| spend(grant.purse_of(way), grant, grant.single(way.address, way.port), &mut bytes, &mut rates));
+    batch.destroy(NAMED_BYTES, &bytes);
+    batch.destroy(NAMED_RATE, &rates);
+    batch.destroy(CHECKED, &checked(ways, |way| grant.checked(way.address)));
 }

@@ -3,7 +3,9 @@
 //! The router is a network namespace without a name. It exists as long as the warden holds its descriptor: a warden that dies
 //! leaves no rule and no interface. Cells have no way out but through it. IPv6 is off, there and in cells.
 
+mod batch;
 mod elements;
+mod named;
 pub mod netlink;
 mod pool;
 mod router;
@@ -12,6 +14,7 @@ mod rules;
 mod watch;
 
 pub use elements::Grant;
+pub use named::{Look, Way};
 pub use pool::{CellNetwork, Pool};
 pub use router::{CellLink, NetworkError, Router, overlap};
 pub use rules::NFT;

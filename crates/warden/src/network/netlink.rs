@@ -20,8 +20,8 @@ const ERROR: u16 = 2;
 const HEADER_BYTES: usize = 16;
 /// The kernel sends no answer longer than this; a page is usual.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Room for what the kernel says while the warden does something else.
-const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+/// Room for what the kernel says while the warden does something else, and for a batch of every element of a session.
+const BUFFER_BYTES: usize = 8 << 20;
 
 /// A part of the kernel that speaks netlink.
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +51,16 @@ impl Socket {
 
     /// Makes room for bursts: beyond the host's usual limit as root, up to it otherwise. What finds no room is counted by its receiver.
     pub fn with_room(self) -> io::Result<Self> {
-        match rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.0, RECEIVE_BUFFER_BYTES) {
-            Err(rustix::io::Errno::PERM) => rustix::net::sockopt::set_socket_recv_buffer_size(&self.0, RECEIVE_BUFFER_BYTES)?,
-            forced => forced?,
+        use rustix::net::sockopt;
+        match sockopt::set_socket_recv_buffer_size_force(&self.0, BUFFER_BYTES) {
+            Err(rustix::io::Errno::PERM) => {
+                sockopt::set_socket_recv_buffer_size(&self.0, BUFFER_BYTES)?;
+                sockopt::set_socket_send_buffer_size(&self.0, BUFFER_BYTES)?;
+            }
+            forced => {
+                forced?;
+                sockopt::set_socket_send_buffer_size_force(&self.0, BUFFER_BYTES)?;
+            }
         }
         Ok(self)
     }

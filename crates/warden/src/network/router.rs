@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use sulku_plan::naming::RESOLVER;
 use sulku_plan::ruleset::{RELAY, RELAY_PORT};
 
 use super::elements::Elements;
@@ -26,6 +27,8 @@ const RELAY_BACKLOG: i32 = 256;
 const GET_LINK: u16 = 18;
 const DELETE_LINK: u16 = 17;
 const IFLA_IFNAME: u16 = 3;
+/// The index of every namespace's loopback.
+const LOOPBACK: u32 = 1;
 
 /// Why the network is not as it must be.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +66,7 @@ pub struct Router {
     links: Socket,
     /// Sessions' elements.
     pub elements: Elements,
-    _namespace: OwnedFd,
+    namespace: OwnedFd,
 }
 
 impl Router {
@@ -85,7 +88,7 @@ impl Router {
             }
             let namespace: OwnedFd = step("hold the router's network namespace", std::fs::File::open("/proc/thread-self/ns/net"))?.into();
             let links = step("open a route socket", Socket::open(Part::Links, 0))?;
-            step("raise the router's loopback", links.request(&[up(1)]))?;
+            step("raise the router's loopback", links.request(&[up(LOOPBACK), address(LOOPBACK, RESOLVER, 32)]))?;
             if let Some(relay) = &relay {
                 step("give the relay its socket", relay_socket(&links).and_then(|socket| relay.listen(socket.as_fd())))?;
             }
@@ -94,7 +97,7 @@ impl Router {
             let watch = step("watch the router", Watch::open())?;
             Ok::<_, NetworkError>((namespace, links, elements, watch))
         })?;
-        let router = Self { home, links, elements, _namespace: namespace };
+        let router = Self { home, links, elements, namespace };
         // Before there is any way out.
         step("restrict the router's routes", super::routes::restrict(&router.links, uplinks.iter().map(|uplink| uplink_name(&uplink.name))))?;
         uplinks.iter().try_for_each(|uplink| router.connect(uplink))?;
@@ -105,6 +108,12 @@ impl Router {
     #[must_use]
     pub fn home(&self) -> BorrowedFd<'_> {
         self.home.as_fd()
+    }
+
+    /// The router's own network namespace.
+    #[must_use]
+    pub fn namespace(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
     }
 
     /// The socket that arranges the router's links.
@@ -192,9 +201,10 @@ impl From<&CellNetwork> for CellLink {
     }
 }
 
-/// Forwarding on, IPv6 off, no redirects; nothing that a new namespace might inherit from the host is left to chance.
+/// Forwarding on, IPv6 off, no redirects, port 53 for a resolver without rights; nothing that a new namespace might inherit from the host is left to chance.
 const SYSCTLS: &[(&str, &str)] = &[
     ("/proc/sys/net/ipv4/ip_forward", "1"),
+    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "53"),
     ("/proc/sys/net/ipv4/conf/all/send_redirects", "0"),
     ("/proc/sys/net/ipv4/conf/default/send_redirects", "0"),
     ("/proc/sys/net/ipv4/conf/all/accept_redirects", "0"),

@@ -79,12 +79,14 @@ pub struct Options {
     pub resources: String,
     /// Layers that cells lack, comma-separated; the program that runs the test must then be a warden too.
     pub missing: String,
+    /// The table of a scripted resolver, if there is to be one.
+    pub resolver: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let egress = "[[egress]]\nname = \"mirror\"\nto = \"198.18.0.10\"\nports = [\"443/tcp\", \"53/udp\"]\nreason = \"packages\"\n".to_owned();
-        Self { grace_s: 1, egress, resources: "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned(), missing: String::new() }
+        Self { grace_s: 1, egress, resources: "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned(), missing: String::new(), resolver: None }
     }
 }
 
@@ -139,7 +141,13 @@ impl Stage {
             grace = options.grace_s,
             uplink = if is_rootless() { "" } else { &uplink },
         );
-        fs::write(at("warden.toml"), config).expect("a configuration");
+        let resolver = options.resolver.as_ref().map(|table| {
+            let program = include_str!("resolver.py").replace("TABLE = {}", &format!("TABLE = {}", table.replace('\n', " ")));
+            fs::write(at("resolver.py"), program).expect("a program");
+            fs::set_permissions(at("resolver.py"), fs::Permissions::from_mode(0o755)).expect("a mode");
+            format!("[resolver]\nprogram = {:?}\nuid = 64990\nupstream = [\"198.18.0.1:53\"]\n", at("resolver.py"))
+        });
+        fs::write(at("warden.toml"), config + &resolver.unwrap_or_default()).expect("a configuration");
         if is_rootless() {
             let owner = format!("{uid}:{uid}");
             assert!(Command::new("/bin/chown").args(["-R", &owner]).arg(folder.path()).status().expect("chown").success());
@@ -154,6 +162,9 @@ impl Stage {
             Gateway::connect(&socket)
         });
         stage.gateway.greet();
+        if options.resolver.is_some() {
+            eventually("the resolver serves", || stage.in_router(&["/usr/bin/ss", "-Hltun"]).contains("169.254.0.53:8443").then_some(()));
+        }
         stage
     }
 
