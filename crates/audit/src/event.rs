@@ -759,7 +759,7 @@ events! {
     }
     /// A file of a dataset was opened in a cell.
     DatasetOpened "dataset.opened" "SLK3402I" Warden {
-        /// The dataset, as the permit calls it.
+        /// The dataset, by where the permit has it in the cell.
         dataset: String,
         /// How many times the file was opened: 1 the first time, then as often as in the seconds since the last such entry.
         opens: u64,

@@ -60,7 +60,7 @@ pub fn examine(rung: Rung) -> Vec<Check> {
         Rung::Root => Check::new("root", root()),
         Rung::Rootless | Rung::NoNetwork => Check::new("user namespace", root().map(|_| "in which this user is root".to_owned())),
     };
-    vec![
+    let mut checks = vec![
         root,
         Check::new("kernel", version()),
         Check::new("landlock", landlock()),
@@ -76,7 +76,11 @@ pub fn examine(rung: Rung) -> Vec<Check> {
         Check::new("memory file systems", filesystem("tmpfs", "enable CONFIG_TMPFS in the kernel")),
         Check::new("nft", nft()),
         Check::new("packet log", packet_log()),
-    ]
+    ];
+    if rung == Rung::Root {
+        checks.push(Check::new("file events", file_events()));
+    }
+    checks
 }
 
 fn root() -> Result<String, String> {
@@ -145,6 +149,12 @@ fn nft() -> Result<String, String> {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         _ => Err(format!("{NFT} does not run; install the package nftables")),
     }
+}
+
+fn file_events() -> Result<String, String> {
+    sys::fanotify().map(|_| "fanotify, answered".to_owned()).map_err(|error| {
+        format!("the kernel does not ask before files are opened ({error}); enable CONFIG_FANOTIFY_ACCESS_PERMISSIONS, or raise fs.fanotify.max_user_groups")
+    })
 }
 
 fn packet_log() -> Result<String, String> {

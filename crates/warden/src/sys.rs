@@ -337,3 +337,60 @@ pub fn attach<T>(hook: Hook, programme: &[T], group: BorrowedFd<'_>) -> io::Resu
     let link = Link { programme: loaded.as_raw_fd().cast_unsigned(), group: group.as_raw_fd().cast_unsigned(), attach: place, flags: 0 };
     bpf(LINK_CREATE, &link).map(descriptor)
 }
+
+/// A file is opened to be run, and its opener waits (fanotify(7)).
+pub const FAN_OPEN_EXEC_PERM: u64 = libc::FAN_OPEN_EXEC_PERM;
+/// A file is opened, and its opener waits.
+pub const FAN_OPEN_PERM: u64 = libc::FAN_OPEN_PERM;
+/// Events were lost.
+pub const FAN_Q_OVERFLOW: u64 = libc::FAN_Q_OVERFLOW;
+/// The answer that lets the opener go on.
+pub const FAN_ALLOW: u32 = libc::FAN_ALLOW;
+
+/// A group that is asked before files are opened. Its queue has no bound of its own: whoever is in it waits.
+pub fn fanotify() -> io::Result<OwnedFd> {
+    let flags = libc::FAN_CLASS_CONTENT
+        | libc::FAN_CLOEXEC
+        | libc::FAN_NONBLOCK
+        | libc::FAN_UNLIMITED_QUEUE
+        | libc::FAN_UNLIMITED_MARKS
+        | libc::FAN_REPORT_TID;
+    let files = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_LARGEFILE | libc::O_NOATIME;
+    // SAFETY: takes no pointer.
+    checked(libc::c_long::from(unsafe { libc::fanotify_init(flags, files.cast_unsigned()) })).map(descriptor)
+}
+
+/// Has the group asked about this event on the mount at a path below a folder.
+pub fn fanotify_mount(group: &OwnedFd, event: u64, folder: BorrowedFd<'_>, path: &std::path::Path) -> io::Result<()> {
+    let path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())).map_err(io::Error::other)?;
+    let flags = libc::FAN_MARK_ADD | libc::FAN_MARK_MOUNT;
+    // SAFETY: the path is a C string that outlives the call.
+    let result = unsafe { libc::fanotify_mark(group.as_raw_fd(), flags, event, folder.as_raw_fd(), path.as_ptr()) };
+    checked(libc::c_long::from(result)).map(drop)
+}
+
+/// One event of a fanotify group.
+#[derive(Debug)]
+pub struct FanotifyEvent {
+    /// The file, unless events were lost.
+    pub file: Option<OwnedFd>,
+    /// What happened.
+    pub mask: u64,
+    /// Which thread it was, as this process's namespace counts.
+    pub thread: u32,
+}
+
+/// The events in what was read from a fanotify group, each once: the descriptors in them become the caller's.
+pub fn fanotify_events(mut bytes: &[u8]) -> Vec<FanotifyEvent> {
+    const METADATA_BYTES: usize = size_of::<libc::fanotify_event_metadata>();
+    let mut events = Vec::new();
+    while let Some(head) = bytes.get(..METADATA_BYTES) {
+        // SAFETY: the slice has the struct's length, and any bytes are a valid one.
+        let event: libc::fanotify_event_metadata = unsafe { std::ptr::read_unaligned(head.as_ptr().cast()) };
+        // SAFETY: the kernel opened the descriptor for this event, and this is the one place that takes it.
+        let file = (event.fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(event.fd) });
+        events.push(FanotifyEvent { file, mask: event.mask, thread: event.pid.cast_unsigned() });
+        bytes = bytes.get(event.event_len as usize..).filter(|_| event.event_len as usize >= METADATA_BYTES).unwrap_or_default();
+    }
+    events
+}

@@ -4,9 +4,16 @@
 
 mod stage;
 
-use sulku_audit::{Event, Process, WhyDenied};
-
 use stage::{Running, Stage};
+use sulku_audit::{Event, Process, WhyDenied};
+use sulku_plan::Report;
+
+/// Ends a session and waits until the ledger has its last entry.
+fn end(stage: &mut Stage, running: &Running, reason: &str) {
+    stage.end(running, reason);
+    let last = |draft: &sulku_audit::Draft| (draft.session == Some(running.session) && draft.event.name() == "cell.reaped").then_some(());
+    stage.ledger.entry("the cell's last entry", last);
+}
 
 /// A programme that tries to reach an address, writes its own process id into a file of its workspace, and stays.
 fn knock(protocol: &str, port: u16) -> String {
@@ -15,6 +22,26 @@ fn knock(protocol: &str, port: u16) -> String {
          $s = IO::Socket::INET->new(PeerAddr => '198.18.0.11', PeerPort => {port}, Proto => '{protocol}'); $s->send('x') if $s; \
          open F, '>', 'new-{port}'; print F $$; close F; rename 'new-{port}', '{port}'; sleep 600"
     )
+}
+
+/// What the gateway is told of it, for the holder to read.
+#[test]
+fn the_gateway_is_told_of_a_denial_and_of_few_among_many() {
+    let mut stage = Stage::new();
+    let scan = "for port in {1..100}; do (exec 3<>/dev/tcp/198.18.0.11/$port) 2>/dev/null; done; echo over; sleep 600";
+    let running = stage.launch("one.toml", Some(&["/bin/bash", "-c", scan]));
+    running.read_until("over");
+    stage::eventually("the scan is in the ledger", || (stage.ledger.count("egress.denied") >= 64).then_some(()));
+    let mut told = Vec::new();
+    while stage.gateway.readable(std::time::Duration::ZERO) {
+        match stage.gateway.any_report().0 {
+            Report::Denied { session, denied } if session == running.session => told.push(denied),
+            other => panic!("not a denial: {other:?}"),
+        }
+    }
+    assert_eq!(told.len(), 10, "{told:?}");
+    assert_eq!((told[0].port, told[0].protocol, told[0].reason.as_str(), told[0].more), (1, 6, "egress-not-listed", 0));
+    end(&mut stage, &running, "holder-left");
 }
 
 struct Denied {
@@ -56,7 +83,7 @@ fn a_denied_packet_names_the_process_that_sent_it() {
         assert_eq!(denied.reason, Some(WhyDenied::NotListed));
         assert!(denied.source_port.is_some());
     }
-    stage.end(&running, "holder-left");
+    end(&mut stage, &running, "holder-left");
 }
 
 /// A process that is gone before anybody asks is named by its number on the host, and its programme is unknown rather than guessed.
@@ -66,7 +93,7 @@ fn a_flow_names_the_process_that_began_it_also_when_that_is_gone() {
     let script = "(exec 3<>/dev/tcp/198.18.0.10/443; head -c 20 <&3); echo over; sleep 600";
     let running = stage.launch("one.toml", Some(&["/bin/bash", "-c", script]));
     running.read_until("over");
-    stage.end(&running, "holder-left");
+    end(&mut stage, &running, "holder-left");
     let (process, program, lasted) = stage.ledger.entry("the flow", |draft| match &draft.event {
         Event::EgressAllowed { port: 443, process, program, duration_ms, .. } if draft.session == Some(running.session) => {
             Some((*process, program.known().cloned().flatten(), *duration_ms))
@@ -76,4 +103,85 @@ fn a_flow_names_the_process_that_began_it_also_when_that_is_gone() {
     assert!(process.is_some_and(|process| process.pid > 0 && process.in_cell.is_none()), "{process:?}");
     assert_eq!(program, None);
     assert!(lasted.is_some());
+}
+
+/// Everything that a cell runs is an entry: which programme, as what, by which process.
+#[test]
+fn a_programme_that_is_run_has_an_entry_with_its_arguments() {
+    let mut stage = Stage::new();
+    let script = "printf '#!/bin/sh\\necho script ran\\n' > mine; chmod +x mine; ./mine 'two words' ä; /usr/bin/env -i /bin/true; echo $$";
+    let running = stage.launch("one.toml", Some(&["/bin/bash", "-c", script]));
+    let output = running.read_to_end();
+    assert!(output.contains("script ran"), "{output}");
+    let shell: u32 = output.lines().last().and_then(|line| line.trim().parse().ok()).expect("a number");
+    end(&mut stage, &running, "shell-exited");
+    let runs = runs(&stage, &running);
+    let of = |program: &str| runs.iter().filter(|run| run.program == program).map(|run| run.arguments.join("|")).collect::<Vec<_>>();
+    assert_eq!(of("/workspace/mine"), ["./mine|two words|ä"], "{runs:?}");
+    assert_eq!(of("/usr/bin/true"), ["/bin/true"], "{runs:?}");
+    assert_eq!(of("/usr/bin/env"), ["/usr/bin/env|-i|/bin/true"], "{runs:?}");
+    assert_eq!(of("/usr/bin/bash"), [format!("/bin/bash|-c|{script}")], "{runs:?}");
+    assert!(runs.iter().any(|run| run.program == "/usr/bin/bash" && run.process.in_cell == Some(shell)), "{shell} in {runs:?}");
+    assert!(!runs.iter().any(|run| run.program.contains("/ld-")), "the loader is nobody's programme: {runs:?}");
+}
+
+/// SATRE 2.2.14: which file of which dataset was opened, by whom; the first time at once, and each time once.
+#[test]
+fn a_file_of_a_dataset_that_is_opened_has_an_entry() {
+    let mut stage = Stage::new();
+    let running = stage.launch("one.toml", Some(&["/bin/bash", "-c", "cat /data/one/rows.csv > /dev/null; for i in {1..20}; do cat /data/one/rows.csv; done; stat /data/one/other; cat /etc/passwd; echo over; sleep 600"]));
+    stage.ledger.entry("the first open, while the session goes on", |draft| match &draft.event {
+        Event::DatasetOpened { dataset, opens: 1, process: Some(_), file, program, .. } if draft.session == Some(running.session) => {
+            assert_eq!((dataset.as_str(), file.known().map(String::as_str)), ("/data/one", Some("/data/one/rows.csv")));
+            assert_eq!(program.known().cloned().flatten().as_deref(), Some("/usr/bin/cat"));
+            assert!(draft.person.is_some() && draft.permit.is_some());
+            Some(())
+        }
+        _ => None,
+    });
+    running.read_until("over");
+    end(&mut stage, &running, "holder-left");
+    let opens = |stage: &Stage| {
+        stage.ledger.all(|draft| match &draft.event {
+            Event::DatasetOpened { opens, .. } if draft.session == Some(running.session) => Some(*opens),
+            _ => None,
+        })
+    };
+    assert_eq!(opens(&stage), [1, 20], "the rest is counted, and nothing else is an open of a dataset's file");
+    let other = stage.launch("two.toml", Some(&["/bin/bash", "-c", "cat /data/two/rows.csv; cat /data/one/rows.csv"]));
+    other.read_to_end();
+    end(&mut stage, &other, "shell-exited");
+    assert_eq!(opens(&stage), [1, 20], "another session's opens are not this one's");
+}
+
+/// A cell that runs more than there is room for in entries: none goes uncounted, and it is not stopped.
+#[test]
+fn of_many_programmes_every_one_is_told_or_counted() {
+    let mut stage = Stage::new();
+    let running = stage.launch("one.toml", Some(&["/bin/bash", "-c", "for i in {1..300}; do /bin/true; done; echo over"]));
+    let output = running.read_to_end();
+    assert!(output.contains("over"), "{output}");
+    end(&mut stage, &running, "shell-exited");
+    let entries = stage.ledger.all(|draft| match &draft.event {
+        Event::ProgramRun { suppressed, .. } if draft.session == Some(running.session) => Some(suppressed + 1),
+        _ => None,
+    });
+    assert_eq!(entries.iter().sum::<u64>(), 301);
+    assert!(entries.len() < 150, "{} entries", entries.len());
+}
+
+#[derive(Debug)]
+struct Ran {
+    process: Process,
+    program: String,
+    arguments: Vec<String>,
+}
+
+fn runs(stage: &Stage, of: &Running) -> Vec<Ran> {
+    stage.ledger.all(|draft| match &draft.event {
+        Event::ProgramRun { process, program, arguments, .. } if draft.session == Some(of.session) => {
+            Some(Ran { process: *process, program: program.known().cloned()?, arguments: arguments.known().cloned().flatten()? })
+        }
+        _ => None,
+    })
 }

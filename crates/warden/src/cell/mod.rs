@@ -30,7 +30,7 @@ use crate::config::Users;
 use crate::layers::{Layer, Layers};
 use crate::ledger::Pending;
 use crate::network::{CellLink, CellNetwork, Grant};
-use crate::seen::Denials;
+use crate::seen::{Denials, Opens, Runs};
 
 pub use self::channel::Said;
 pub use self::filter::Instruction;
@@ -120,6 +120,10 @@ pub struct Cell {
     pub recorded: bool,
     /// Denied packets not yet told to the ledger.
     pub denials: Denials,
+    /// Programmes run, and not yet told.
+    pub runs: Runs,
+    /// Files of datasets opened, and not yet told.
+    pub opens: Opens,
     process: launch::Process,
     channel_open: bool,
     group: Group,
@@ -210,6 +214,8 @@ impl Cell {
             orphaned_until: None,
             recorded: false,
             denials: Denials::default(),
+            runs: Runs::default(),
+            opens: Opens::default(),
             process,
             channel_open: true,
             group,

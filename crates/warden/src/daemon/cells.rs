@@ -23,6 +23,10 @@ impl Warden {
                 }
             }
             (Phase::Building(_), Said::Ready { landlock }) if cell.master.is_some() => {
+                if let Err(error) = self.keep_an_eye_on(session) {
+                    return self.fail(session, format!("could not watch what runs in the cell: {error}"));
+                }
+                let Some(cell) = self.cells.get(&session) else { return };
                 let draft = cell.launched(landlock, self.filter.digest());
                 if let Some(pending) = self.record(draft)
                     && let Some(cell) = self.cells.get_mut(&session)
@@ -145,7 +149,11 @@ impl Warden {
         }
         self.look_to_the_end();
         let Some(cell) = self.cells.get_mut(&session) else { return };
-        let untold: Vec<_> = cell.denials.rest().into_iter().map(|event| cell.draft(event)).collect();
+        let untold = cell.denials.rest().into_iter().chain(cell.runs.rest()).chain(cell.opens.rest()).collect::<Vec<_>>();
+        let untold: Vec<_> = untold.into_iter().map(|event| cell.draft(event)).collect();
+        if let Some(eyes) = &mut self.eyes {
+            eyes.forget(session);
+        }
         let remains = cell.clear();
         cell.phase = Phase::Vanishing(Instant::now(), outcome, remains);
         for draft in untold {
@@ -160,7 +168,8 @@ impl Warden {
         let mut late = Vec::new();
         let mut told = Vec::new();
         for (session, cell) in &mut self.cells {
-            told.extend(cell.denials.due(now).into_iter().map(|event| (*session, event)));
+            let events = cell.denials.due(now).into_iter().chain(cell.runs.due(now)).chain(cell.opens.due(now));
+            told.extend(events.map(|event| (*session, event)));
             match &cell.phase {
                 Phase::Building(since) if now.duration_since(*since) > BUILD_WITHIN => late.push((*session, "the cell did not build itself in time")),
                 Phase::Running if clock >= cell.ends.0 => due.push((*session, cell.ends.1)),

@@ -1,8 +1,9 @@
 //! The warden's one loop: waits for something to happen, does what follows, never waits for anything else.
 //!
-//! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger in `record`, from what was seen in `sights`.
+//! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger in `record`, from what was seen in `sights` and `doings`.
 
 mod cells;
+mod doings;
 mod naming;
 mod orders;
 mod record;
@@ -31,7 +32,7 @@ use crate::naming::Naming;
 use crate::network::{NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
 use crate::rung::{self, Standing};
-use crate::seen::{Groups, Losses, Senders};
+use crate::seen::{Eyes, Groups, Losses, Senders};
 use crate::verdict::{Judge, Names};
 use crate::workspace::Deletion;
 use crate::{doctor, sys};
@@ -123,6 +124,8 @@ struct Warden {
     losses: Losses,
     /// Who answers questions for names, where there is one.
     naming: Option<Naming>,
+    /// What is run and opened in cells; `None` on a rung that can't see it.
+    eyes: Option<Eyes>,
     listener: Listener,
     signals: OwnedFd,
     gateway: Option<Gateway>,
@@ -147,6 +150,7 @@ enum Source {
     Relay,
     Resolver,
     ResolverEnd,
+    Eyes,
     Channel(SessionId),
     Process(SessionId),
 }
@@ -182,6 +186,11 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
     let senders = Senders::watch(&config.instance, groups)
         .inspect_err(|error| tracing::warn!(%error, "the kernel does not tell which process sends a packet; entries say unknown"))
         .ok();
+    let eyes = match rung {
+        Rung::Root => Some(Eyes::open().map_err(system("watch what is run in cells"))?),
+        // The kernel asks nobody before files are opened but who is root on the host.
+        Rung::Rootless | Rung::NoNetwork => None,
+    };
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
     let (router, watch) = Router::make(&config.uplinks, relay)?;
     let own_networks = config.own_networks();
@@ -215,6 +224,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         senders,
         losses: Losses::default(),
         naming,
+        eyes,
         listener,
         signals,
         gateway: None,
@@ -266,6 +276,7 @@ impl Warden {
         // While the ledger has much to do, what the router sees waits in the kernel.
         if !self.ledger.is_busy() {
             watched.extend(self.watch.descriptors().map(|fd| (Source::Watch, fd, PollFlags::IN)));
+            watched.extend(self.eyes.iter().map(|eyes| (Source::Eyes, eyes.descriptor(), PollFlags::IN)));
         }
         // What the resolver says may become entries, and waits for the ledger as well.
         if let Some((channel, wants_to_write, end)) = self.naming.as_ref().filter(|_| !self.ledger.is_busy()).and_then(Naming::descriptors) {
@@ -322,6 +333,7 @@ impl Warden {
             }
             Source::Resolver => self.hear_resolver(),
             Source::ResolverEnd => self.resolver_ended(),
+            Source::Eyes => self.see(),
             Source::Channel(session) => self.hear_cell(session),
             Source::Process(session) => self.process_ended(session),
         }

@@ -1,14 +1,22 @@
-//! What the kernel tells of who did something in a cell: which process sent a packet, and what it ran.
+//! What the kernel tells of what is done in a cell: which process sent a packet, what is run, which files of datasets are opened.
 //!
-//! It observes, and never decides: whatever it can't tell is unknown in an entry, and no packet passes or stops for it.
+//! It observes, and never decides: whatever it can't tell is unknown in an entry, and nothing passes or stops for it.
 
+mod arguments;
 mod denials;
+mod eyes;
 mod instructions;
 mod losses;
+mod opens;
 mod processes;
+mod runs;
 mod senders;
 
+pub use arguments::of as arguments_of;
 pub use denials::Denials;
+pub use eyes::{Eyes, Opened, Purpose, Word};
 pub use losses::Losses;
-pub use processes::{Doer, look};
+pub use opens::Opens;
+pub use processes::{Doer, look, waiting};
+pub use runs::{Run, Runs};
 pub use senders::{Groups, Packet, Senders};

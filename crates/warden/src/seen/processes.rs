@@ -39,10 +39,22 @@ pub fn look(pid: u32, at: Duration, inside: i32) -> Doer {
     }
 }
 
+/// What is known of a thread's process, while the thread waits for the warden and so can't be gone.
+#[must_use]
+pub fn waiting(thread: u32) -> Doer {
+    let pid = status(thread, "Tgid:").and_then(|text| text.parse().ok()).unwrap_or(thread);
+    let program = fs::read_link(format!("/proc/{pid}/exe")).ok().map(|path| cut(&path.to_string_lossy()));
+    Doer { process: Process { pid, in_cell: number_inside(pid) }, program }
+}
+
 /// Its number in the innermost process namespace that it is in.
-pub fn number_inside(pid: u32) -> Option<u32> {
+fn number_inside(pid: u32) -> Option<u32> {
+    status(pid, "NStgid:")?.split_whitespace().next_back()?.parse().ok()
+}
+
+fn status(pid: u32, key: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().next_back()?.parse().ok()
+    status.lines().find_map(|line| line.strip_prefix(key)).map(|text| text.trim().to_owned())
 }
 
 fn namespace(pid: u32) -> Option<std::path::PathBuf> {

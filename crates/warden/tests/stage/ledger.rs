@@ -119,6 +119,11 @@ impl Ledger {
         eventually(what, || self.entries().iter().find_map(&of))
     }
 
+    /// The answers of all entries that have one.
+    pub fn all<T>(&self, of: impl Fn(&Draft) -> Option<T>) -> Vec<T> {
+        self.entries().iter().filter_map(of).collect()
+    }
+
     pub fn count(&self, name: &str) -> usize {
         self.entries().iter().filter(|draft| draft.event.name() == name).count()
     }
