@@ -2,7 +2,7 @@
 
 mod stage;
 
-use stage::{Options, Stage, eventually};
+use stage::{Options, Resolving, Stage, eventually};
 use sulku_audit::{Event, WhyDenied};
 
 fn table(to: &str, ports: &str, rest: &str) -> String {
@@ -66,7 +66,11 @@ fn no_more_connections_begin_than_the_rate_has() {
 fn all_names_of_a_destination_spend_one_budget() {
     let rest = "check = \"address-only\"\nwithin = [\"198.18.0.0/16\"]\nbytes = \"64 KiB\"\nconnections = \"5 an hour\"";
     let resolver = r#"{"a.example.org": {"addresses": ["198.18.0.20"]}, "b.example.org": {"addresses": ["198.18.0.21", "198.18.0.22"]}}"#;
-    let options = Options { egress: table("*.example.org", "\"443/tcp\"", rest), resolver: Some(resolver.to_owned()), ..Options::default() };
+    let options = Options {
+        egress: table("*.example.org", "\"443/tcp\"", rest),
+        resolver: Some(Resolving::Scripted(resolver.to_owned())),
+        ..Options::default()
+    };
     let mut stage = Stage::with(options);
     let script =
         [send("a.example.org", 443, 24), send("b.example.org", 443, 24), send("a.example.org", 443, 512), greet("b.example.org", 443)].concat();

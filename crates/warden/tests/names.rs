@@ -5,7 +5,8 @@ mod stage;
 
 use std::process::Command;
 
-use stage::{Options, Running, Stage, eventually};
+use stage::upstream::Upstream;
+use stage::{Options, Resolving, Running, Stage, eventually};
 use sulku_audit::Event;
 
 const HOSTS: &str = r#"
@@ -45,7 +46,7 @@ const TABLE: &str = r#"{
 }"#;
 
 fn stage() -> Stage {
-    Stage::with(Options { egress: HOSTS.to_owned(), resolver: Some(TABLE.to_owned()), ..Options::default() })
+    Stage::with(Options { egress: HOSTS.to_owned(), resolver: Some(Resolving::Scripted(TABLE.to_owned())), ..Options::default() })
 }
 
 fn tcp(to: &str, port: u16) -> String {
@@ -203,4 +204,49 @@ fn a_permit_with_names_is_refused_where_nobody_resolves_them() {
     let receipt = stage.ledger.keep(&draft);
     stage.gateway.order(&stage::launch(receipt));
     assert!(stage.gateway.refusal().contains("no resolver"), "said in words");
+}
+
+/// What a cell's own programs see of the resolver that the warden starts: names, and the check of a TLS connection's name.
+const PROBE: &str = r#"import socket, ssl
+def address(name):
+    try:
+        return socket.gethostbyname(name)
+    except OSError as error:
+        return type(error).__name__
+def hello(host, name):
+    try:
+        ssl.create_default_context().wrap_socket(socket.create_connection((host, 443), 10), server_hostname=name)
+    except ssl.SSLError as error:
+        return error.reason
+    except OSError as error:
+        return type(error).__name__
+print("|".join([address("git.example.org"), address("evil.example.com"), address("absent.example.net"),
+    hello("cran.example.net", "evil.example.com"), hello("cran.example.net", "cran.example.net")]))
+"#;
+
+/// NW-02: the resolver itself, from a cell's library call to the world and back, with nothing scripted but the world.
+#[test]
+fn listed_names_alone_are_asked_for_and_a_tls_connection_passes_under_its_own_name_alone() {
+    let mut stage = Stage::with(Options { egress: HOSTS.to_owned(), resolver: Some(Resolving::Real), ..Options::default() });
+    let upstream = Upstream::serve(&stage.world, &[("git.example.org", [198, 18, 0, 20]), ("cran.example.net", [198, 18, 0, 30])]);
+    let output = stage.shell("one.toml", &format!("cat > probe.py <<'END'\n{PROBE}END\npython3 probe.py\n"));
+    // The world's server speaks no TLS: that it was heard is what shows that the ClientHello arrived.
+    assert_eq!(output.trim(), "198.18.0.20|gaierror|gaierror|ConnectionResetError|WRONG_VERSION_NUMBER");
+    let mut asked = upstream.asked();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked, ["absent.example.net", "cran.example.net", "git.example.org"]);
+    assert_eq!(stage.world.arrived(), [("tcp".to_owned(), 443)], "the connection under another name did not arrive");
+    stage.ledger.entry("the denied question", |draft| match &draft.event {
+        Event::NameDenied { name, reason, .. } if *name == "evil.example.com".to_owned().into() => (reason == "not-listed").then_some(()),
+        _ => None,
+    });
+    stage.ledger.entry("the denied connection", |draft| match &draft.event {
+        Event::ConnectionDenied { name, reason, .. } => (*name == Some("evil.example.com".to_owned()).into() && reason == "not-listed").then_some(()),
+        _ => None,
+    });
+    stage.ledger.entry("the flow under its name", |draft| match &draft.event {
+        Event::EgressAllowed { port: 443, name, .. } => (*name == Some("cran.example.net".to_owned()).into()).then_some(()),
+        _ => None,
+    });
 }

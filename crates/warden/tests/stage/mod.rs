@@ -9,6 +9,7 @@
 
 pub mod ledger;
 pub mod policy;
+pub mod upstream;
 pub mod world;
 
 use std::fs;
@@ -79,8 +80,16 @@ pub struct Options {
     pub resources: String,
     /// Layers that cells lack, comma-separated; the program that runs the test must then be a warden too.
     pub missing: String,
-    /// The table of a scripted resolver, if there is to be one.
-    pub resolver: Option<String>,
+    /// Who answers questions for names, if somebody is to.
+    pub resolver: Option<Resolving>,
+}
+
+/// Who answers a cell's questions for names.
+pub enum Resolving {
+    /// A script with this table, which says what the table says, lies included.
+    Scripted(String),
+    /// The program that belongs to the warden.
+    Real,
 }
 
 impl Default for Options {
@@ -141,7 +150,14 @@ impl Stage {
             grace = options.grace_s,
             uplink = if is_rootless() { "" } else { &uplink },
         );
-        let resolver = options.resolver.as_ref().map(|table| {
+        let resolver = options.resolver.as_ref().map(|resolving| {
+            let Resolving::Scripted(table) = resolving else {
+                let tests = std::env::current_exe().expect("this test's file");
+                let real = tests.ancestors().nth(2).expect("the programs' folder").join("sulku-resolver");
+                // Its user must get at it, wherever the programs are built.
+                fs::copy(&real, at("sulku-resolver")).unwrap_or_else(|error| panic!("{}: {error}; cargo build --workspace --bins", real.display()));
+                return format!("[resolver]\nprogram = {:?}\nuid = 64990\nupstream = [{:?}]\n", at("sulku-resolver"), upstream::ADDRESS);
+            };
             let program = include_str!("resolver.py").replace("TABLE = {}", &format!("TABLE = {}", table.replace('\n', " ")));
             fs::write(at("resolver.py"), program).expect("a program");
             fs::set_permissions(at("resolver.py"), fs::Permissions::from_mode(0o755)).expect("a mode");
