@@ -1,6 +1,7 @@
 //! What a researcher learns of what she was denied: at once in her terminal, and again when she asks why.
 
 use anyhow::ensure;
+use rustix::process::Signal;
 use sulku_stage::{Person, poll};
 use sulku_tests::{SOON, closed, session_id, shared};
 
@@ -10,7 +11,7 @@ const TRY: &str = "exec 2>/dev/null; exec 3<>/dev/tcp/$0/4711; echo tried; sleep
 pub fn a_researcher_is_told_at_once_what_was_denied_and_why() -> anyhow::Result<()> {
     let stage = shared()?;
     let (mirror, forbidden) = (stage.mirror().address().to_string(), stage.forbidden().address().to_string());
-    let session = stage.connected(Person::Maija, &["--", "bash", "-c", TRY, &forbidden])?;
+    let mut session = stage.connected(Person::Maija, &["--", "bash", "-c", TRY, &forbidden])?;
     let told = format!("sulku: {forbidden}:4711 is not on this permit's list (egress-not-listed); ask privacy@demo.sulku.example");
     let notice = poll(SOON, || session.err().contains(&told).then_some(()));
     ensure!(notice.is_some(), "she is not told: {:?}", session.err());
@@ -25,7 +26,8 @@ pub fn a_researcher_is_told_at_once_what_was_denied_and_why() -> anyhow::Result<
     let (hers, his) = (asked(Person::Maija)?, asked(Person::Bo)?);
     ensure!(hers.code() == Some(0) && hers.out.contains(&told["sulku: ".len()..]) && hers.out.contains(&id), "{hers:?}");
     ensure!(his.code() == Some(0) && !his.out.contains(&id), "another holder learns nothing of it: {his:?}");
-    drop(session);
+    session.signal(Signal::TERM);
+    session.finish(SOON)?;
     closed(&stage, &id)?;
     let listed = stage.connect(Person::Maija, &["--", "bash", "-c", &format!("exec 3<>/dev/tcp/{mirror}/8080; echo reached")])?;
     ensure!(

@@ -12,6 +12,7 @@ use sulku_plan::filesystem::Mount;
 
 use super::Warden;
 use crate::cell::Cell;
+use crate::layers::Layer;
 use crate::seen::{Opened, Purpose, Run, Word, arguments_of, waiting};
 
 impl Warden {
@@ -23,7 +24,9 @@ impl Warden {
             _ => None,
         });
         let datasets: Vec<PathBuf> = datasets.collect();
-        self.eyes.as_mut().map_or(Ok(()), |eyes| eyes.watch(session, cell.pid().cast_unsigned(), &datasets))
+        // A cell that has the host's files instead of its own has no mounts of its own to watch.
+        let eyes = self.eyes.as_mut().filter(|_| self.layers.has(Layer::Files));
+        eyes.map_or(Ok(()), |eyes| eyes.watch(session, cell.pid().cast_unsigned(), &datasets))
     }
 
     /// Takes in what cells open, and lets them go on.
