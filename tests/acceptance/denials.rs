@@ -11,7 +11,7 @@ const TRY: &str = "exec 2>/dev/null; exec 3<>/dev/tcp/$0/4711; echo tried; sleep
 pub fn a_researcher_is_told_at_once_what_was_denied_and_why() -> anyhow::Result<()> {
     let stage = shared()?;
     let (mirror, forbidden) = (stage.mirror().address().to_string(), stage.forbidden().address().to_string());
-    let mut session = stage.connected(Person::Maija, &["--", "bash", "-c", TRY, &forbidden])?;
+    let session = stage.connected(Person::Maija, &["--", "bash", "-c", TRY, &forbidden])?;
     let told = format!("sulku: {forbidden}:4711 is not on this permit's list (egress-not-listed); ask privacy@demo.sulku.example");
     let notice = poll(SOON, || session.err().contains(&told).then_some(()));
     ensure!(notice.is_some(), "she is not told: {:?}", session.err());
