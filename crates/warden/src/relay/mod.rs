@@ -21,12 +21,14 @@ use serde::{Deserialize, Serialize};
 use crate::cell::{Filter, WallError, landlock};
 use crate::{packet, sys};
 
+/// What the relay says when its walls stand, and nothing else ever.
+const WALLED: &[u8] = b"walled";
 /// The longest of the warden's words.
 const WORD_BYTES_MAX: usize = 256;
 /// Descriptors that it may have: two for each connection, and a few.
 const FILES_MAX: u64 = 2 * carry::CONNECTIONS_MAX as u64 + 16;
 
-/// What the warden says; it gets no answer.
+/// What the warden says.
 #[derive(Debug, Serialize, Deserialize)]
 enum Word {
     /// Take connections from this socket, which comes with it. Once, and first.
@@ -53,9 +55,17 @@ impl Relay {
         let (ours, theirs) = sys::packet_pair()?;
         let warden = getpid();
         match sys::fork()? {
-            Some(pid) => Ok(Self { channel: ours, process: pidfd_open(pid, PidfdFlags::empty())? }),
+            Some(pid) => {
+                drop(theirs);
+                let process = pidfd_open(pid, PidfdFlags::empty())?;
+                // It speaks once, when its walls stand; one that ends before says nothing.
+                match packet::receive(&ours, WORD_BYTES_MAX)? {
+                    (walled, _) if walled == WALLED => Ok(Self { channel: ours, process }),
+                    _ => Err(io::Error::other("the relay could not be confined")),
+                }
+            }
             None => {
-                let result = confine(warden, theirs.as_fd()).and_then(|()| carry::serve(&theirs));
+                let result = confine(warden, theirs.as_fd()).and_then(|()| packet::send(&theirs, WALLED, None)).and_then(|()| carry::serve(&theirs));
                 if let Err(error) = &result {
                     tracing::error!(%error, "the relay ends");
                 }
