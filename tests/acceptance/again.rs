@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use sulku_stage::{Options, PermitFile, Person, Stage, poll};
-use sulku_tests::{ABANDONED, AGAIN, AtTerminal, SINGLE, SOON, Wire, closed, session_id, shared};
+use sulku_tests::{ABANDONED, AGAIN, AtTerminal, Datagrams, SILENCE, SINGLE, SOON, Wire, closed, session_id, shared};
 
 fn client(stage: &Stage, profile: &Path, args: &[&str]) -> Command {
     let mut command = stage.sulku(&["connect", "--profile"]);
@@ -220,5 +220,26 @@ pub fn a_session_that_nobody_takes_up_ends() -> anyhow::Result<()> {
     ensure!(closed(&stage, &id)?.data("reason") == "abandoned");
     let none = poll(Duration::from_secs(5), || stage.cell_processes().is_empty().then_some(()));
     ensure!(none.is_some() || count(&stage, &id, "cell.reaped")? == 1, "its cell runs on");
+    Ok(())
+}
+
+/// IA-10: a permit's networks are asked for where a connection begins, so it can't end up elsewhere (QUIC's migration, RFC 9000 section 9).
+pub fn an_open_connection_does_not_move_to_an_address_that_nobody_has_judged() -> anyhow::Result<()> {
+    let stage = shared()?;
+    let way = Datagrams::to(stage.port())?;
+    let mut terminal = at_terminal(&stage, &way.profile(&stage, Person::Tiina)?, &[AGAIN, "--new", "--transport", "quic"])?;
+    terminal.shows("with ~d it goes on without you", SOON)?;
+    let id = session_id(&terminal.shown())?;
+    terminal.types("echo here-$((6 * 7))\r")?;
+    terminal.shows("here-42", SOON)?;
+    way.move_away();
+    terminal.types("echo moved-$((6 * 7))\r")?;
+    ensure!(poll(SILENCE, || terminal.shown().contains("moved-42").then_some(())).is_none(), "it goes on from another address");
+    // The control: it was the address alone.
+    way.move_back();
+    terminal.shows("moved-42", SOON)?;
+    terminal.types("exit\r")?;
+    terminal.finish(SOON)?;
+    ensure!(closed(&stage, &id)?.data("reason") == "shell-exited");
     Ok(())
 }

@@ -3,11 +3,13 @@
 //! A test here meets the product as its users do: through `sulku`, through sockets, through the ledger's entries. It uses no
 //! inner function of any daemon, and it never passes without having run: what is missing is a failure with its reason.
 
+mod datagrams;
 mod peers;
 mod session;
 mod shared;
 mod terminal;
 
+pub use datagrams::{Datagrams, SILENCE};
 pub use peers::{Answer, hello, openssl, quic};
 pub use session::{SOON, closed, session_id};
 pub use shared::{ABANDONED, AGAIN, IDLE, LIMIT_S, LONGEST, SINGLE, close_shared, shared};

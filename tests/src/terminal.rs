@@ -176,12 +176,17 @@ impl Wire {
     /// # Errors
     /// Her profile can't be read or another written beside it.
     pub fn profile(&self, stage: &Stage, person: Person) -> anyhow::Result<PathBuf> {
-        let straight = stage.profile(person);
-        let text = std::fs::read_to_string(&straight)?;
-        let by = straight.with_file_name(format!("by-wire-{}.toml", self.port));
-        let port = format!(":{}\"", stage.port());
-        anyhow::ensure!(text.contains(&port), "the profile names the gateway: {text}");
-        std::fs::write(&by, text.replace(&port, &format!(":{}\"", self.port)))?;
-        Ok(by)
+        by_way_of(self.port, stage, person)
     }
+}
+
+/// A person's profile in which the gateway stands at another port of this host.
+pub(crate) fn by_way_of(port: u16, stage: &Stage, person: Person) -> anyhow::Result<PathBuf> {
+    let straight = stage.profile(person);
+    let text = std::fs::read_to_string(&straight)?;
+    let by = straight.with_file_name(format!("by-way-of-{port}.toml"));
+    let gateway = format!(":{}\"", stage.port());
+    anyhow::ensure!(text.contains(&gateway), "the profile names the gateway: {text}");
+    std::fs::write(&by, text.replace(&gateway, &format!(":{port}\"")))?;
+    Ok(by)
 }
