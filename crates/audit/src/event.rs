@@ -465,14 +465,6 @@ events! {
         /// The client's version, as it says.
         client: String,
     }
-    /// An open session's QUIC connection has another address at the holder's end.
-    SessionMoved "session.moved" "SLK2305I" Gateway {
-        /// `admitted`, or the code of the refusal.
-        outcome: String,
-    } + private {
-        /// Where the holder is now.
-        from: IpAddr,
-    }
     /// Bytes that would write the holder's clipboard or move files were taken out of the terminal's output.
     SequenceRemoved "terminal.sequence-removed" "SLK2401W" Gateway {
         /// Which kind, such as `osc-52`.
@@ -577,20 +569,6 @@ events! {
         reason: String,
         /// In how many milliseconds the next one is started.
         again_in_ms: u64,
-    }
-    /// Somebody else than the warden has changed the router's ruleset.
-    RulesetChanged "ruleset.changed" "SLK3008E" Warden {
-        /// The process that did, on the host, if the kernel told.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pid: Option<u32>,
-        /// What that process called itself, if the kernel told.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        program: Option<String>,
-        /// Whether rules, sets or maps are others than they should be, as the first line that differs; absent where elements alone changed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        differs: Option<String>,
-        /// `repaired`: everything is as it was; `frozen`: it could not be, and all cells stand still until it is.
-        outcome: String,
     }
     /// A cell runs.
     CellLaunched "cell.launched" "SLK3101I" Warden {

@@ -146,9 +146,7 @@ fn samples() -> Vec<(&'static str, About, Value)> {
         ),
         ("session.detached", About::Session, json!({ "reason": "connection-lost", "until": "2026-06-01T20:00:00Z" })),
         ("session.reattached", About::Session, json!({ "transport": "quic", "policy": format!("12 {}", digest("a")), "detached_ms": 3_000 })),
-        ("session.moved", About::Session, json!({ "outcome": "admitted" })),
         ("resolver.ended", About::Nothing, json!({ "reason": "signal 9 ended it", "again_in_ms": 200 })),
-        ("ruleset.changed", About::Nothing, json!({ "pid": 4711, "program": "nft", "differs": "\"}\" became its end", "outcome": "repaired" })),
     ]
 }
 

@@ -107,7 +107,6 @@ impl Share {
             | Event::WorkspaceDeleted { .. }
             | Event::GatewayLost { .. }
             | Event::ResolverEnded { .. }
-            | Event::RulesetChanged { .. }
             | Event::AuditRead { .. }
             | Event::AuditRefused { .. }
             | Event::KeyDestroyed { .. }

@@ -258,9 +258,6 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
             still_open(subject, "A session goes on without a connection").with("status_detail", reason.clone().into())
         }
         Event::SessionReattached { .. } => still_open(subject, "A session is taken up again by its holder"),
-        Event::SessionMoved { outcome, .. } => {
-            still_open(subject, "An open session's connection has another address").with("status_detail", outcome.clone().into())
-        }
         Event::SequenceRemoved { kind, count, .. } => Mapped::new(
             Class::FileHosting,
             2,
@@ -303,9 +300,6 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
         }
         Event::ResolverEnded { again_in_ms, .. } => {
             lifecycle(4, "sulku resolver", None, format!("The resolver ended; the next one is started in {again_in_ms} ms")).failure()
-        }
-        Event::RulesetChanged { outcome, .. } => {
-            lifecycle(99, "sulku router", None, format!("Somebody else than the warden changed the router's ruleset: {outcome}")).failure()
         }
         Event::WardenPolicyActivated { number, sha256: digest } => {
             Mapped::new(Class::EntityManagement, 10, "A revision of the policy is what the warden goes by from here on")

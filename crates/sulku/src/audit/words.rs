@@ -136,7 +136,6 @@ fn describe(event: &Event) -> String {
         Event::SessionReattached { transport, policy, detached_ms, from, client: _ } => {
             format!("from {} over {transport} after {} s, policy {}", known(from), detached_ms / 1000, revision(policy))
         }
-        Event::SessionMoved { outcome, from } => format!("to {}: {outcome}", known(from)),
         Event::SequenceRemoved { kind, count, bytes } => format!("{kind}, {count} times, {}", amount(*bytes)),
         Event::RecordingBegun { key_sha256: _, key_length: _, recipients, durability, input, keep_until } => {
             format!("{durability}, input: {input}, for {} auditors' keys, kept until {}", recipients.len(), time(*keep_until))
@@ -151,10 +150,6 @@ fn describe(event: &Event) -> String {
         Event::OrderRefused { order, reason } => format!("{order}: {reason}"),
         Event::GatewayLost { cells, grace_s } => format!("{cells} cells left, reaped in {grace_s} s"),
         Event::ResolverEnded { reason, again_in_ms } => format!("{reason}; the next one in {again_in_ms} ms"),
-        Event::RulesetChanged { pid, program, differs, outcome } => {
-            let by = format!("by {} ({})", program.as_deref().unwrap_or("an unknown program"), pid.map_or("?".to_owned(), |pid| pid.to_string()));
-            format!("{by}, {outcome}{}", differs.as_ref().map(|differs| format!(": {differs}")).unwrap_or_default())
-        }
         Event::CellLaunched { pid, rung, landlock, seccomp: _, plan: _, address } => format!("process {pid} at {address}, rung {rung}, {landlock}"),
         Event::CellReaped { reason, cpu_ms, memory_peak_bytes, leftovers } => {
             let left = if leftovers.is_empty() { String::new() } else { format!("; LEFT BEHIND: {}", leftovers.join(", ")) };
