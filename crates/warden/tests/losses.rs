@@ -135,5 +135,7 @@ fn a_warden_that_is_told_to_stop_reaps_and_says_so() {
     assert!(matches!(stage.gateway.report().0, Report::Reaped { session, .. } if session == running.session));
     stage.ledger.entry("the reaping", |draft| matches!(draft.event, Event::CellReaped { reason: CloseReason::Drain, .. }).then_some(()));
     assert_eq!(stage.ledger.entries().last().map(|draft| draft.event.name()), Some("warden.stopped"));
-    assert!(stage.cell_processes().is_empty() && stage.cell_groups() == 0);
+    let left: Vec<_> = stage.cell_processes().into_iter().map(|pid| fs::read_to_string(format!("/proc/{pid}/status"))).collect();
+    assert!(left.is_empty(), "{left:#?}");
+    assert_eq!(stage.cell_groups(), 0);
 }

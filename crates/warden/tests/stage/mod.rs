@@ -15,10 +15,12 @@ pub mod world;
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -38,7 +40,18 @@ pub const SIZE: TerminalSize = TerminalSize { columns: 120, rows: 40 };
 /// Names the layers that cells are to lack, for a test that is a warden of its own to show it.
 pub const MISSING_LAYERS: &str = "SULKU_TEST_MISSING_LAYERS";
 
-static NUMBER: AtomicU32 = AtomicU32::new(0);
+/// What holds the numbers that stages of this process were given. A number is never given again: what the last one left may still be dying.
+static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+
+/// A number that no other stage of this process has or had. The suites of the rung below bring a stage each into one process, and with it
+/// statics of their own; a socket's name is the process's.
+fn claim_number(process: u32) -> u32 {
+    let claim = |number: &u32| {
+        let name = SocketAddr::from_abstract_name(format!("sulku-test-stage-{process}-{number}")).expect("a name");
+        UnixListener::bind_addr(&name).map(|claim| CLAIMS.lock().expect("a lock").push(claim)).is_ok()
+    };
+    (0..100).find(claim).expect("fewer than a hundred stages")
+}
 
 /// Whether these tests are those of the rung `rootless`.
 pub fn is_rootless() -> bool {
@@ -126,7 +139,8 @@ impl Stage {
         let ledger = Ledger::serve(&at("ledger.sock"));
         fs::write(at("ledger.vkey"), format!("{}\n", ledger.verifier())).expect("a key");
         let world = World::new();
-        let (process, number) = (std::process::id() % 10_000, NUMBER.fetch_add(1, Ordering::Relaxed) % 100);
+        let process = std::process::id() % 10_000;
+        let number = claim_number(std::process::id());
         let instance = format!("t{process}x{number}");
         // No two stages share a user: what runs as this one is the warden, and what its cells are.
         let uid = if is_rootless() { 3_000_000 + process * 100 + number } else { 0 };
