@@ -4,11 +4,17 @@
 //! control group in one thing: programs can see that they were stopped.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::Motion;
 use crate::sys;
+
+/// How long all processes together are given to stop one after the other.
+const STOPPED_WITHIN: Duration = Duration::from_millis(50);
+/// How long to wait before looking whether one has.
+const STOPPED_LOOK: Duration = Duration::from_micros(50);
 
 /// What is held.
 #[derive(Debug, Default)]
@@ -25,7 +31,9 @@ impl Held {
     pub(super) fn set(&mut self, motion: Motion) {
         *self = match (motion, std::mem::take(self)) {
             (Motion::Frozen, Self::Nothing) => {
-                let stopped = processes().into_iter().filter(|pid| is_stopped(*pid)).collect();
+                let (stopped, moving): (BTreeSet<_>, BTreeSet<_>) = processes().into_iter().partition(|pid| is_stopped(*pid));
+                stop_in_order(&moving);
+                // Those that hide from their own user, and what was started meanwhile.
                 sys::signal_all_others(libc::SIGSTOP);
                 Self::AllBut(stopped)
             }
@@ -42,6 +50,18 @@ impl Held {
     }
 }
 
+/// Stops the eldest first, and each before the next: a shell that still moved when its job stopped would take that for suspended. One that
+/// can't stop at once, since it waits in the kernel, must not hold up the others.
+fn stop_in_order(moving: &BTreeSet<i32>) {
+    let until = Instant::now() + STOPPED_WITHIN;
+    for pid in moving {
+        send(*pid, Signal::STOP);
+        while is_moving(*pid) && Instant::now() < until {
+            std::thread::sleep(STOPPED_LOOK);
+        }
+    }
+}
+
 fn send(pid: i32, signal: Signal) {
     let _gone_meanwhile = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
 }
@@ -52,7 +72,16 @@ fn processes() -> BTreeSet<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| *pid > 1).collect()
 }
 
+/// The kernel's letter for what a process does, if there is one: proc_pid_stat(5).
+fn state(pid: i32) -> Option<char> {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
+}
+
 fn is_stopped(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    state(pid) == Some('T')
+}
+
+/// Whether it runs or waits: it neither stands still nor is gone.
+fn is_moving(pid: i32) -> bool {
+    !matches!(state(pid), None | Some('T' | 'Z' | 'X'))
 }
