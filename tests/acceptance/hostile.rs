@@ -64,3 +64,29 @@ pub fn a_peer_that_says_nothing_is_hung_up_on() -> anyhow::Result<()> {
     ensure!((5..19).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
     Ok(())
 }
+
+/// LG-07: what the ledger keeps of a flood does not grow with it, and its size is told.
+pub fn a_flood_of_refused_peers_is_counted_and_leaves_others_their_entries() -> anyhow::Result<()> {
+    const FLOOD: usize = 150;
+    let stage = shared()?;
+    // An address of its own, whose ration no other test uses.
+    let from = ["-bind", "127.0.0.9:0"];
+    let entries = || stage.entries(&["--event", "certificate.refused"]);
+    let of_flood = |from: &str| entries().map(|entries| entries.iter().filter(|entry| entry.data("from") == from).count());
+    std::thread::scope(|scope| -> anyhow::Result<()> {
+        let flooders: Vec<_> = (0..3).map(|_| scope.spawn(|| (0..FLOOD / 3).try_for_each(|_| openssl(&stage, None, b"", &from).map(drop)))).collect();
+        flooders.into_iter().try_for_each(|flooder| flooder.join().expect("a thread without a panic"))
+    })?;
+    let counted = || {
+        let entries = stage.entries(&["--event", "refusals.counted"]).ok()?;
+        let of_it = entries.iter().filter(|entry| entry.data("busiest") == "127.0.0.9");
+        Some(of_it.filter_map(|entry| entry.data("certificates").as_u64()).sum::<u64>()).filter(|count| *count > 0)
+    };
+    let counted = sulku_stage::poll(Duration::from_secs(30), counted).context("no entry has the count")?;
+    let kept = of_flood("127.0.0.9")? as u64;
+    ensure!(kept >= 60, "the first have their own: {kept}");
+    ensure!(kept + counted == FLOOD as u64, "{kept} entries and {counted} counted of {FLOOD}");
+    openssl(&stage, None, b"", &["-bind", "127.0.0.10:0"])?;
+    sulku_stage::poll(SOON, || of_flood("127.0.0.10").ok().filter(|count| *count == 1)).context("the control: another address has its entry")?;
+    Ok(())
+}

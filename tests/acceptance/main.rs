@@ -61,7 +61,10 @@ fn main() -> ExitCode {
             a_ledger_that_stays_stalled_ends_the_session,
             a_host_without_a_control_refuses_every_session,
         }
-        hostile::{a_hostile_frame_closes_its_own_connection_alone, a_peer_that_says_nothing_is_hung_up_on}
+        hostile::{
+            a_hostile_frame_closes_its_own_connection_alone, a_peer_that_says_nothing_is_hung_up_on,
+            a_flood_of_refused_peers_is_counted_and_leaves_others_their_entries,
+        }
         flow::{ctrl_c_is_heard_in_a_flood, a_slow_reader_slows_itself_alone, what_would_write_the_clipboard_is_removed_and_audited}
         audit::{
             what_was_shown_can_be_replayed, nothing_on_the_host_opens_a_recording, every_reading_is_an_entry, a_flipped_bit_is_found_and_named, a_proof_stands_alone, a_ledger_survives_its_own_restart,

@@ -402,6 +402,24 @@ events! {
         /// Where the peer is.
         from: IpAddr,
     }
+    /// Peers were refused that have no entries of their own, since more came than get them.
+    RefusalsCounted "refusals.counted" "SLK2204W" Gateway {
+        /// Certificates that were refused.
+        certificates: u64,
+        /// Sessions that were refused.
+        sessions: u64,
+        /// Peers that broke the protocol.
+        violations: u64,
+        /// When the first of them came.
+        since: Timestamp,
+        /// From how many networks they came; those beyond the 4,096 that the gateway tells apart are not counted.
+        networks: u64,
+        /// How many came from the network that most came from.
+        busiest_count: u64,
+    } + private {
+        /// The address of that network: of IPv6 its first 64 bits.
+        busiest: Option<IpAddr>,
+    }
     /// A session is about to open. Nothing of it exists before this entry is durable.
     SessionOpened "session.opened" "SLK2301I" Gateway {
         /// `tls` or `quic`.

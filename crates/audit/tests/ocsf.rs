@@ -130,6 +130,13 @@ fn samples() -> Vec<(&'static str, About, Value)> {
         ("program.run", About::Session, json!({ "process": { "pid": 4750, "in_cell": 17 }, "arguments_left_out": 3, "suppressed": 0 })),
         ("dataset.opened", About::Session, json!({ "dataset": "purchases", "opens": 1, "suppressed": 0, "process": { "pid": 4750 } })),
         ("observation.lost", About::Session, json!({ "what": "ended-flows", "count": 12 })),
+        (
+            "refusals.counted",
+            About::Nothing,
+            json!({
+                "certificates": 9_000, "sessions": 3, "violations": 40, "since": "2026-06-01T00:00:00Z", "networks": 2, "busiest_count": 9_010,
+            }),
+        ),
         ("crl.stale", About::Nothing, json!({ "file": "issuer.crl", "made": "2026-06-01T00:00:00Z", "age_s": 90_000, "effect": "alarm" })),
         (
             "workspace.deletion-begun",

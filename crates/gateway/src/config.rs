@@ -96,7 +96,7 @@ pub struct OperatorConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Handshakes at once; further connections wait in the kernel's queue.
+    /// Handshakes at once; further ones wait, an eighth of these of each address.
     pub handshakes_in_flight: usize,
     /// A handshake, first frame included, that takes longer is broken off.
     pub handshake_deadline_s: u64,

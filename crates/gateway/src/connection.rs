@@ -1,6 +1,7 @@
 //! A verified peer's first frame, and where it leads: to a session, to an operator's act, or out.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use sulku_audit::CloseReason;
@@ -17,6 +18,7 @@ use crate::denied;
 use crate::identity::VerifiedIdentity;
 use crate::operator;
 use crate::readmission;
+use crate::refusals::{Kept, Kind};
 use crate::registry::{OpenSession, Origin, Place, Verdict};
 use crate::relay::{self, Joining, Line};
 use crate::revocation::Sweep;
@@ -289,9 +291,12 @@ pub async fn say_and_end(mut writer: Writer, tell: &Tell, code: u32) {
     writer.end(code).await;
 }
 
-/// Audits a refusal. Says whether it is kept.
+/// Audits a refusal. Says whether it is kept, by itself or in a count.
 pub async fn record_refusal(shared: &Shared, refusal: Refusal, from: std::net::IpAddr, transport: &'static str) -> bool {
     let Refusal { code, choices: _, holder, permit, reason, at } = refusal;
+    if shared.refusals.keep(Kind::Session, from, Instant::now(), Timestamp::now()) == Kept::AsNumber {
+        return true;
+    }
     tracing::info!(%from, transport, %code, "session refused");
     let event =
         Event::SessionRefused { code, reason: reason.into(), at: at.map(|at| at.to_string()), from: from.into(), transport: transport.to_owned() };
@@ -307,6 +312,9 @@ pub async fn record_refusal(shared: &Shared, refusal: Refusal, from: std::net::I
 
 /// Audits a breach of the protocol.
 pub async fn violated(shared: &Shared, reason: String, from: std::net::IpAddr, transport: &'static str) {
+    if shared.refusals.keep(Kind::Protocol, from, Instant::now(), Timestamp::now()) == Kept::AsNumber {
+        return;
+    }
     tracing::info!(%from, transport, reason, "protocol violated");
     let event = Event::ProtocolViolated { reason, from: from.into(), transport: transport.to_owned() };
     if let Err(error) = shared.ledger.append(Draft::new(event)).await {

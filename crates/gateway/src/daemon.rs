@@ -13,11 +13,11 @@ use jiff::Timestamp;
 use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::busy::Addresses;
+use crate::busy::{self, Addresses, Handshakes, TooFewDescriptors};
 use crate::config::{Config, ConfigError};
 use crate::confine::{self, ConfineError};
 use crate::denied::Remembered;
@@ -25,6 +25,7 @@ use crate::ledger::{AppendError, Ledger};
 use crate::listener;
 use crate::lists;
 use crate::policy::{Current, PolicyError, PolicyStore};
+use crate::refusals::{self, Refusals};
 use crate::registry::Registry;
 use crate::revisions::{self, Start};
 use crate::tls::{TlsError, Trust};
@@ -43,6 +44,8 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     #[error("certificates can't be used")]
     Tls(#[from] TlsError),
     #[error("the policy's store can't be used")]
@@ -81,8 +84,12 @@ pub struct Shared {
     pub registry: Registry,
     /// What sessions were denied of late.
     pub denied: Remembered,
+    /// Whose refusals are entries.
+    pub refusals: Refusals,
     /// Connections by address.
     pub addresses: Addresses,
+    /// Places for handshakes.
+    pub handshakes: Handshakes,
     /// Told when files are to be looked at now, changed or not: an operator sent SIGHUP.
     pub reload: Notify,
     /// Cancelled when no new session may open.
@@ -121,6 +128,7 @@ impl Shared {
 /// It could not start, or lost the ledger or the warden.
 pub fn run(config_file: &Path) -> Result<(), StartError> {
     let config = Config::read(config_file)?;
+    busy::reserve_descriptors(config.limits.sessions)?;
     let trust = Trust::load(&config)?;
     let store = PolicyStore::open(&config)?;
     let address = config.listen;
@@ -177,6 +185,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
 
     let shared = Arc::new(Shared {
         addresses: Addresses::new(config.limits.connections_per_address),
+        handshakes: Handshakes::new(config.limits.handshakes_in_flight),
         store: Arc::new(store),
         policy: RwLock::new(Arc::new(current)),
         ledger,
@@ -184,16 +193,17 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
         warden_lost: warden_lost.clone(),
         registry: Registry::default(),
         denied: Remembered::default(),
+        refusals: Refusals::new(Instant::now()),
         reload: Notify::new(),
         drain: drain.clone(),
         tasks: TaskTracker::new(),
         trust: RwLock::new(Arc::new(trust)),
         config,
     });
-    let handshakes = Arc::new(Semaphore::new(shared.config.limits.handshakes_in_flight));
     let endpoint = listener::quic_endpoint(&shared, udp).map_err(|source| StartError::Listen { address, source })?;
-    shared.tasks.spawn(listener::tls(Arc::clone(&shared), tcp, Arc::clone(&handshakes)));
-    shared.tasks.spawn(listener::quic(Arc::clone(&shared), endpoint.clone(), handshakes));
+    shared.tasks.spawn(listener::tls(Arc::clone(&shared), tcp));
+    shared.tasks.spawn(listener::quic(Arc::clone(&shared), endpoint.clone()));
+    shared.tasks.spawn(refusals::tell(Arc::clone(&shared)));
     shared.tasks.spawn(lists::watch(Arc::clone(&shared)));
     shared.tasks.spawn(revisions::watch(Arc::clone(&shared), seen));
     tracing::info!(%listen, rung = shared.warden.rung, "gateway accepts connections");

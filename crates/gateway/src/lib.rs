@@ -22,6 +22,7 @@ mod lists;
 mod operator;
 mod policy;
 mod readmission;
+mod refusals;
 mod registry;
 mod relay;
 mod revisions;

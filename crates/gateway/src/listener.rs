@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use quinn::crypto::rustls::QuicServerConfig;
 use rustls::pki_types::CertificateDer;
 use sulku_audit::event::{Draft, Event};
@@ -12,10 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use crate::busy::Counted;
+use crate::busy::{Counted, STRANGERS_MAX};
 use crate::connection;
 use crate::daemon::Shared;
 use crate::identity::VerifiedIdentity;
+use crate::refusals::{Kept, Kind};
 use crate::tls::{self, Note, Refused, Trust};
 use crate::transport::{Peer, Writer, watch_over};
 use crate::warden::chain;
@@ -30,9 +32,10 @@ const QUIC_CERTIFICATE_REQUIRED: u64 = 0x174;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts TLS connections until the gateway drains.
-pub async fn tls(shared: Arc<Shared>, listener: TcpListener, handshakes: Arc<Semaphore>) {
+pub async fn tls(shared: Arc<Shared>, listener: TcpListener) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     loop {
-        let Some(slot) = next_slot(&shared, &handshakes).await else { return };
+        let Some(stranger) = next_stranger(&shared, &strangers).await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shared.drain.cancelled() => return,
@@ -43,8 +46,7 @@ pub async fn tls(shared: Arc<Shared>, listener: TcpListener, handshakes: Arc<Sem
                     tracing::warn!(from = %from.ip(), "connection dropped: the address has as many as it may");
                     continue;
                 };
-                let task = tls_peer(Arc::clone(&shared), stream, from, counted, slot);
-                shared.tasks.spawn(task);
+                shared.tasks.spawn(tls_peer(Arc::clone(&shared), stream, from, counted, stranger));
             }
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
@@ -54,7 +56,7 @@ pub async fn tls(shared: Arc<Shared>, listener: TcpListener, handshakes: Arc<Sem
     }
 }
 
-async fn tls_peer(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, counted: Counted, slot: OwnedSemaphorePermit) {
+async fn tls_peer(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, counted: Counted, stranger: OwnedSemaphorePermit) {
     if let Err(error) = watch_over(&stream) {
         tracing::debug!(%error, "peer was gone before its handshake");
         return;
@@ -64,9 +66,12 @@ async fn tls_peer(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, coun
         Ok(configured) => configured,
         Err(error) => return tracing::error!(%error, "TLS can't be configured"),
     };
-    let deadline = shared.config.limits.handshake_deadline();
-    let accepted = tokio::time::timeout(deadline, TlsAcceptor::from(Arc::new(config)).accept(stream)).await;
-    drop(slot);
+    let handshake = async {
+        let _place = shared.handshakes.place(from.ip()).await;
+        TlsAcceptor::from(Arc::new(config)).accept(stream).await
+    };
+    let accepted = tokio::time::timeout(shared.config.limits.handshake_deadline(), handshake).await;
+    drop(stranger);
     let stream = match accepted {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -117,9 +122,10 @@ fn quic_config(config: rustls::ServerConfig) -> std::io::Result<quinn::ServerCon
 }
 
 /// Accepts QUIC connections until the gateway drains.
-pub async fn quic(shared: Arc<Shared>, endpoint: quinn::Endpoint, handshakes: Arc<Semaphore>) {
+pub async fn quic(shared: Arc<Shared>, endpoint: quinn::Endpoint) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     loop {
-        let Some(slot) = next_slot(&shared, &handshakes).await else { return };
+        let Some(stranger) = next_stranger(&shared, &strangers).await else { return };
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             () = shared.drain.cancelled() => return,
@@ -127,7 +133,7 @@ pub async fn quic(shared: Arc<Shared>, endpoint: quinn::Endpoint, handshakes: Ar
         let Some(incoming) = incoming else { return };
         let from = incoming.remote_address();
         // RFC 9000 section 8.1.2: when busy, have an address prove that it is one before spending a handshake on it.
-        if !incoming.remote_address_validated() && handshakes.available_permits() < shared.config.limits.handshakes_in_flight / 2 {
+        if !incoming.remote_address_validated() && shared.handshakes.are_many() {
             if let Err(error) = incoming.retry() {
                 tracing::debug!(%error, "retry not sent");
             }
@@ -138,24 +144,24 @@ pub async fn quic(shared: Arc<Shared>, endpoint: quinn::Endpoint, handshakes: Ar
             incoming.refuse();
             continue;
         };
-        shared.tasks.spawn(quic_peer(Arc::clone(&shared), incoming, from, counted, slot));
+        shared.tasks.spawn(quic_peer(Arc::clone(&shared), incoming, from, counted, stranger));
     }
 }
 
-async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketAddr, counted: Counted, slot: OwnedSemaphorePermit) {
+async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketAddr, counted: Counted, stranger: OwnedSemaphorePermit) {
     let trust = shared.trust();
     let configured = trust.for_connection().map_err(std::io::Error::other);
     let (config, note) = match configured.and_then(|(config, note)| Ok((quic_config(config)?, note))) {
         Ok(configured) => configured,
         Err(error) => return tracing::error!(%error, "QUIC can't be configured"),
     };
-    let connecting = match incoming.accept_with(Arc::new(config)) {
-        Ok(connecting) => connecting,
-        Err(error) => return tracing::debug!(%error, "QUIC connection ended before it began"),
-    };
     let deadline = shared.config.limits.handshake_deadline();
-    let connected = tokio::time::timeout(deadline, connecting).await;
-    drop(slot);
+    let handshake = async {
+        let _place = shared.handshakes.place(from.ip()).await;
+        incoming.accept_with(Arc::new(config))?.await
+    };
+    let connected = tokio::time::timeout(deadline, handshake).await;
+    drop(stranger);
     let connection = match connected {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
@@ -177,9 +183,9 @@ async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketA
     connection::serve(shared, Peer { identity, from: from.ip(), transport: "quic", reader: Box::new(reader), writer, counted }).await;
 }
 
-async fn next_slot(shared: &Shared, handshakes: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+async fn next_stranger(shared: &Shared, strangers: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
-        slot = Arc::clone(handshakes).acquire_owned() => slot.ok(),
+        stranger = Arc::clone(strangers).acquire_owned() => stranger.ok(),
         () = shared.drain.cancelled() => None,
     }
 }
@@ -203,6 +209,9 @@ async fn refused(
 
 async fn audit_refused(shared: &Shared, refused: Refused, from: IpAddr, transport: &'static str) {
     let Refused { code, reason, serial, sha256 } = refused;
+    if shared.refusals.keep(Kind::Certificate, from, Instant::now(), Timestamp::now()) == Kept::AsNumber {
+        return;
+    }
     tracing::info!(%from, transport, %code, "certificate refused");
     let event = Event::CertificateRefused {
         code,

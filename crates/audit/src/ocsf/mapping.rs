@@ -395,6 +395,10 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
             .with("device", subject.device())
             .with("count", opens.saturating_add(*suppressed).into())
             .with("file", json!({ "name": dataset, "type": "file of a dataset", "type_id": OTHER_KIND })),
+        Event::RefusalsCounted { certificates, sessions, violations, .. } => subject
+            .log(OTHER, "More peers were refused than get an entry each")
+            .failure()
+            .with("count", certificates.saturating_add(*sessions).saturating_add(*violations).into()),
         Event::ObservationLost { what, .. } => {
             subject.log(OTHER, format!("The kernel lost sight of {}: they are in no entry", what.words())).failure()
         }

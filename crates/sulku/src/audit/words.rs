@@ -192,6 +192,16 @@ fn describe(event: &Event) -> String {
             let times = if *opens > 1 { format!(", {opens} times") } else { String::new() };
             format!("{dataset}: {}{times}{}{}", known(file), by(program, *process), more(*suppressed, "opens of others"))
         }
+        Event::RefusalsCounted { certificates, sessions, violations, since, networks, busiest_count, busiest } => {
+            let busiest = match busiest.known() {
+                Some(Some(address)) => format!("; {busiest_count} from {address}"),
+                Some(None) => String::new(),
+                None => format!("; {busiest_count} from {SEALED}"),
+            };
+            format!(
+                "{certificates} certificates, {sessions} sessions and {violations} breaches of the protocol since {since}, from {networks} networks{busiest}"
+            )
+        }
         Event::ObservationLost { what, count } => {
             let count = count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
             format!("{count} of {}", what.words())
