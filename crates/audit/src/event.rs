@@ -602,6 +602,9 @@ events! {
         plan: String,
         /// The cell's address behind the router.
         address: IpAddr,
+        /// SHA-256 of the nftables ruleset that its packets meet, in hexadecimal; absent in entries of wardens that did not write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ruleset: Option<String>,
     }
     /// A cell is gone.
     CellReaped "cell.reaped" "SLK3102I" Warden {

@@ -101,7 +101,7 @@ fn samples() -> Vec<(&'static str, About, Value)> {
             About::Session,
             json!({
                 "pid": 4711, "rung": "root", "landlock": "ABI 6, fully enforced", "seccomp": digest("f"), "plan": digest("c"),
-                "address": "10.77.0.2",
+                "address": "10.77.0.2", "ruleset": digest("e"),
             }),
         ),
         ("cell.reaped", About::Session, json!({ "reason": "holder-left", "cpu_ms": 1200, "memory_peak_bytes": 52_428_800, "leftovers": [] })),

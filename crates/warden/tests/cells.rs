@@ -125,4 +125,9 @@ fn no_shell_runs_before_its_launch_is_recorded() {
     assert!(matches!(stage.gateway.report(), (Report::Launched { .. }, Some(_))));
     eventually("the command runs", || stage.path("workspaces/ws-one/ran").exists().then_some(()));
     assert_eq!(stage.ledger.count("cell.launched"), 1);
+    let ruleset = stage.ledger.entry("the rules that its packets meet", |draft| match &draft.event {
+        Event::CellLaunched { ruleset, .. } => ruleset.clone(),
+        _ => None,
+    });
+    assert_eq!(ruleset, sulku_plan::ruleset::digest(), "each opening names them, not the warden's start alone");
 }

@@ -150,7 +150,9 @@ fn describe(event: &Event) -> String {
         Event::OrderRefused { order, reason } => format!("{order}: {reason}"),
         Event::GatewayLost { cells, grace_s } => format!("{cells} cells left, reaped in {grace_s} s"),
         Event::ResolverEnded { reason, again_in_ms } => format!("{reason}; the next one in {again_in_ms} ms"),
-        Event::CellLaunched { pid, rung, landlock, seccomp: _, plan: _, address } => format!("process {pid} at {address}, rung {rung}, {landlock}"),
+        Event::CellLaunched { pid, rung, landlock, seccomp: _, plan: _, address, ruleset: _ } => {
+            format!("process {pid} at {address}, rung {rung}, {landlock}")
+        }
         Event::CellReaped { reason, cpu_ms, memory_peak_bytes, leftovers } => {
             let left = if leftovers.is_empty() { String::new() } else { format!("; LEFT BEHIND: {}", leftovers.join(", ")) };
             format!("{}: {cpu_ms} ms of processor, {} of memory{left}", close_reason(*reason), amount(*memory_peak_bytes))

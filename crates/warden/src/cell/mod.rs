@@ -253,6 +253,7 @@ impl Cell {
             seccomp: seccomp.to_owned(),
             plan: digest.to_string(),
             address: self.address.into(),
+            ruleset: Some(sulku_plan::ruleset::digest()),
         })
     }
 
