@@ -6,123 +6,21 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
-use sulku_permit::{Budget, Port, Protocol};
+use sulku_permit::{Port, Protocol};
 use sulku_plan::naming::{DNS_PORT, RESOLVER};
 use sulku_plan::ruleset::{
     ALLOWED, ALLOWED_BYTES, ALLOWED_RATE, CHECKED, DIALLED, NAMED, NAMED_BYTES, NAMED_OPEN, NAMED_RATE, RELAYED, RESOLVER_USER, SESSIONS, UPSTREAM,
 };
-use sulku_plan::{Allowed, Plan};
 
 use super::batch::{Batch, Element, Gives};
-use super::named::{Look, Named, Way};
+use super::grant::{Grant, Open, Purse, place};
+use super::named::{Look, Way};
 use super::netlink::{Part, Socket};
-use super::pool::CellNetwork;
 use crate::relay::Relay;
 
 /// What bounds a destination stays a little longer than what opens it.
 const BUDGETS_STAY_MS: u64 = 60_000;
-
-/// One interval of addresses at one port.
-#[derive(Debug, Clone)]
-struct Open {
-    to: Ipv4Net,
-    port: Port,
-    until: Option<Timestamp>,
-    spends: Option<Purse>,
-}
-
-/// A destination's budget, by the permit's line that gives it: all that has the line spends from it.
-#[derive(Debug, Clone, Copy)]
-struct Purse {
-    line: u32,
-    budget: Budget,
-}
-
-impl Purse {
-    fn new(line: u32, budget: Budget) -> Option<Self> {
-        (budget != Budget::default()).then_some(Self { line, budget })
-    }
-
-    fn bytes(self, mark: u32) -> Option<(String, u64)> {
-        self.budget.bytes.map(|bytes| (format!("bytes-{mark}-{}", self.line), bytes))
-    }
-
-    fn rate(self, mark: u32) -> Option<(String, sulku_permit::Rate)> {
-        self.budget.connections.map(|rate| (format!("rate-{mark}-{}", self.line), rate))
-    }
-}
-
-/// What one live session may do on the network.
-#[derive(Debug, Clone)]
-pub struct Grant {
-    /// The session's mark.
-    pub mark: u32,
-    /// What it has open by name.
-    pub named: Named,
-    /// The name of the router's end of its link.
-    interface: String,
-    /// Its address.
-    address: Ipv4Addr,
-    /// Where it may go, without overlaps: a permit that lists an address and port twice is refused.
-    to: Vec<Open>,
-    /// The budget of each of the plan's destinations by name.
-    hosts: Vec<Option<Purse>>,
-}
-
-impl Grant {
-    /// The grant of a session with this mark behind this link.
-    #[must_use]
-    pub fn new(mark: u32, network: &CellNetwork, plan: &Plan) -> Self {
-        let open = |Allowed { to, port, until, budget, at }: &Allowed| match to {
-            IpNet::V4(network) => Some(Open { to: network.trunc(), port: *port, until: *until, spends: Purse::new(at.line, *budget) }),
-            // IPv6 is off in cells; a destination there is as good as denied.
-            IpNet::V6(_) => None,
-        };
-        let to = plan.destinations().iter().filter_map(open).collect();
-        let hosts = plan.named().iter().map(|hosts| Purse::new(hosts.at.line, hosts.budget)).collect();
-        Self { mark, named: Named::default(), interface: network.interface(), address: network.address, to, hosts }
-    }
-
-    fn session(&self) -> Element {
-        let mut key = self.interface.clone().into_bytes();
-        key.resize(16, 0);
-        key.extend(self.address.octets());
-        Element::new(key)
-    }
-
-    /// In a set of intervals nft compares every field in network order; in one of single keys a mark stands as the processor writes it.
-    fn interval(&self, open: &Open) -> Element {
-        let key = |address| place(self.mark.to_be_bytes(), address, open.port);
-        Element::new(key(open.to.network())).until(key(open.to.broadcast()))
-    }
-
-    fn single(&self, address: Ipv4Addr, port: Port) -> Element {
-        Element::new(place(self.mark.to_ne_bytes(), address, port))
-    }
-
-    fn checked(&self, address: Ipv4Addr) -> Element {
-        Element::new([self.mark.to_ne_bytes(), address.octets()].concat())
-    }
-
-    /// Every budget once.
-    fn purses(&self) -> Vec<Purse> {
-        let mut purses: Vec<_> = self.to.iter().filter_map(|open| open.spends).chain(self.hosts.iter().flatten().copied()).collect();
-        purses.sort_by_key(|purse| purse.line);
-        purses.dedup_by_key(|purse| purse.line);
-        purses
-    }
-
-    fn purse_of(&self, way: &Way) -> Option<Purse> {
-        self.hosts.get(way.line).copied().flatten()
-    }
-}
-
-fn place(mark: [u8; 4], address: Ipv4Addr, port: Port) -> Vec<u8> {
-    let [high, low] = port.number.to_be_bytes();
-    [mark, address.octets(), [port.protocol.number(), 0, 0, 0], [high, low, 0, 0]].concat()
-}
 
 /// Where a cell that may ask for names asks.
 const QUESTIONS: [Port; 2] = [Port { number: DNS_PORT, protocol: Protocol::Udp }, Port { number: DNS_PORT, protocol: Protocol::Tcp }];

@@ -5,6 +5,7 @@
 
 mod batch;
 mod elements;
+mod grant;
 mod named;
 pub mod netlink;
 mod pool;
@@ -13,7 +14,7 @@ mod routes;
 mod rules;
 mod watch;
 
-pub use elements::Grant;
+pub use grant::Grant;
 pub use named::{Look, Way};
 pub use pool::{CellNetwork, Pool};
 pub use router::{CellLink, NetworkError, Router, overlap};
