@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use sulku_permit::{HolderId, PermitId, Protocol, RefusalCode, SessionId};
 
 use crate::ending::CloseReason;
-use crate::observed::{Observed, Process, WhyDenied};
+use crate::observed::{DriftOutcome, Observed, Process, WhyDenied};
 use crate::personal::Private;
 
 /// What a process asks the ledger to keep.
@@ -780,5 +780,30 @@ events! {
         /// How many, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u64>,
+    }
+    /// Somebody else than the warden changed the rules of the router's nftables: root on the host, or somebody with as much.
+    RulesetDrifted "ruleset.drifted" "SLK3601E" Warden {
+        /// What was changed, each kind of change in words and with how often: made or deleted tables, chains, rules, sets, elements, objects.
+        changes: Vec<String>,
+        /// The process that did it, on the host; absent where the kernel did not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<u32>,
+        /// What that process calls itself; absent where the kernel did not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<String>,
+        /// What came of it.
+        outcome: DriftOutcome,
+        /// Why the rules are not as they must be, where they are not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Budgets of open sessions that count as used up from here on, because nobody knows any more what was left of them.
+        budgets_taken: u64,
+    }
+    /// The rules of the router's nftables are as they must be again; cells go on.
+    RulesetRestored "ruleset.restored" "SLK3602I" Warden {
+        /// For how long they were not, in milliseconds.
+        after_ms: u64,
+        /// Budgets of open sessions that count as used up from here on, because nobody knows any more what was left of them.
+        budgets_taken: u64,
     }
 }

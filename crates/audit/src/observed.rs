@@ -45,6 +45,16 @@ impl WhyDenied {
     }
 }
 
+/// What came of a change of the router's rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftOutcome {
+    /// The rules are as they were before it.
+    Mended,
+    /// They are not: all cells are frozen, and none is launched.
+    Frozen,
+}
+
 /// What the kernel tells of, and may fail to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -154,6 +154,14 @@ fn samples() -> Vec<(&'static str, About, Value)> {
         ("session.detached", About::Session, json!({ "reason": "connection-lost", "until": "2026-06-01T20:00:00Z" })),
         ("session.reattached", About::Session, json!({ "transport": "quic", "policy": format!("12 {}", digest("a")), "detached_ms": 3_000 })),
         ("resolver.ended", About::Nothing, json!({ "reason": "signal 9 ended it", "again_in_ms": 200 })),
+        (
+            "ruleset.drifted",
+            About::Nothing,
+            json!({
+                "changes": ["rule added or changed in inet sulku forward"], "process": 4711, "program": "nft", "outcome": "mended", "budgets_taken": 0,
+            }),
+        ),
+        ("ruleset.restored", About::Nothing, json!({ "after_ms": 1200, "budgets_taken": 2 })),
     ]
 }
 

@@ -100,6 +100,8 @@ impl Share {
             | Event::CellReaped { .. }
             | Event::EgressAllowed { .. }
             | Event::ObservationLost { .. }
+            | Event::RulesetDrifted { .. }
+            | Event::RulesetRestored { .. }
             | Event::OperatorActed { .. }
             | Event::GatewayStopped { .. }
             | Event::WardenStopped { .. }

@@ -62,9 +62,32 @@ pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
+/// What the table declares, as kind (`map`, `set`, `chain`) and name, in the text's order.
+pub fn declared() -> impl Iterator<Item = (&'static str, &'static str)> {
+    lines(TEXT).filter_map(|line| line.strip_suffix(" {")?.split_once(' ')).filter(|(kind, _)| matches!(*kind, "map" | "set" | "chain"))
+}
+
+/// The table with its sets and maps, and no chain: by itself it lets nothing happen.
+#[must_use]
+pub fn without_chains() -> String {
+    let (sets, _) = TEXT.split_once("\tchain ").unwrap_or((TEXT, ""));
+    format!("{sets}}}\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is put in place before there are elements has all that holds elements, and nothing that lets a packet pass.
+    #[test]
+    fn the_sets_come_before_the_chains() {
+        let kinds: Vec<_> = declared().map(|(kind, _)| kind).collect();
+        let chains = kinds.iter().position(|kind| *kind == "chain").expect("chains");
+        assert!(kinds[chains..].iter().all(|kind| *kind == "chain"), "{kinds:?}");
+        let sets = without_chains();
+        assert!(!lines(&sets).any(|line| line.starts_with("chain ")) && sets.matches('{').count() == sets.matches('}').count());
+        assert_eq!(lines(&sets).filter(|line| line.starts_with("set ") || line.starts_with("map ")).count(), chains);
+    }
 
     /// Whoever writes elements writes them into something that is there.
     #[test]

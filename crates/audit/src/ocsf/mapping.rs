@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::class::Class;
 use crate::event::Event;
+use crate::observed::DriftOutcome;
 
 /// Whom and what the entry is about, as the entry's envelope says.
 pub(super) struct Subject<'a> {
@@ -402,6 +403,24 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
         Event::ObservationLost { what, .. } => {
             subject.log(OTHER, format!("The kernel lost sight of {}: they are in no entry", what.words())).failure()
         }
+        Event::RulesetDrifted { process, program, outcome, .. } => {
+            let message = match outcome {
+                DriftOutcome::Mended => "Somebody else than the warden changed the router's rules; they are as before",
+                DriftOutcome::Frozen => "Somebody else than the warden changed the router's rules; all cells are frozen",
+            };
+            let mut doer = json!({ "name": program.as_deref().unwrap_or("unknown") });
+            if let Some(process) = process {
+                doer["pid"] = (*process).into();
+            }
+            Mapped::new(Class::EntityManagement, 3, message)
+                .failure()
+                .with("actor", json!({ "process": doer }))
+                .with("entity", json!({ "name": "ruleset", "type": "rules of the router", "type_id": POLICY }))
+        }
+        Event::RulesetRestored { .. } => Mapped::new(Class::EntityManagement, 3, "The router's rules are as they must be again; cells go on")
+            .success()
+            .with("actor", json!({ "app_name": "sulku warden" }))
+            .with("entity", json!({ "name": "ruleset", "type": "rules of the router", "type_id": POLICY })),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Entries in words for people: each event's gist on one line, and nothing in it that a terminal would obey.
 
 use jiff::Timestamp;
-use sulku_audit::{CloseReason, Event, Private, Process};
+use sulku_audit::{CloseReason, DriftOutcome, Event, Private, Process};
 
 use crate::print::amount;
 
@@ -208,6 +208,19 @@ fn describe(event: &Event) -> String {
             let count = count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
             format!("{count} of {}", what.words())
         }
+        Event::RulesetDrifted { changes, process, program, outcome, reason, budgets_taken } => {
+            let by = match (program, process) {
+                (Some(program), Some(process)) => format!(" by {program}, process {process}"),
+                _ => String::new(),
+            };
+            let outcome = match outcome {
+                DriftOutcome::Mended => "mended",
+                DriftOutcome::Frozen => "NOT MENDED, all cells are frozen",
+            };
+            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+            format!("{}{by}: {outcome}{reason}{}", changes.join(", "), taken(*budgets_taken))
+        }
+        Event::RulesetRestored { after_ms, budgets_taken } => format!("after {after_ms} ms{}", taken(*budgets_taken)),
     }
 }
 
@@ -229,6 +242,10 @@ fn by(program: &Private<Option<String>>, process: Option<Process>) -> String {
 
 fn line(at: &Option<String>) -> String {
     at.as_ref().map_or_else(String::new, |at| format!(", by {at}"))
+}
+
+fn taken(budgets: u64) -> String {
+    if budgets > 0 { format!("; {budgets} budgets count as used up") } else { String::new() }
 }
 
 fn more(suppressed: u64, of: &str) -> String {

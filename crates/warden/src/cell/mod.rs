@@ -354,6 +354,12 @@ impl Cell {
         matches!(self.phase, Phase::Running) && self.orphaned_until.is_none()
     }
 
+    /// Whether the router lets its packets through.
+    #[must_use]
+    pub const fn is_admitted(&self) -> bool {
+        matches!(self.phase, Phase::Starting | Phase::Running) && self.orphaned_until.is_none()
+    }
+
     /// Whether it is on its way to running.
     #[must_use]
     pub const fn is_starting(&self) -> bool {

@@ -59,6 +59,11 @@ impl Warden {
         let waits = |phase: &Phase| matches!(phase, Phase::AwaitingReceipt(waits) if *waits == pending);
         let Some((session, _)) = self.cells.iter().find(|(_, cell)| waits(&cell.phase)) else { return };
         let session = *session;
+        // What somebody did to the rules until now is known before it may reach the world.
+        self.hear_of_changes();
+        if self.rules.are_broken() {
+            return self.fail(session, super::drift::BROKEN.to_owned());
+        }
         self.let_ask(session);
         let Some(cell) = self.cells.get_mut(&session) else { return };
         let released = self.router.elements.admit(&cell.grant, Timestamp::now(), cell.ends.0).and_then(|()| cell.release(receipt));
@@ -192,6 +197,7 @@ impl Warden {
         self.review(now, clock);
         self.look_after_the_dying(now);
         self.look_after_the_ledger();
+        self.look_after_the_rules(now);
         self.look_after_the_resolver(now);
     }
 

@@ -1,9 +1,11 @@
 //! The warden's one loop: waits for something to happen, does what follows, never waits for anything else.
 //!
-//! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger in `record`, from what was seen in `sights` and `doings`.
+//! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger in `record`, from what was seen in `sights` and `doings`, from
+//! others' changes of the router's rules in `drift`.
 
 mod cells;
 mod doings;
+mod drift;
 mod naming;
 mod orders;
 mod record;
@@ -29,7 +31,7 @@ use crate::gateway::{Gateway, Listener};
 use crate::layers::Layers;
 use crate::ledger::{Ledger, LedgerError};
 use crate::naming::Naming;
-use crate::network::{NetworkError, Pool, Router, Watch};
+use crate::network::{Drift, NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
 use crate::rung::{self, Standing};
 use crate::seen::{Eyes, Groups, Losses, Senders};
@@ -135,6 +137,9 @@ struct Warden {
     mode: Mode,
     reviewed: Instant,
     permits: Reliance,
+    /// What is heard of others' changes of the router's rules.
+    drift: Drift,
+    rules: drift::Rules,
     /// The workspace that is being destroyed.
     deletion: Option<Deletion>,
 }
@@ -147,6 +152,7 @@ enum Source {
     Gateway,
     Ledger,
     Watch,
+    Drift,
     Relay,
     Resolver,
     ResolverEnd,
@@ -192,7 +198,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         Rung::Rootless | Rung::NoNetwork => None,
     };
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
-    let (router, watch) = Router::make(&config.uplinks, relay)?;
+    let (mut router, watch, drift) = Router::make(&config.uplinks, relay)?;
     let own_networks = config.own_networks();
     // It has a user of its own, which only root can give it.
     let naming = config.resolver.take().filter(|_| rung == Rung::Root).map(|resolver| Naming::new(resolver, own_networks));
@@ -233,6 +239,8 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         mode: Mode::Serving,
         reviewed: Instant::now(),
         permits: Reliance::Given,
+        drift,
+        rules: drift::Rules::default(),
         deletion: None,
         rung,
         config,
@@ -269,7 +277,8 @@ impl Warden {
 
     /// Waits for something to happen, and says where.
     fn wait(&self) -> Vec<Source> {
-        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN)];
+        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> =
+            vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN), (Source::Drift, self.drift.descriptor(), PollFlags::IN)];
         if let Some(ledger) = self.ledger.descriptor() {
             watched.push((Source::Ledger, ledger, PollFlags::IN | write_if(self.ledger.wants_to_write())));
         }
@@ -327,6 +336,7 @@ impl Warden {
             Source::Gateway => self.hear_gateway(),
             Source::Ledger => self.hear_ledger(),
             Source::Watch => self.look(),
+            Source::Drift => self.hear_of_changes(),
             Source::Relay => {
                 tracing::error!("the relay has ended, and nothing else leads out; the warden stops");
                 self.stop();

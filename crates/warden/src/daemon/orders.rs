@@ -78,6 +78,9 @@ impl Warden {
         if self.mode != Mode::Serving {
             return self.refuse("launch", None, None, "the warden takes no launches now: it is stopping, or the ledger is away".to_owned());
         }
+        if self.rules.are_broken() {
+            return self.refuse("launch", None, None, format!("the warden takes no launches now: {}", super::drift::BROKEN));
+        }
         let decided = self.judge.decide(receipt, size, term, Timestamp::now());
         self.tell_of_policy();
         let commission = match decided {

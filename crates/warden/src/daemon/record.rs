@@ -62,11 +62,13 @@ impl Warden {
         if self.ledger.descriptor().is_some() && self.ledger.is_settled() {
             tracing::info!(away_ms = since.elapsed().as_millis(), "the ledger is back");
             self.mode = Mode::Serving;
-            self.set_motion_of_all(Motion::Thawed);
+            if !self.rules.are_broken() {
+                self.set_motion_of_all(Motion::Thawed);
+            }
         }
     }
 
-    fn set_motion_of_all(&mut self, motion: Motion) {
+    pub(super) fn set_motion_of_all(&mut self, motion: Motion) {
         for (session, cell) in self.cells.iter().filter(|(_, cell)| cell.is_alive() && cell.orphaned_until.is_none()) {
             if let Err(error) = cell.set_motion(motion) {
                 tracing::error!(%session, %error, "a cell could not be frozen or thawed");

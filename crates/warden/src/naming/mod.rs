@@ -216,6 +216,12 @@ impl Naming {
         wanted.iter().filter(|(address, until)| self.dialled.get(address).is_none_or(|known| known < until)).copied().collect()
     }
 
+    /// All addresses to which the resolver may connect, each until then.
+    #[must_use]
+    pub fn dialled(&self, now: Timestamp) -> Vec<(Ipv4Addr, Timestamp)> {
+        self.dialled.iter().filter(|(_, until)| **until > now).map(|(address, until)| (*address, *until)).collect()
+    }
+
     /// The kernel has these.
     pub fn note_dialled(&mut self, written: &[(Ipv4Addr, Timestamp)], now: Timestamp) {
         self.dialled.retain(|_, until| *until > now);

@@ -4,13 +4,15 @@ use std::io;
 
 use sulku_plan::ruleset::TABLE;
 
-use super::netlink::{ACK, CREATE, Message, Socket};
+use super::contents::{TYPE_LIMIT, TYPE_QUOTA};
+use super::netlink::{ACK, CREATE, EXCLUSIVE, Message, Socket};
 
 const NFPROTO_INET: u8 = 1;
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NEW_ELEMENTS: u16 = SUBSYSTEM << 8 | 12;
+const DELETE_ELEMENTS: u16 = SUBSYSTEM << 8 | 14;
 const NEW_OBJECT: u16 = SUBSYSTEM << 8 | 18;
 /// As deleting, but what is not there is no error: elements time out by themselves.
 const DESTROY_ELEMENTS: u16 = SUBSYSTEM << 8 | 30;
@@ -29,10 +31,9 @@ const OBJECT_TABLE: u16 = 1;
 const OBJECT_NAME: u16 = 2;
 const OBJECT_TYPE: u16 = 3;
 const OBJECT_DATA: u16 = 4;
-const TYPE_QUOTA: u32 = 2;
-const TYPE_LIMIT: u32 = 4;
 const QUOTA_BYTES: u16 = 1;
 const QUOTA_FLAGS: u16 = 2;
+const QUOTA_USED: u16 = 4;
 const LIMIT_RATE: u16 = 1;
 const LIMIT_UNIT: u16 = 2;
 const LIMIT_BURST: u16 = 3;
@@ -101,18 +102,30 @@ impl Batch {
         self.0.extend(elements.chunks(ELEMENTS_A_MESSAGE).map(|elements| list(DESTROY_ELEMENTS, ACK, set, elements)));
     }
 
-    /// Makes an amount of bytes that may pass.
-    pub(super) fn add_quota(&mut self, name: &str, bytes: u64) {
-        let data = |data: Message| data.with(QUOTA_BYTES, &bytes.to_be_bytes()).with(QUOTA_FLAGS, &WHEN_PASSED.to_be_bytes());
-        self.0.push(object(NEW_OBJECT, ACK | CREATE, name, TYPE_QUOTA).with_nested(OBJECT_DATA, data));
+    /// Takes everything out of a set.
+    pub(super) fn empty(&mut self, set: &'static str) {
+        self.0.push(Message::new(DELETE_ELEMENTS, ACK, &[NFPROTO_INET, 0, 0, 0]).with_name(LIST_TABLE, TABLE).with_name(LIST_SET, set));
     }
 
-    /// Makes a rate, which may come all at once.
-    pub(super) fn add_limit(&mut self, name: &str, packets: u32, per_s: u32) {
+    /// Makes an amount of bytes that may pass, of which so many have.
+    pub(super) fn add_quota(&mut self, name: &str, bytes: u64, used: u64) {
+        self.0.push(
+            object(NEW_OBJECT, ACK | CREATE, name, TYPE_QUOTA)
+                .with_nested(OBJECT_DATA, |data| quota_of(data, bytes).with(QUOTA_USED, &used.to_be_bytes())),
+        );
+    }
+
+    /// Sees to it that a quota is of so many bytes; what is used up of it stays so.
+    pub(super) fn settle_quota(&mut self, name: &str, bytes: u64) {
+        self.0.push(object(NEW_OBJECT, ACK | CREATE & !EXCLUSIVE, name, TYPE_QUOTA).with_nested(OBJECT_DATA, |data| quota_of(data, bytes)));
+    }
+
+    /// Makes a rate, of which so many may come at once.
+    pub(super) fn add_limit(&mut self, name: &str, packets: u32, per_s: u32, burst: u32) {
         let data = |data: Message| {
             data.with(LIMIT_RATE, &u64::from(packets).to_be_bytes())
                 .with(LIMIT_UNIT, &u64::from(per_s).to_be_bytes())
-                .with(LIMIT_BURST, &packets.to_be_bytes())
+                .with(LIMIT_BURST, &burst.to_be_bytes())
                 .with(LIMIT_TYPE, &PACKETS.to_be_bytes())
                 .with(LIMIT_FLAGS, &WHEN_PASSED.to_be_bytes())
         };
@@ -129,13 +142,22 @@ impl Batch {
 
     /// Has the kernel carry it out. It has when this returns.
     pub(super) fn commit(self, socket: &Socket) -> io::Result<()> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let edge = |kind| Message::new(kind, 0, &[0, 0, 0, 10]);
-        let batch: Vec<_> = [edge(BATCH_BEGIN)].into_iter().chain(self.0).chain([edge(BATCH_END)]).collect();
-        socket.request(&batch).map(drop)
+        transact(socket, self.0)
     }
+}
+
+/// Has the kernel carry out all of the changes, or none.
+pub(super) fn transact(socket: &Socket, changes: Vec<Message>) -> io::Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let edge = |kind| Message::new(kind, 0, &[0, 0, 0, 10]);
+    let batch: Vec<_> = [edge(BATCH_BEGIN)].into_iter().chain(changes).chain([edge(BATCH_END)]).collect();
+    socket.request(&batch).map(drop)
+}
+
+fn quota_of(data: Message, bytes: u64) -> Message {
+    data.with(QUOTA_BYTES, &bytes.to_be_bytes()).with(QUOTA_FLAGS, &WHEN_PASSED.to_be_bytes())
 }
 
 fn object(kind: u16, flags: u16, name: &str, of: u32) -> Message {

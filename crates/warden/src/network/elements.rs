@@ -14,6 +14,7 @@ use sulku_plan::ruleset::{
 };
 
 use super::batch::{Batch, Element, Gives};
+use super::budgets::Budgets;
 use super::grant::{Grant, Open, Purse, place};
 use super::named::{Look, Way};
 use super::netlink::{Part, Socket};
@@ -40,24 +41,44 @@ impl Clock {
 pub struct Elements {
     socket: Socket,
     relay: Option<Relay>,
+    /// What stands as long as the router does.
+    standing: Vec<(&'static str, Vec<Element>)>,
 }
+
+/// A session that is let through, and until when.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted<'a> {
+    /// What it may do.
+    pub grant: &'a Grant,
+    /// Its end.
+    pub ends: Timestamp,
+}
+
+/// All sets and maps that hold elements.
+const SETS: [&str; 13] =
+    [SESSIONS, ALLOWED, NAMED, NAMED_OPEN, CHECKED, ALLOWED_BYTES, ALLOWED_RATE, NAMED_BYTES, NAMED_RATE, RESOLVER_USER, UPSTREAM, DIALLED, RELAYED];
 
 impl Elements {
     /// Opens the socket in the network namespace in which this runs: the router's.
     pub(super) fn open(relay: Option<Relay>) -> io::Result<Self> {
-        Ok(Self { socket: Socket::open(Part::Filter, 0)?.with_room()?, relay })
+        Ok(Self { socket: Socket::open(Part::Filter, 0)?.with_room()?, relay, standing: Vec::new() })
     }
 
     /// Turns connections to the relay, where there is one.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn turn_to_relay(&self) -> io::Result<()> {
+    pub fn turn_to_relay(&mut self) -> io::Result<()> {
+        let relayed = self.relay.is_some().then(|| Element::new(vec![Protocol::Tcp.number()]));
+        self.let_stand(vec![(RELAYED, relayed.into_iter().collect())])
+    }
+
+    fn let_stand(&mut self, elements: Vec<(&'static str, Vec<Element>)>) -> io::Result<()> {
         let mut batch = Batch::default();
-        if self.relay.is_some() {
-            batch.add(RELAYED, &[Element::new(vec![Protocol::Tcp.number()])]);
-        }
-        batch.commit(&self.socket)
+        elements.iter().for_each(|(set, elements)| batch.add(set, elements));
+        batch.commit(&self.socket)?;
+        self.standing.extend(elements);
+        Ok(())
     }
 
     /// The relay, where there is one.
@@ -70,16 +91,15 @@ impl Elements {
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn serve_names(&self, uid: u32, upstream: &[SocketAddr]) -> io::Result<()> {
-        let mut batch = Batch::default();
-        batch.add(RESOLVER_USER, &[Element::new(uid.to_ne_bytes().to_vec())]);
+    pub fn serve_names(&mut self, uid: u32, upstream: &[SocketAddr]) -> io::Result<()> {
+        let user = vec![Element::new(uid.to_ne_bytes().to_vec())];
         let key = |address: Ipv4Addr, protocol: Protocol, port: u16| place([0; 4], address, Port { number: port, protocol })[4..].to_vec();
         let asked = upstream.iter().filter_map(|to| match to {
             SocketAddr::V4(to) => Some([Protocol::Udp, Protocol::Tcp].map(|protocol| Element::new(key(*to.ip(), protocol, to.port())))),
             SocketAddr::V6(_) => None,
         });
-        batch.add(UPSTREAM, &asked.flatten().collect::<Vec<_>>());
-        batch.commit(&self.socket)
+        let asked = asked.flatten().collect();
+        self.let_stand(vec![(RESOLVER_USER, user), (UPSTREAM, asked)])
     }
 
     /// Lets the session's packets through for so long, and to each destination until that closes. What it has open by name is written
@@ -92,12 +112,20 @@ impl Elements {
             relay.open(grant.address)?;
         }
         let clock = Clock(now);
-        let lasts_ms = clock.ms_until(ends).max(1);
         let mut batch = Batch::default();
         for purse in grant.purses() {
-            purse.bytes(grant.mark).into_iter().for_each(|(name, bytes)| batch.add_quota(&name, bytes));
-            purse.rate(grant.mark).into_iter().for_each(|(name, rate)| batch.add_limit(&name, rate.connections, rate.per.seconds()));
+            purse.bytes(grant.mark).into_iter().for_each(|(name, bytes)| batch.add_quota(&name, bytes, 0));
+            purse
+                .rate(grant.mark)
+                .into_iter()
+                .for_each(|(name, rate)| batch.add_limit(&name, rate.connections, rate.per.seconds(), rate.connections));
         }
+        self.put_session(&mut batch, grant, clock, ends);
+        batch.commit(&self.socket)
+    }
+
+    fn put_session(&self, batch: &mut Batch, grant: &Grant, clock: Clock, ends: Timestamp) {
+        let lasts_ms = clock.ms_until(ends).max(1);
         let mut allowed = Vec::new();
         let (mut bytes, mut rates) = (Vec::new(), Vec::new());
         for open in self.carried(grant) {
@@ -114,9 +142,41 @@ impl Elements {
             batch.add(NAMED, &QUESTIONS.map(|port| grant.single(RESOLVER, port).lasting(lasts_ms)));
         }
         let ways: Vec<_> = grant.named.ways().cloned().collect();
-        put_ways(&mut batch, grant, &ways, clock);
+        put_ways(batch, grant, &ways, clock);
         batch.add(SESSIONS, &[grant.session().giving(Gives::Mark(grant.mark)).lasting(lasts_ms)]);
-        batch.commit(&self.socket)
+    }
+
+    /// Writes everything anew, in one transaction, in place of whatever is in the sets: what stands as long as the router does, these
+    /// sessions, and where the resolver may connect to. Gives the number of budgets that had to be taken for used up.
+    ///
+    /// # Errors
+    /// The kernel refused; everything is as it was.
+    pub(super) fn rewrite(
+        &self,
+        sessions: &[Admitted<'_>],
+        dialled: &[(Ipv4Addr, Timestamp)],
+        budgets: &Budgets<'_>,
+        now: Timestamp,
+    ) -> io::Result<u64> {
+        let clock = Clock(now);
+        let mut batch = Batch::default();
+        SETS.iter().for_each(|set| batch.empty(set));
+        let mut taken = 0;
+        for Admitted { grant, .. } in sessions {
+            for purse in grant.purses() {
+                taken += u64::from(budgets.put(&mut batch, purse, grant.mark));
+            }
+        }
+        self.standing.iter().for_each(|(set, elements)| batch.add(set, elements));
+        batch.add(DIALLED, &dialled.iter().map(|to| dialled_until(to, clock)).collect::<Vec<_>>());
+        sessions.iter().for_each(|Admitted { grant, ends }| self.put_session(&mut batch, grant, clock, *ends));
+        batch.commit(&self.socket)?;
+        Ok(taken)
+    }
+
+    /// The socket over which elements are written.
+    pub(super) const fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Opens these ways of the session, in place of what stood there, and closes those. The kernel has done so when this returns.
@@ -137,11 +197,7 @@ impl Elements {
     /// The kernel refused.
     pub fn let_dial(&self, to: &[(Ipv4Addr, Timestamp)], now: Timestamp) -> io::Result<()> {
         let clock = Clock(now);
-        let element = |(address, until): &(Ipv4Addr, Timestamp)| {
-            let key = [&address.octets()[..], &443_u16.to_be_bytes(), &[0, 0]].concat();
-            Element::new(key).lasting(clock.ms_until(*until).max(1))
-        };
-        let dialled: Vec<_> = to.iter().map(element).collect();
+        let dialled: Vec<_> = to.iter().map(|to| dialled_until(to, clock)).collect();
         let mut batch = Batch::default();
         batch.destroy(DIALLED, &dialled);
         batch.add(DIALLED, &dialled);
@@ -183,6 +239,11 @@ impl Elements {
         let links = self.relay.is_none();
         grant.to.iter().filter(move |open| links || open.port.protocol == Protocol::Tcp)
     }
+}
+
+fn dialled_until((address, until): &(Ipv4Addr, Timestamp), clock: Clock) -> Element {
+    let key = [&address.octets()[..], &443_u16.to_be_bytes(), &[0, 0]].concat();
+    Element::new(key).lasting(clock.ms_until(*until).max(1))
 }
 
 /// Puts the element into the lists of what bounds it.

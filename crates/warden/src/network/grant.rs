@@ -103,6 +103,14 @@ impl Grant {
         purses
     }
 
+    /// The names of what counts for it.
+    pub(super) fn budgets(&self) -> impl Iterator<Item = String> {
+        self.purses()
+            .into_iter()
+            .flat_map(|purse| [purse.bytes(self.mark).map(|(name, _)| name), purse.rate(self.mark).map(|(name, _)| name)])
+            .flatten()
+    }
+
     pub(super) fn purse_of(&self, way: &Way) -> Option<Purse> {
         self.hosts.get(way.line).copied().flatten()
     }

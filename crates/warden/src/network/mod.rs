@@ -4,19 +4,26 @@
 //! leaves no rule and no interface. Cells have no way out but through it. IPv6 is off, there and in cells.
 
 mod batch;
+mod budgets;
+mod contents;
+mod drift;
 mod elements;
 mod grant;
 mod named;
 pub mod netlink;
 mod pool;
+mod repair;
 mod router;
 mod routes;
 mod rules;
 mod watch;
 
+pub use drift::{Drift, Foreign};
+pub use elements::Admitted;
 pub use grant::Grant;
 pub use named::{Look, Way};
 pub use pool::{CellNetwork, Pool};
+pub use repair::{Mended, Wanted};
 pub use router::{CellLink, NetworkError, Router, overlap};
 pub use rules::NFT;
 pub use watch::{Denial, Flow, Sighting, Watch};

@@ -13,7 +13,11 @@ pub const REQUEST: u16 = 1;
 /// Wants an acknowledgement.
 pub const ACK: u16 = 4;
 /// Creates; fails if it exists.
-pub const CREATE: u16 = 0x400 | 0x200;
+pub const CREATE: u16 = 0x400 | EXCLUSIVE;
+/// The part of [`CREATE`] that fails.
+pub const EXCLUSIVE: u16 = 0x200;
+/// Asks for all there is of a kind.
+pub const DUMP: u16 = 0x300;
 /// Marks an attribute that holds attributes.
 const NESTED: u16 = 1 << 15;
 const ERROR: u16 = 2;
@@ -47,6 +51,11 @@ impl Socket {
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
         bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         Ok(Self(fd))
+    }
+
+    /// The port by which the kernel tells this socket from others.
+    pub fn port(&self) -> io::Result<u32> {
+        Ok(SocketAddrNetlink::try_from(rustix::net::getsockname(&self.0)?)?.pid())
     }
 
     /// Makes room for bursts: beyond the host's usual limit as root, up to it otherwise. What finds no room is counted by its receiver.
@@ -163,15 +172,32 @@ impl Message {
     }
 }
 
-/// The messages in what the kernel sent: kind and what follows the header. Stops at the first that is not whole.
-pub fn parsed(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+/// A message of the kernel's.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard<'a> {
+    /// Its kind.
+    pub kind: u16,
+    /// The port of the socket that it is an answer to, or that made the change it tells of; 0 is the kernel itself.
+    pub sender: u32,
+    /// What follows its header.
+    pub body: &'a [u8],
+}
+
+/// The messages in what the kernel sent. Stops at the first that is not whole.
+pub fn heard(mut bytes: &[u8]) -> impl Iterator<Item = Heard<'_>> {
     std::iter::from_fn(move || {
-        let header = bytes.get(..HEADER_BYTES)?;
-        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let header = bytes.first_chunk::<HEADER_BYTES>()?;
+        let number = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let length = number(0) as usize;
         let body = bytes.get(HEADER_BYTES..length)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([header[4], header[5]]), body))
+        Some(Heard { kind: u16::from_ne_bytes([header[4], header[5]]), sender: number(12), body })
     })
+}
+
+/// The same without senders: kind and what follows the header.
+pub fn parsed(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    heard(bytes).map(|Heard { kind, body, .. }| (kind, body))
 }
 
 /// The attributes in a message's body: kind and value. Stops at the first that is not whole.

@@ -13,10 +13,11 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use sulku_plan::naming::RESOLVER;
 use sulku_plan::ruleset::{RELAY, RELAY_PORT};
 
+use super::drift::Drift;
 use super::elements::Elements;
 use super::netlink::{ACK, Message, Part, Socket, attribute, parsed};
 use super::pool::{CellNetwork, address, route, up, veth};
-use super::rules::{self, RulesetError};
+use super::rules::{Rules, RulesetError};
 use super::watch::Watch;
 use crate::config::{Peer, Uplink};
 use crate::relay::Relay;
@@ -67,6 +68,7 @@ pub struct Router {
     /// Sessions' elements.
     pub elements: Elements,
     namespace: OwnedFd,
+    rules: Rules,
 }
 
 impl Router {
@@ -74,14 +76,22 @@ impl Router {
     ///
     /// # Errors
     /// The kernel or nft refused a step; with this process everything made so far goes.
-    pub fn make(uplinks: &[Uplink], relay: Option<Relay>) -> Result<(Self, Watch), NetworkError> {
+    pub fn make(uplinks: &[Uplink], relay: Option<Relay>) -> Result<(Self, Watch, Drift), NetworkError> {
         let home: OwnedFd = step("hold the host's network namespace", std::fs::File::open("/proc/thread-self/ns/net"))?.into();
-        let (namespace, links, elements, watch) = returning_to(home.as_fd(), || {
+        let (namespace, links, elements, watch, drift, rules) = returning_to(home.as_fd(), || {
+            // In one that goes at once.
+            step("make a network namespace", sys::unshare(UnshareFlags::NEWNET))?;
+            let rules = Rules::learn()?;
             step("make the router's network namespace", sys::unshare(UnshareFlags::NEWNET))?;
             for (path, value) in SYSCTLS {
                 set_sysctl(path, value)?;
             }
-            rules::install()?;
+            let mut elements = step("open the elements' socket", Elements::open(relay))?;
+            rules.install()?;
+            // Before they are read back: what is changed after is heard of.
+            let own = step("ask for the elements' port", elements.socket().port())?;
+            let drift = step("listen for changes of the rules", Drift::open(own))?;
+            rules.compare()?;
             // After the rules: conntrack's settings exist once something in the namespace uses it.
             for (path, value) in CONNTRACK_SYSCTLS {
                 set_sysctl(path, value)?;
@@ -89,19 +99,18 @@ impl Router {
             let namespace: OwnedFd = step("hold the router's network namespace", std::fs::File::open("/proc/thread-self/ns/net"))?.into();
             let links = step("open a route socket", Socket::open(Part::Links, 0))?;
             step("raise the router's loopback", links.request(&[up(LOOPBACK), address(LOOPBACK, RESOLVER, 32)]))?;
-            if let Some(relay) = &relay {
+            if let Some(relay) = elements.relay() {
                 step("give the relay its socket", relay_socket(&links).and_then(|socket| relay.listen(socket.as_fd())))?;
             }
-            let elements = step("open the elements' socket", Elements::open(relay))?;
             step("turn connections to the relay", elements.turn_to_relay())?;
             let watch = step("watch the router", Watch::open())?;
-            Ok::<_, NetworkError>((namespace, links, elements, watch))
+            Ok::<_, NetworkError>((namespace, links, elements, watch, drift, rules))
         })?;
-        let router = Self { home, links, elements, namespace };
+        let router = Self { home, links, elements, namespace, rules };
         // Before there is any way out.
         step("restrict the router's routes", super::routes::restrict(&router.links, uplinks.iter().map(|uplink| uplink_name(&uplink.name))))?;
         uplinks.iter().try_for_each(|uplink| router.connect(uplink))?;
-        Ok((router, watch))
+        Ok((router, watch, drift))
     }
 
     /// The host's network namespace, to which the warden returns.
@@ -114,6 +123,19 @@ impl Router {
     #[must_use]
     pub fn namespace(&self) -> BorrowedFd<'_> {
         self.namespace.as_fd()
+    }
+
+    pub(super) const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Runs something in the router's network namespace.
+    pub(super) fn inside<T>(&self, run: impl FnOnce() -> Result<T, RulesetError>) -> Result<T, NetworkError> {
+        returning_to(self.home.as_fd(), || {
+            let entered = move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Network));
+            step("enter the router's network namespace", entered.map_err(Into::into))?;
+            Ok(run()?)
+        })
     }
 
     /// The socket that arranges the router's links.

@@ -314,15 +314,26 @@ impl Stage {
 
     /// Runs a command inside the router's network namespace, as a root of the host may who has found it.
     pub fn in_router(&self, command: &[&str]) -> String {
+        let output = self.command_in_router(command).output().expect("nsenter");
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The same, to be run as the caller likes.
+    pub fn command_in_router(&self, command: &[&str]) -> Command {
         let namespaces = fs::read_dir(format!("/proc/{}/fd", self.warden.id())).expect("the warden's descriptors");
         let inside = |file: &Path, command: &[&str]| {
-            let output = Command::new("/usr/bin/nsenter").arg(format!("--net={}", file.display())).args(command).output().expect("nsenter");
-            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).expect("text")
+            let mut nsenter = Command::new("/usr/bin/nsenter");
+            nsenter.arg(format!("--net={}", file.display())).args(command);
+            nsenter
+        };
+        let has_uplinks = |file: &PathBuf| {
+            let links = inside(file, &["/bin/ip", "-br", "link"]).output().expect("nsenter");
+            String::from_utf8_lossy(&links.stdout).contains("up-")
         };
         let is_network = |file: &PathBuf| fs::read_link(file).is_ok_and(|link| link.to_string_lossy().starts_with("net:["));
         let mut files = namespaces.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_network);
-        let router = files.find(|file| inside(file, &["/bin/ip", "-br", "link"]).contains("up-")).expect("the router");
+        let router = files.find(has_uplinks).expect("the router");
         inside(&router, command)
     }
 
