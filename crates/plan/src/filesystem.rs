@@ -4,8 +4,10 @@
 //! datasets, read-only; the workspace's folder; nothing else. Nothing here is host-specific: what the host lacks is left out by the
 //! warden, and the plan stays the same text.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use sulku_permit::{HolderId, Permit, Programs};
 
 use crate::naming;
@@ -22,12 +24,12 @@ const ROOT_BYTES: u64 = 4 << 20;
 const PERSON: &str = "{person}";
 
 /// One step in making the file system.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mount {
     /// Empty memory.
     Memory {
         /// Where.
-        path: &'static str,
+        path: Cow<'static, str>,
         /// Its most bytes; they count as the cell's memory.
         bytes: u64,
         /// Whether what is written there may be run.
@@ -36,12 +38,12 @@ pub enum Mount {
     /// As the host has it, read-only: a symlink is copied, a folder or file is bound, what is absent is left out.
     Host {
         /// Where, on the host and in the cell.
-        path: &'static str,
+        path: Cow<'static, str>,
     },
     /// A read-only file made for the cell.
     Made {
         /// Where.
-        path: &'static str,
+        path: Cow<'static, str>,
         /// What stands in it, with `{person}` for the holder's id.
         text: String,
     },
@@ -64,21 +66,21 @@ pub enum Mount {
     /// A character device that is harmless in anybody's hands.
     Device {
         /// Where.
-        path: &'static str,
+        path: Cow<'static, str>,
         /// Its major and minor number.
         number: (u32, u32),
     },
     /// A symlink.
     Link {
         /// Where.
-        path: &'static str,
+        path: Cow<'static, str>,
         /// To where.
-        target: &'static str,
+        target: Cow<'static, str>,
     },
 }
 
 /// Whether unix sockets may be made in a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Sockets {
     /// They may: nobody but the cell sees the folder.
     Made,
@@ -87,7 +89,7 @@ pub enum Sockets {
 }
 
 /// Whether files may be run as programmes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Programmes {
     /// They may: package builds run what they have just made.
     Run,
@@ -96,16 +98,16 @@ pub enum Programmes {
 }
 
 /// What Landlock leaves open below a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LandlockRule {
     /// The path inside the cell.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// What may be done there.
     pub access: Access,
 }
 
 /// What may be done below a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Access {
     /// List folders.
     List,
@@ -185,10 +187,13 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
     let workspace = &permit.workspace.name;
     // Half of the cell's memory may be files, so that a full /tmp alone can't end the cell's processes.
     let half_bytes = permit.resources.memory_bytes / 2;
-    let made = |path, text: String| Mount::Made { path, text };
-    let mut mounts = vec![Mount::Memory { path: "/", bytes: ROOT_BYTES, programmes: Programmes::Run }];
-    mounts.extend(["/usr", "/bin", "/lib", "/lib64", "/sbin"].map(|path| Mount::Host { path }));
-    mounts.extend(HOST_ETC.iter().map(|path| Mount::Host { path }));
+    let made = |path: &'static str, text: String| Mount::Made { path: path.into(), text };
+    let device = |path: &'static str, number| Mount::Device { path: path.into(), number };
+    let link = |path: &'static str, target: &'static str| Mount::Link { path: path.into(), target: target.into() };
+    let memory = |path: &'static str, bytes, programmes| Mount::Memory { path: path.into(), bytes, programmes };
+    let mut mounts = vec![memory("/", ROOT_BYTES, Programmes::Run)];
+    mounts.extend(["/usr", "/bin", "/lib", "/lib64", "/sbin"].map(|path| Mount::Host { path: path.into() }));
+    mounts.extend(HOST_ETC.iter().map(|path| Mount::Host { path: (*path).into() }));
     mounts.extend([
         made("/etc/passwd", PASSWD.to_owned()),
         made("/etc/group", GROUP.to_owned()),
@@ -197,21 +202,21 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
         made("/etc/nsswitch.conf", NSSWITCH.to_owned()),
         made("/etc/resolv.conf", if permit.lists_names() { format!("nameserver {}\n", naming::RESOLVER) } else { NO_RESOLVER.to_owned() }),
         made("/etc/profile", PROFILE.to_owned()),
-        Mount::Memory { path: "/dev", bytes: 64 << 10, programmes: Programmes::Refused },
-        Mount::Device { path: "/dev/null", number: (1, 3) },
-        Mount::Device { path: "/dev/zero", number: (1, 5) },
-        Mount::Device { path: "/dev/full", number: (1, 7) },
-        Mount::Device { path: "/dev/random", number: (1, 8) },
-        Mount::Device { path: "/dev/urandom", number: (1, 9) },
-        Mount::Device { path: "/dev/tty", number: (5, 0) },
-        Mount::Link { path: "/dev/ptmx", target: "pts/ptmx" },
-        Mount::Link { path: "/dev/fd", target: "/proc/self/fd" },
-        Mount::Link { path: "/dev/stdin", target: "/proc/self/fd/0" },
-        Mount::Link { path: "/dev/stdout", target: "/proc/self/fd/1" },
-        Mount::Link { path: "/dev/stderr", target: "/proc/self/fd/2" },
+        memory("/dev", 64 << 10, Programmes::Refused),
+        device("/dev/null", (1, 3)),
+        device("/dev/zero", (1, 5)),
+        device("/dev/full", (1, 7)),
+        device("/dev/random", (1, 8)),
+        device("/dev/urandom", (1, 9)),
+        device("/dev/tty", (5, 0)),
+        link("/dev/ptmx", "pts/ptmx"),
+        link("/dev/fd", "/proc/self/fd"),
+        link("/dev/stdin", "/proc/self/fd/0"),
+        link("/dev/stdout", "/proc/self/fd/1"),
+        link("/dev/stderr", "/proc/self/fd/2"),
         Mount::Terminals,
-        Mount::Memory { path: "/dev/shm", bytes: half_bytes, programmes: Programmes::Refused },
-        Mount::Memory { path: "/tmp", bytes: half_bytes, programmes },
+        memory("/dev/shm", half_bytes, Programmes::Refused),
+        memory("/tmp", half_bytes, programmes),
         Mount::Processes,
     ]);
     mounts.extend(permit.datasets.iter().map(|data| Mount::Dataset { source: data.path.clone(), path: data.mounted_at.clone() }));
@@ -244,5 +249,5 @@ pub(crate) fn landlock(permit: &Permit) -> Vec<LandlockRule> {
         ("/dev/urandom", Device),
         ("/dev/tty", Device),
     ];
-    rules.map(|(path, access)| LandlockRule { path, access }).to_vec()
+    rules.map(|(path, access)| LandlockRule { path: path.into(), access }).to_vec()
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sulku_permit::{Admission, Budget, Destination, Permit, PermitId, Place, Port, Reach, Resources, WorkspaceName};
 
@@ -59,7 +60,7 @@ pub struct NamedHosts {
 }
 
 /// What one cell may use up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of memory, the files in `/tmp` and `/dev/shm` included.
     pub memory_bytes: u64,

@@ -67,8 +67,13 @@ pub(crate) fn processes(folder: &Path, uids: &Range<u32>, ground: Ground) -> Vec
         // The kernel tells of a process's namespaces to those alone who have power over it: of other users' it tells nothing, nor of
         // this user's outside.
         let is_cell = || {
-            status.lines().any(|line| line.starts_with("NSpid:") && line.split_whitespace().count() > 2)
-                && entry.path().join("ns/net").read_link().is_ok()
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.split_whitespace().collect::<Vec<_>>());
+            let numbers = field("NSpid:").unwrap_or_default();
+            let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+            let parent = field("PPid:").unwrap_or_default().first().and_then(|parent| mounts(parent));
+            // A first process that still waits for its cell has its warden's mounts.
+            let waits = numbers.last() == Some(&"1") && parent.is_some() && mounts(&pid) == parent;
+            numbers.len() > 1 && !waits && entry.path().join("ns/net").read_link().is_ok()
         };
         let ours =
             uids.contains(&uid) || (!ground.is_machine() && is_cell()) || (command.contains(&*folder) && pid != std::process::id().to_string());

@@ -5,6 +5,7 @@
 //!
 //! It knows numbers and folders; which limits a permit gives is the plan's matter.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -107,17 +108,17 @@ impl Hierarchy {
         match self {
             Self::V2(root) => vec![root],
             Self::Absent => Vec::new(),
-            Self::V1 { trees, cpuacct } => trees.iter().chain(cpuacct).collect(),
+            // Two controllers may share one tree.
+            Self::V1 { trees, cpuacct } => trees.iter().chain(cpuacct).collect::<BTreeSet<_>>().into_iter().collect(),
         }
     }
 
-    /// Makes the group of a cell with its limits.
+    /// Makes a group without limits, which must not be there yet.
     ///
     /// # Errors
     /// The kernel refused; what was made is removed.
-    pub fn make(&self, instance: &str, cell: &str, limits: &Limits) -> io::Result<Group> {
+    pub fn make(&self, instance: &str, name: &str) -> io::Result<Group> {
         let parent = PathBuf::from(format!("sulku-{instance}"));
-        let group = Group { hierarchy: self.clone(), name: parent.join(cell) };
         for root in self.roots() {
             fs::create_dir_all(root.join(&parent))?;
             if let Self::V2(root) = self {
@@ -126,9 +127,15 @@ impl Hierarchy {
                 }
             }
         }
-        group.set(limits).inspect_err(|_| {
-            group.remove();
-        })?;
+        let group = Group { hierarchy: self.clone(), name: parent.join(name) };
+        let mut made = Vec::new();
+        for folder in group.folders() {
+            if let Err(error) = fs::create_dir(&folder) {
+                made.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+                return Err(error);
+            }
+            made.push(folder);
+        }
         Ok(group)
     }
 
@@ -156,29 +163,25 @@ impl Hierarchy {
 }
 
 impl Group {
-    fn set(&self, limits: &Limits) -> io::Result<()> {
+    /// Limits what all processes in the group may use up together.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn limit(&self, limits: &Limits) -> io::Result<()> {
         let quota_us = u64::from(limits.cpu_percent) * CPU_PERIOD_US / 100;
+        let set = |root: &Path, file: &str, value: String| fs::write(root.join(&self.name).join(file), value);
         match &self.hierarchy {
             Hierarchy::V2(root) => {
-                let folder = root.join(&self.name);
-                fs::create_dir(&folder)?;
-                fs::write(folder.join("pids.max"), limits.processes.to_string())?;
-                fs::write(folder.join("memory.max"), limits.memory_bytes.to_string())?;
-                fs::write(folder.join("cpu.max"), format!("{quota_us} {CPU_PERIOD_US}"))
+                set(root, "pids.max", limits.processes.to_string())?;
+                set(root, "memory.max", limits.memory_bytes.to_string())?;
+                set(root, "cpu.max", format!("{quota_us} {CPU_PERIOD_US}"))
             }
             Hierarchy::Absent => Ok(()),
-            Hierarchy::V1 { trees: [pids, memory, cpu, freezer], cpuacct } => {
-                for root in [pids, memory, cpu, freezer].into_iter().chain(cpuacct) {
-                    // Two controllers may share one tree.
-                    match fs::create_dir(root.join(&self.name)) {
-                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                        other => other?,
-                    }
-                }
-                fs::write(pids.join(&self.name).join("pids.max"), limits.processes.to_string())?;
-                fs::write(memory.join(&self.name).join("memory.limit_in_bytes"), limits.memory_bytes.to_string())?;
-                fs::write(cpu.join(&self.name).join("cpu.cfs_period_us"), CPU_PERIOD_US.to_string())?;
-                fs::write(cpu.join(&self.name).join("cpu.cfs_quota_us"), quota_us.to_string())
+            Hierarchy::V1 { trees: [pids, memory, cpu, _], .. } => {
+                set(pids, "pids.max", limits.processes.to_string())?;
+                set(memory, "memory.limit_in_bytes", limits.memory_bytes.to_string())?;
+                set(cpu, "cpu.cfs_period_us", CPU_PERIOD_US.to_string())?;
+                set(cpu, "cpu.cfs_quota_us", quota_us.to_string())
             }
         }
     }

@@ -55,7 +55,7 @@ pub struct Config {
     pub users: Users,
     /// How long cells stay, frozen, after the gateway was lost.
     pub gateway_lost_grace: Duration,
-    /// Networks kept ready.
+    /// Networks kept ready, and processes that wait to become cells.
     pub pool: usize,
     /// Cells at once.
     pub cells_max: usize,

@@ -15,7 +15,8 @@ fn refused(stage: &Stage, receipt: Receipt) -> String {
     let before = stage.ledger.count("warden.order-refused");
     stage.gateway.order(&launch(receipt));
     let reason = stage.gateway.refusal();
-    assert_eq!((stage.cell_groups(), stage.cell_processes().len()), (0, 0));
+    assert_eq!(stage.cell_processes(), Vec::<u32>::new());
+    stage.await_groups(0);
     stage::eventually("the refusal's entry", || (stage.ledger.count("warden.order-refused") > before).then_some(()));
     assert!(stage.ledger.refusals().contains(&reason));
     reason

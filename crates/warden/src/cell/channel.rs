@@ -8,11 +8,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use sulku_plan::order::PACKET_BYTES_MAX;
+
+use super::blueprint::Blueprint;
 use crate::cgroup::Motion;
 use crate::packet;
 
 /// The longest message; the longest are errors with a path in them.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// The longest blueprint: a command is as long as the gateway's order lets it be, and a permit's mounts and made files take a few KiB.
+const BLUEPRINT_BYTES_MAX: usize = PACKET_BYTES_MAX + 32 * 1024;
 
 /// What the cell's first process says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,8 +43,12 @@ pub enum Said {
 /// What the warden says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Told {
-    /// The process is in its control group.
+    /// The process is in its control group, where it waits to hear which cell it becomes.
     Placed,
+    /// Carries something that the cell is made with.
+    Take(Part),
+    /// Which cell it becomes; it has all the parts.
+    Become(Box<Blueprint>),
     /// The user namespace is mapped.
     Mapped,
     /// The record is durable: run.
@@ -50,6 +59,17 @@ pub enum Told {
     Move(Motion),
 }
 
+/// What a cell is made with and only the warden can open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// A detached mount of the workspace's folder.
+    Workspace,
+    /// The user namespace that knows the workspace's owner alone.
+    Owners,
+    /// The cell's network namespace.
+    Network,
+}
+
 /// Says something, with a descriptor if one is given.
 pub fn say<T: Serialize>(socket: impl AsFd, message: &T, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
     packet::send(socket, &serde_json::to_vec(message)?, descriptor)
@@ -57,6 +77,15 @@ pub fn say<T: Serialize>(socket: impl AsFd, message: &T, descriptor: Option<Borr
 
 /// Hears one message, waiting for it if the socket waits. The end of the connection is an error.
 pub fn hear<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, Option<OwnedFd>)> {
-    let (packet, descriptor) = packet::receive(socket, MESSAGE_BYTES_MAX)?;
+    hear_at_most(socket, MESSAGE_BYTES_MAX)
+}
+
+/// As [`hear`], of a process that waits for its blueprint, which is longer than other messages.
+pub fn hear_blueprint(socket: impl AsFd) -> io::Result<(Told, Option<OwnedFd>)> {
+    hear_at_most(socket, BLUEPRINT_BYTES_MAX)
+}
+
+fn hear_at_most<T: DeserializeOwned>(socket: impl AsFd, bytes_max: usize) -> io::Result<(T, Option<OwnedFd>)> {
+    let (packet, descriptor) = packet::receive(socket, bytes_max)?;
     if packet.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((serde_json::from_slice(&packet)?, descriptor)) }
 }

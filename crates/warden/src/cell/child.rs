@@ -18,12 +18,12 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid, UnshareFlags, clear_ambient_capability_set, move_into_link_name_space,
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
-use sulku_permit::{HolderId, Rung, SessionId};
-use sulku_plan::Plan;
+use sulku_permit::Rung;
 use sulku_plan::filesystem::{CELL_UID, PATH, Programmes, WORKSPACE};
 use sulku_plan::order::TerminalSize;
 
-use super::channel::{Said, Told, hear, say};
+use super::blueprint::{Blueprint, c_strings};
+use super::channel::{Part, Said, Told, hear, hear_blueprint, say};
 use super::files::Devices;
 use super::motion::Held;
 use super::walls::{self, Filter};
@@ -36,30 +36,10 @@ const FAILED: i32 = 70;
 /// The status of a command that could not be run, as shells have it.
 const NOT_RUN: i32 = 127;
 
-/// All that the new process needs to become a cell.
-pub struct Blueprint<'a> {
-    /// What the cell is to be.
-    pub plan: &'a Plan,
-    /// Whose session it is.
-    pub person: &'a HolderId,
-    /// Which session.
-    pub session: SessionId,
-    /// The command, or the shell if none.
-    pub command: Option<&'a [String]>,
-    /// The terminal's kind.
-    pub term: &'a str,
-    /// The terminal's size.
-    pub size: TerminalSize,
-    /// The workspace's user id on the host.
-    pub uid: u32,
-    /// A detached mount of the workspace's folder.
-    pub workspace: OwnedFd,
-    /// The user namespace that knows the workspace's owner alone.
-    pub owners: Option<OwnedFd>,
-    /// The layers that hold it.
+/// A cell's first process while it waits: what is the same for all cells.
+pub struct First<'a> {
+    /// The layers that hold cells.
     pub layers: Layers,
-    /// The cell's network namespace.
-    pub network: OwnedFd,
     /// The seccomp programme.
     pub filter: &'a Filter,
     /// The rung of isolation.
@@ -68,17 +48,29 @@ pub struct Blueprint<'a> {
     pub channel: OwnedFd,
 }
 
+/// A cell's first process once it knows which.
+struct Builder<'a> {
+    first: &'a First<'a>,
+    blueprint: Blueprint,
+    /// A detached mount of the workspace's folder.
+    workspace: OwnedFd,
+    /// The user namespace that knows the workspace's owner alone.
+    owners: Option<OwnedFd>,
+    /// The cell's network namespace.
+    network: OwnedFd,
+}
+
 /// A cell's terminal: both sides.
 struct Terminal {
     master: OwnedFd,
     slave: OwnedFd,
 }
 
-impl Blueprint<'_> {
-    /// Becomes the cell. Never returns.
+impl First<'_> {
+    /// Waits in its control group, and becomes the cell that it is told. Never returns.
     pub fn run(self) -> ! {
-        let failed = match self.build() {
-            Ok((terminal, landlock)) => self.serve(&terminal, landlock),
+        let failed = match self.wait().and_then(|builder| builder.build().map(|(terminal, landlock)| (builder, terminal, landlock))) {
+            Ok((builder, terminal, landlock)) => builder.serve(&terminal, landlock),
             Err(failed) => failed,
         };
         // If nobody hears it, nobody is there to.
@@ -86,43 +78,28 @@ impl Blueprint<'_> {
         sys::exit_now(FAILED)
     }
 
-    fn build(&self) -> Result<(Terminal, String), Step> {
+    fn wait(&self) -> Result<Builder<'_>, Step> {
         // A warden that dies takes its cells with it.
         Step::at("die with the warden", set_parent_process_death_signal(Some(Signal::KILL)))?;
         sys::reset_signals();
         Step::at("let go of descriptors", self.let_go_of_descriptors())?;
         umask(Mode::empty());
-        if self.layers.has(Layer::Network) {
-            Step::at("enter the network", move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)))?;
-        }
-        Step::at("take the workspace's name", rustix::system::sethostname(self.plan.workspace().as_str().as_bytes()))?;
-        if self.plan.programmes() == Programmes::Refused {
-            // Of the cell's own process namespace, and for good: a cell sees no such file.
-            Step::at("refuse programmes in memory", std::fs::write("/proc/sys/vm/memfd_noexec", "2"))?;
-        }
-        files::Build {
-            plan: self.plan,
-            person: self.person,
-            uid: self.uid,
-            workspace: &self.workspace,
-            owners: self.owners.as_ref(),
-            devices: self.devices(),
-            layers: self.layers,
-        }
-        .run()?;
-        let terminal = Step::at("open a terminal", self.terminal())?;
-        // Moving a process between control groups makes the kernel wait for all its processors; what is built meanwhile is small.
         self.await_word("be placed in a control group", |told| matches!(told, Told::Placed))?;
         Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
-        self.become_nobody()?;
-        let landlock = match self.layers.has(Layer::Landlock) {
-            true => Step::at("raise Landlock", walls::landlock(self.plan.landlock()))?,
-            false => "left out".to_owned(),
-        };
-        if self.layers.has(Layer::Seccomp) {
-            Step::at("load the seccomp filter", self.filter.load())?;
+        let (mut workspace, mut owners, mut network) = (None, None, None);
+        loop {
+            match Step::at("hear which cell to become", hear_blueprint(&self.channel))? {
+                (Told::Take(Part::Workspace), part) => workspace = part,
+                (Told::Take(Part::Owners), part) => owners = part,
+                (Told::Take(Part::Network), part) => network = part,
+                (Told::Become(blueprint), _) => {
+                    let (Some(workspace), Some(network)) = (workspace, network) else { break };
+                    return Ok(Builder { first: self, blueprint: *blueprint, workspace, owners, network });
+                }
+                _ => break,
+            }
         }
-        Ok((terminal, landlock))
+        Err(Step::new("hear which cell to become", io::ErrorKind::InvalidData.into()))
     }
 
     fn let_go_of_descriptors(&self) -> io::Result<()> {
@@ -130,12 +107,7 @@ impl Blueprint<'_> {
         (0..=2).try_for_each(|number| sys::duplicate_as(null.as_fd(), number))?;
         drop(null);
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
-        let needed = [&self.channel, &self.network, &self.workspace].into_iter().chain(&self.owners).map(AsFd::as_fd);
-        sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd()].into_iter().chain(needed).collect::<Vec<_>>())
-    }
-
-    const fn devices(&self) -> Devices {
-        if matches!(self.rung, Rung::Root) { Devices::Made } else { Devices::OfTheHost }
+        sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd(), self.channel.as_fd()])
     }
 
     fn await_word(&self, step: &str, awaited: fn(&Told) -> bool) -> Result<(), Step> {
@@ -149,13 +121,52 @@ impl Blueprint<'_> {
             }
         }
     }
+}
+
+impl Builder<'_> {
+    fn build(&self) -> Result<(Terminal, String), Step> {
+        let Self { first, blueprint, .. } = self;
+        Step::at("make a mount namespace", sys::unshare(UnshareFlags::NEWNS))?;
+        if first.layers.has(Layer::Network) {
+            Step::at("enter the network", move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)))?;
+        }
+        Step::at("take the workspace's name", rustix::system::sethostname(blueprint.workspace.as_str().as_bytes()))?;
+        if blueprint.programmes == Programmes::Refused {
+            // Of the cell's own process namespace, and for good: a cell sees no such file.
+            Step::at("refuse programmes in memory", std::fs::write("/proc/sys/vm/memfd_noexec", "2"))?;
+        }
+        files::Build {
+            mounts: &blueprint.mounts,
+            person: blueprint.person(),
+            uid: blueprint.uid,
+            workspace: &self.workspace,
+            owners: self.owners.as_ref(),
+            devices: self.devices(),
+            layers: first.layers,
+        }
+        .run()?;
+        let terminal = Step::at("open a terminal", self.terminal())?;
+        self.become_nobody()?;
+        let landlock = match first.layers.has(Layer::Landlock) {
+            true => Step::at("raise Landlock", walls::landlock(&blueprint.landlock))?,
+            false => "left out".to_owned(),
+        };
+        if first.layers.has(Layer::Seccomp) {
+            Step::at("load the seccomp filter", first.filter.load())?;
+        }
+        Ok((terminal, landlock))
+    }
+
+    const fn devices(&self) -> Devices {
+        if matches!(self.first.rung, Rung::Root) { Devices::Made } else { Devices::OfTheHost }
+    }
 
     /// The terminal comes from the cell's own devpts, so that the cell can name it and the host's terminals stay out of sight.
     fn terminal(&self) -> io::Result<Terminal> {
         let master = rustix::fs::open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
         unlockpt(&master)?;
         let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        let TerminalSize { columns, rows } = self.size;
+        let TerminalSize { columns, rows } = self.blueprint.size;
         tcsetwinsize(&master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
         let mut modes = tcgetattr(&slave)?;
         // Erasing a letter of several bytes erases all of them.
@@ -166,10 +177,10 @@ impl Blueprint<'_> {
 
     /// Gives up every power: the user, the groups, the capabilities in every set, and the ways to win them back.
     fn become_nobody(&self) -> Result<(), Step> {
-        if self.layers.has(Layer::Limits) {
+        if self.first.layers.has(Layer::Limits) {
             self.set_limits()?;
         }
-        if self.layers.has(Layer::Users) {
+        if self.first.layers.has(Layer::Users) {
             self.change_user()?;
         }
         Step::at("renounce new privileges", set_no_new_privs(true))?;
@@ -179,7 +190,7 @@ impl Blueprint<'_> {
     }
 
     fn set_limits(&self) -> Result<(), Step> {
-        let limits = self.plan.limits();
+        let limits = &self.blueprint.limits;
         for (resource, most) in [(Resource::Nofile, limits.open_files), (Resource::Memlock, limits.locked_bytes), (Resource::Core, limits.core_bytes)]
         {
             let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
@@ -190,16 +201,16 @@ impl Blueprint<'_> {
 
     fn change_user(&self) -> Result<(), Step> {
         // Below the rung of root the kernel keeps everybody from changing groups; they are those of the user who started the warden.
-        if self.rung == Rung::Root {
+        if self.first.rung == Rung::Root {
             Step::at("leave all groups", set_thread_groups(&[]))?;
         }
         Step::at("make a user namespace", sys::unshare(UnshareFlags::NEWUSER))?;
-        Step::at("ask for a mapping", say(&self.channel, &Said::Unmapped, None))?;
-        self.await_word("be mapped", |told| matches!(told, Told::Mapped))?;
+        Step::at("ask for a mapping", say(&self.first.channel, &Said::Unmapped, None))?;
+        self.first.await_word("be mapped", |told| matches!(told, Told::Mapped))?;
         let (user, group) = (Uid::from_raw(CELL_UID), Gid::from_raw(CELL_UID));
         Step::at("become the cell's group", set_thread_res_gid(group, group, group))?;
         Step::at("become the cell's user", set_thread_res_uid(user, user, user))?;
-        if self.rung != Rung::Root {
+        if self.first.rung != Rung::Root {
             self.limit_processes()?;
         }
         Step::at("empty the bounding set", sys::empty_bounding_set())?;
@@ -211,7 +222,7 @@ impl Blueprint<'_> {
     /// What control groups do on the rung of root, as far as limits can: the kernel counts the processes of the cell's own user namespace,
     /// and memory of each process.
     fn limit_processes(&self) -> Result<(), Step> {
-        let limits = self.plan.limits();
+        let limits = &self.blueprint.limits;
         [(Resource::Nproc, u64::from(limits.processes)), (Resource::Data, limits.memory_bytes)].into_iter().try_for_each(|(resource, most)| {
             let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
             Step::at("limit processes", setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }))
@@ -220,11 +231,11 @@ impl Blueprint<'_> {
 
     /// Waits for the warden's word, runs what the holder asked for, and stays as the cell's first process.
     fn serve(&self, terminal: &Terminal, landlock: String) -> Step {
-        let result = Step::at("hand over the terminal", say(&self.channel, &Said::Ready { landlock }, Some(terminal.master.as_fd())))
-            .and_then(|()| self.await_word("hear that the record is durable", |told| matches!(told, Told::Go)))
+        let result = Step::at("hand over the terminal", say(&self.first.channel, &Said::Ready { landlock }, Some(terminal.master.as_fd())))
+            .and_then(|()| self.first.await_word("hear that the record is durable", |told| matches!(told, Told::Go)))
             .and_then(|()| self.start(terminal));
         match result {
-            Ok((shell, children)) => attend(shell, &children, &self.channel, &terminal.master),
+            Ok((shell, children)) => attend(shell, &children, &self.first.channel, &terminal.master),
             Err(failed) => failed,
         }
     }
@@ -242,7 +253,7 @@ impl Blueprint<'_> {
         // The pipe closes when the programme runs, and speaks when it does not.
         match Step::at("hear of the shell", rustix::io::read(&news, &mut failure))? {
             0 => {
-                Step::at("say that the shell runs", say(&self.channel, &Said::Running, None))?;
+                Step::at("say that the shell runs", say(&self.first.channel, &Said::Running, None))?;
                 Ok((shell, children))
             }
             length => Err(Step::new("run the command", io::Error::other(String::from_utf8_lossy(&failure[..length]).into_owned()))),
@@ -263,9 +274,8 @@ impl Blueprint<'_> {
         if let Err(error) = prepare() {
             return error;
         }
-        let shell = ["/bin/bash".to_owned(), "-l".to_owned()];
-        let command = self.command.unwrap_or(&shell);
-        let (Some(arguments), Some(environment)) = (c_strings(command.iter().cloned()), c_strings(self.environment())) else {
+        let command = self.blueprint.command();
+        let (Some(arguments), Some(environment)) = (c_strings(command.iter().cloned()), self.blueprint.environment()) else {
             return io::ErrorKind::InvalidInput.into();
         };
         let Some(programme) = command.first() else { return io::ErrorKind::InvalidInput.into() };
@@ -280,26 +290,6 @@ impl Blueprint<'_> {
         }
         error
     }
-
-    /// Nothing of the warden's environment; what a login has, and which session this is.
-    fn environment(&self) -> impl Iterator<Item = String> {
-        let pairs = [
-            ("TERM", self.term.to_owned()),
-            ("HOME", WORKSPACE.to_owned()),
-            ("PATH", PATH.to_owned()),
-            ("SHELL", "/bin/bash".to_owned()),
-            ("LANG", "C.UTF-8".to_owned()),
-            ("USER", self.person.to_string()),
-            ("LOGNAME", self.person.to_string()),
-            ("SULKU_PERMIT", self.plan.permit().to_string()),
-            ("SULKU_SESSION", self.session.to_string()),
-        ];
-        pairs.into_iter().map(|(key, value)| format!("{key}={value}"))
-    }
-}
-
-fn c_strings(texts: impl Iterator<Item = String>) -> Option<Vec<CString>> {
-    texts.map(|text| CString::new(text).ok()).collect()
 }
 
 /// The life of a cell's first process: it buries orphans, passes signals on, and ends when the shell does, and the cell with it.

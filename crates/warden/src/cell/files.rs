@@ -15,7 +15,6 @@ use rustix::mount::{
 };
 use rustix::process::{fchdir, pivot_root};
 use sulku_permit::HolderId;
-use sulku_plan::Plan;
 use sulku_plan::filesystem::{Mount, Programmes, WORKSPACE};
 
 use super::Step;
@@ -48,8 +47,8 @@ enum Source {
 
 /// What a cell's file system is made from.
 pub(super) struct Build<'a> {
-    /// What it is to be.
-    pub plan: &'a Plan,
+    /// What it is to be, in the order in which it is made.
+    pub mounts: &'a [Mount],
     /// For whom.
     pub person: &'a HolderId,
     /// The workspace's user id on the host.
@@ -67,11 +66,11 @@ pub(super) struct Build<'a> {
 impl Build<'_> {
     /// Makes the plan's file system and makes it this process's root.
     pub(super) fn run(&self) -> Result<(), Step> {
-        let plan = self.plan;
         Step::at("make mounts private", mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))?;
-        let sources = plan.mounts().iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
-        let (Some(Mount::Memory { path: "/", bytes, .. }), mounts) = (plan.mounts().first(), plan.mounts().get(1..).unwrap_or_default()) else {
-            return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into()));
+        let sources = self.mounts.iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
+        let (bytes, mounts) = match self.mounts {
+            [Mount::Memory { path, bytes, .. }, mounts @ ..] if path == "/" => (bytes, mounts),
+            _ => return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into())),
         };
         let bare = if self.layers.has(Layer::Files) { None } else { Some(Step::at("show the host's files", whole_host())?) };
         let root = Step::at("make the root", memory(*bytes, MountAttrFlags::MOUNT_ATTR_NOSUID))?;
@@ -96,9 +95,9 @@ impl Build<'_> {
 
     fn source(&self, mount: &Mount) -> Result<Source, Step> {
         let path: &Path = match mount {
-            Mount::Host { path } => path.as_ref(),
+            Mount::Host { path } => Path::new(path.as_ref()),
             Mount::Dataset { source, .. } => source,
-            Mount::Device { path, number } if self.devices == Devices::OfTheHost => return device(mount, path, *number),
+            Mount::Device { path, number } if self.devices == Devices::OfTheHost => return device(mount, path.as_ref(), *number),
             _ => return Ok(Source::Absent),
         };
         let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -128,24 +127,24 @@ impl Build<'_> {
         let nothing_special = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         match mount {
             Mount::Memory { path, bytes, programmes } => {
-                let is_devices = *path == "/dev";
+                let is_devices = path == "/dev";
                 let mut attributes = if is_devices { MountAttrFlags::MOUNT_ATTR_NOSUID } else { nothing_special };
                 if *programmes == Programmes::Refused {
                     attributes |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
                 }
                 let bytes = if self.layers.has(Layer::Limits) { *bytes } else { 1 << 40 };
                 let tree = memory(bytes, attributes)?;
-                attach(root, path.as_ref(), &tree, FileType::Directory)?;
+                attach(root, Path::new(path.as_ref()), &tree, FileType::Directory)?;
                 if is_devices {
                     return Ok(Some(tree));
                 }
                 rustix::fs::fchmod(&openat(&tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, Mode::from_raw_mode(0o1777))?;
             }
             Mount::Host { path } => match source {
-                Source::Tree(tree, kind) => attach(root, path.as_ref(), &tree, kind)?,
+                Source::Tree(tree, kind) => attach(root, Path::new(path.as_ref()), &tree, kind)?,
                 Source::Link(target) => {
-                    parents(root, path.as_ref())?;
-                    symlinkat(&*target, root, inside(path.as_ref()))?;
+                    parents(root, Path::new(path.as_ref()))?;
+                    symlinkat(&*target, root, inside(Path::new(path.as_ref())))?;
                 }
                 Source::Absent => {}
             },
@@ -155,9 +154,9 @@ impl Build<'_> {
                 }
             }
             Mount::Made { path, text } => {
-                parents(root, path.as_ref())?;
+                parents(root, Path::new(path.as_ref()))?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let file = openat(root, inside(path.as_ref()), flags, Mode::from_raw_mode(0o644))?;
+                let file = openat(root, inside(Path::new(path.as_ref())), flags, Mode::from_raw_mode(0o644))?;
                 io::Write::write_all(&mut std::fs::File::from(file), Mount::text_for(text, self.person).as_bytes())?;
             }
             Mount::Workspace { .. } => attach(root, WORKSPACE.as_ref(), self.workspace, FileType::Directory)?,
@@ -175,14 +174,14 @@ impl Build<'_> {
             }
             Mount::Device { path, .. } if matches!(source, Source::Tree(..)) => {
                 if let Source::Tree(tree, kind) = source {
-                    attach(root, path.as_ref(), &tree, kind)?;
+                    attach(root, Path::new(path.as_ref()), &tree, kind)?;
                 }
             }
             Mount::Device { path, number: (major, minor) } => {
                 let device = rustix::fs::makedev(*major, *minor);
-                mknodat(root, inside(path.as_ref()), FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
+                mknodat(root, inside(Path::new(path.as_ref())), FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
             }
-            Mount::Link { path, target } => symlinkat(*target, root, inside(path.as_ref()))?,
+            Mount::Link { path, target } => symlinkat(target.as_ref(), root, inside(Path::new(path.as_ref())))?,
         }
         Ok(None)
     }

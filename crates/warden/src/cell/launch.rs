@@ -1,4 +1,4 @@
-//! The warden's side of building a cell: folder, group, process. What the process then says is answered by [`super::Cell`].
+//! The warden's side of building a cell: the folder, and what its process is told. What the process then says is answered by [`super::Cell`].
 
 use std::fs;
 use std::io;
@@ -9,14 +9,14 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags, fchown, fstat, mkdirat, open, openat2};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
-use rustix::process::{Gid, Pid, Uid};
+use rustix::process::{Gid, Uid};
 use sulku_plan::Plan;
 use sulku_plan::filesystem::{CELL_UID, Programmes};
 
-use super::channel::{Told, say};
-use super::child::Blueprint;
+use super::blueprint::Blueprint;
+use super::channel::{Part, Told, say};
+use super::seat::Process;
 use super::{Site, Step};
-use crate::cgroup::Group;
 use crate::config::{CELL_UIDS, Users};
 use crate::layers::Layer;
 use crate::sys;
@@ -71,43 +71,15 @@ pub fn folder(site: &mut Site<'_>, plan: &Plan) -> Result<Folder, Step> {
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if programmes == Programmes::Refused { libc::MOUNT_ATTR_NOEXEC } else { 0 };
     // A file system that can't do it would let a cell write what the host's services left in its folder.
     let step = "keep the workspace to its owner's files (its file system must have id-mapped mounts: ext4, XFS, Btrfs, tmpfs)";
-    Step::at(step, sys::mount_setattr(mount.as_fd(), attributes, owners.as_ref().filter(|_| site.layers.has(Layer::Owners)).map(AsFd::as_fd)))?;
+    Step::at(
+        step,
+        sys::mount_setattr(mount.as_fd(), attributes, owners.as_ref().filter(|_| site.ground.layers.has(Layer::Owners)).map(AsFd::as_fd)),
+    )?;
     Ok(Folder { mount, uid, owners })
 }
 
 fn ids_taken(workspaces: &Path) -> io::Result<Vec<u32>> {
     fs::read_dir(workspaces)?.map(|entry| Ok(fs::symlink_metadata(entry?.path())?.uid())).collect()
-}
-
-/// A cell's first process, being built.
-#[derive(Debug)]
-pub struct Process {
-    /// Its id on the host.
-    pub pid: Pid,
-    /// A descriptor that means it alone.
-    pub pidfd: OwnedFd,
-    /// The way to it.
-    pub channel: OwnedFd,
-}
-
-/// Starts the process in its group. It then builds itself, and speaks when it needs the warden.
-pub fn process(blueprint: Blueprint<'_>, channel: OwnedFd, group: &Group) -> Result<Process, Step> {
-    let own = |layer, flag| if blueprint.layers.has(layer) { flag } else { 0 };
-    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | own(Layer::Processes, libc::CLONE_NEWPID) | own(Layer::Ipc, libc::CLONE_NEWIPC);
-    match Step::at("start a process", sys::clone_into_namespaces(namespaces))? {
-        sys::Side::Child => blueprint.run(),
-        sys::Side::Parent { pid, pidfd } => {
-            let process = Process { pid, pidfd, channel };
-            let placed = group.hold(pid).and_then(|()| say(&process.channel, &Told::Placed, None));
-            match placed {
-                Ok(()) => Ok(process),
-                Err(error) => {
-                    process.end();
-                    Err(Step::new("place the process in its control group", error))
-                }
-            }
-        }
-    }
 }
 
 impl Process {
@@ -120,9 +92,12 @@ impl Process {
         say(&self.channel, &Told::Mapped, None)
     }
 
-    /// Ends a process that never became a cell, and waits for its end: it has nothing that could hold it up.
-    fn end(&self) {
-        let _gone_already = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
-        let _reaped = rustix::process::waitid(rustix::process::WaitId::PidFd(self.pidfd.as_fd()), rustix::process::WaitIdOptions::EXITED);
+    /// Has a waiting process become the cell.
+    pub fn become_cell(&self, blueprint: Blueprint, folder: &Folder, network: &OwnedFd) -> io::Result<()> {
+        let give = |part, descriptor: &OwnedFd| say(&self.channel, &Told::Take(part), Some(descriptor.as_fd()));
+        give(Part::Workspace, &folder.mount)?;
+        give(Part::Network, network)?;
+        folder.owners.iter().try_for_each(|owners| give(Part::Owners, owners))?;
+        say(&self.channel, &Told::Become(Box::new(blueprint)), None)
     }
 }

@@ -3,6 +3,7 @@
 //! A cell moves through [`Phase`]s and never back. What a phase means for the rest of the warden is the daemon's matter; here is
 //! what the kernel is told.
 
+mod blueprint;
 mod channel;
 mod child;
 mod files;
@@ -10,6 +11,7 @@ mod filter;
 mod launch;
 mod motion;
 mod owners;
+mod seat;
 mod walls;
 
 use std::io;
@@ -24,10 +26,12 @@ use sulku_permit::Rung;
 use sulku_plan::order::TerminalSize;
 use sulku_plan::{Limits, Plan, PlanDigest};
 
+use self::blueprint::Blueprint;
 use self::channel::{Told, hear, say};
-use crate::cgroup::{Group, Hierarchy, Motion, Usage};
+use self::seat::{Process, Seat};
+use crate::cgroup::{Group, Motion, Usage};
 use crate::config::Users;
-use crate::layers::{Layer, Layers};
+use crate::layers::Layer;
 use crate::ledger::Pending;
 use crate::network::{CellLink, CellNetwork, Grant};
 use crate::seen::{Denials, Opens, Runs};
@@ -35,6 +39,7 @@ use crate::seen::{Denials, Opens, Runs};
 pub use self::channel::Said;
 pub use self::filter::Instruction;
 pub use self::owners::Owners;
+pub use self::seat::{Ground, Seats};
 pub use self::walls::{Filter, LANDLOCK_ABI_MIN, WallError, landlock};
 
 /// A step that failed, and why.
@@ -124,7 +129,7 @@ pub struct Cell {
     pub runs: Runs,
     /// Files of datasets opened, and not yet told.
     pub opens: Opens,
-    process: launch::Process,
+    process: Process,
     channel_open: bool,
     group: Group,
     uid: u32,
@@ -139,22 +144,16 @@ const UNLIMITED: Limits =
 
 /// What every cell is built with.
 pub struct Site<'a> {
-    /// The warden's name.
-    pub instance: &'a str,
+    /// What is the same for all cells.
+    pub ground: &'a Ground,
     /// The workspaces' folder.
     pub workspaces: &'a Path,
     /// The workspaces' users.
     pub users: Users,
-    /// The rung of isolation.
-    pub rung: Rung,
-    /// The control groups.
-    pub hierarchy: &'a Hierarchy,
-    /// The layers that they are held by.
-    pub layers: Layers,
     /// Whose files cells can change.
     pub owners: &'a mut Owners,
-    /// The seccomp programme.
-    pub filter: &'a Filter,
+    /// Processes that wait to become cells.
+    pub seats: &'a mut Seats,
 }
 
 /// What one cell is to be, verified.
@@ -179,30 +178,18 @@ impl Cell {
     pub fn start(mut site: Site<'_>, commission: Commission, network: CellNetwork, mark: u32) -> Result<Self, Step> {
         let Commission { opening, plan, ends, size, term } = commission;
         let folder = launch::folder(&mut site, &plan)?;
-        let limits = if site.layers.has(Layer::Limits) { *plan.limits() } else { UNLIMITED };
-        let group = Step::at("make a control group", site.hierarchy.make(site.instance, &opening.session().to_string(), &limits))?;
+        let uid = folder.uid;
+        let limits = if site.ground.layers.has(Layer::Limits) { *plan.limits() } else { UNLIMITED };
         let grant = Grant::new(mark, &network, &plan);
         let (link, address) = (CellLink::from(&network), network.address);
-        let (ours, theirs) = Step::at("make a channel", crate::sys::packet_pair())?;
-        let blueprint = child::Blueprint {
-            plan: &plan,
-            person: opening.person(),
-            session: opening.session(),
-            command: opening.command(),
-            term: &term,
-            size,
-            uid: folder.uid,
-            workspace: folder.mount,
-            owners: folder.owners,
-            layers: site.layers,
-            network: network.namespace,
-            filter: site.filter,
-            rung: site.rung,
-            channel: theirs,
-        };
-        let process = launch::process(blueprint, ours, &group).inspect_err(|_| {
-            group.remove();
-        })?;
+        let seat = site.seats.take(site.ground)?;
+        let blueprint = Blueprint::new(&plan, &opening, term, size, uid);
+        let told = seat.group.limit(&limits).and_then(|()| seat.process.become_cell(blueprint, &folder, &network.namespace));
+        if let Err(error) = told {
+            seat.dismiss();
+            return Err(Step::new("have a process become the cell", error));
+        }
+        let Seat { process, group } = seat;
         Ok(Self {
             opening,
             ends,
@@ -219,8 +206,8 @@ impl Cell {
             process,
             channel_open: true,
             group,
-            uid: folder.uid,
-            rung: site.rung,
+            uid,
+            rung: site.ground.rung,
             used: Usage::default(),
             plan,
         })

@@ -113,10 +113,11 @@ pub fn landlock(rules: &[LandlockRule]) -> Result<String, WallError> {
     let mut ruleset =
         Ruleset::default().set_compatibility(level).handle_access(handled())?.scope(Scope::from_all(ABI::V6))?.create()?.set_compatibility(level);
     for LandlockRule { path, access } in rules {
+        let path = Path::new(path.as_ref());
         // What the host lacks the cell lacks, and nothing needs to be left open for it.
         let Ok(beneath) = PathFd::new(path) else { continue };
         let rights = rights(*access) & handled();
-        let rights = if Path::new(path).is_dir() { rights } else { rights & AccessFs::from_file(ABI::V9) };
+        let rights = if path.is_dir() { rights } else { rights & AccessFs::from_file(ABI::V9) };
         ruleset = ruleset.add_rule(PathBeneath::new(beneath, rights))?;
     }
     let status = ruleset.restrict_self()?;

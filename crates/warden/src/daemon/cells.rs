@@ -27,7 +27,7 @@ impl Warden {
                     return self.fail(session, format!("could not watch what runs in the cell: {error}"));
                 }
                 let Some(cell) = self.cells.get(&session) else { return };
-                let draft = cell.launched(landlock, self.filter.digest());
+                let draft = cell.launched(landlock, self.ground.filter.digest());
                 if let Some(pending) = self.record(draft)
                     && let Some(cell) = self.cells.get_mut(&session)
                 {

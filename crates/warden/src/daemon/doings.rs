@@ -25,7 +25,7 @@ impl Warden {
         });
         let datasets: Vec<PathBuf> = datasets.collect();
         // A cell that has the host's files instead of its own has no mounts of its own to watch.
-        let eyes = self.eyes.as_mut().filter(|_| self.layers.has(Layer::Files));
+        let eyes = self.eyes.as_mut().filter(|_| self.ground.layers.has(Layer::Files));
         eyes.map_or(Ok(()), |eyes| eyes.watch(session, cell.pid().cast_unsigned(), &datasets))
     }
 

@@ -24,7 +24,7 @@ use sulku_audit::{CloseReason, Draft, Event};
 use sulku_permit::{Rung, SessionId};
 use sulku_plan::ruleset;
 
-use crate::cell::{Cell, Filter, Owners};
+use crate::cell::{Cell, Filter, Ground, Owners, Seats};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
@@ -111,11 +111,9 @@ enum Reliance {
 
 struct Warden {
     config: Config,
-    rung: Rung,
-    hierarchy: Hierarchy,
-    filter: Filter,
-    layers: Layers,
+    ground: Ground,
     owners: Owners,
+    seats: Seats,
     judge: Judge,
     ledger: Ledger,
     router: Router,
@@ -218,10 +216,9 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
     let judge = Judge::new(rung, config.ledger_keys.clone(), names, permits, Timestamp::now());
     let pool = Pool::new(config.cell_network, config.pool);
     let mut warden = Warden {
-        hierarchy,
-        filter,
-        layers,
+        ground: Ground { instance: config.instance.clone(), rung, hierarchy, layers, filter },
         owners: Owners::default(),
+        seats: Seats::new(config.pool),
         judge,
         ledger,
         router,
@@ -242,7 +239,6 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         drift,
         rules: drift::Rules::default(),
         deletion: None,
-        rung,
         config,
     };
     tracing::info!(instance = warden.config.instance, rung = rung.name(), "the warden serves");
@@ -261,11 +257,7 @@ impl Warden {
             self.pass_time();
             self.carry_on_deleting();
             match self.mode {
-                Mode::Serving if idle && self.may_fill() => {
-                    if let Err(error) = self.pool.fill(self.router.home(), self.router.links()) {
-                        tracing::error!(error = crate::chain(&error), "a cell's network could not be made");
-                    }
-                }
+                Mode::Serving if idle && self.may_fill() => self.fill(),
                 Mode::Serving => {}
                 Mode::Unrecorded(since) if since.elapsed() > LEDGER_AWAY_MAX => return self.leave_unrecorded(),
                 Mode::Unrecorded(_) => {}
@@ -313,9 +305,28 @@ impl Warden {
         watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|((source, _, _), _)| *source).collect()
     }
 
-    /// Whether a network may be made now: never while somebody waits for her prompt.
+    /// Whether something may be made ahead of need now: never while somebody waits for her prompt.
     fn may_fill(&self) -> bool {
-        self.mode == Mode::Serving && self.pool.wants_more() && !self.cells.values().any(Cell::is_starting)
+        self.mode == Mode::Serving && (self.pool.wants_more() || self.seats.wants_more()) && !self.cells.values().any(Cell::is_starting)
+    }
+
+    /// Makes one thing that the next cell needs ahead of it.
+    fn fill(&mut self) {
+        if self.pool.wants_more() {
+            if let Err(error) = self.pool.fill(self.router.home(), self.router.links()) {
+                tracing::error!(error = crate::chain(&error), "a cell's network could not be made");
+            }
+        } else if let Err(error) = self.seats.fill(&self.ground) {
+            tracing::error!(error = crate::chain(&error), "a process could not be made ahead of its cell");
+        }
+    }
+
+    /// Ends what waits for cells that will not come, and lets go of the group that held them.
+    fn dismiss(&mut self) {
+        for folder in self.seats.dismiss() {
+            tracing::warn!(folder = %folder.display(), "a control group could not be removed");
+        }
+        self.ground.hierarchy.leave(&self.config.instance);
     }
 
     fn wait_at_most(&self) -> Duration {
@@ -369,7 +380,7 @@ impl Warden {
             let _gone_already = gateway.flush();
         }
         let _gone_already = std::fs::remove_file(&self.config.socket);
-        self.hierarchy.leave(&self.config.instance);
+        self.dismiss();
         Ok(())
     }
 
@@ -385,7 +396,7 @@ impl Warden {
             }
             self.pass_time();
         }
-        self.hierarchy.leave(&self.config.instance);
+        self.dismiss();
         Err(RunError::Unrecorded)
     }
 }

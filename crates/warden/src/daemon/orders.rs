@@ -45,7 +45,7 @@ impl Warden {
                 if let Some(gateway) = &mut self.gateway {
                     gateway.phase = Phase::Serving;
                 }
-                self.report(&Report::Ready { version: ORDER_VERSION, rung: self.rung.name().to_owned(), missing: Vec::new() });
+                self.report(&Report::Ready { version: ORDER_VERSION, rung: self.ground.rung.name().to_owned(), missing: Vec::new() });
             }
             (Phase::Greeting, Order::Hello { version }) => {
                 self.refuse(
@@ -115,14 +115,11 @@ impl Warden {
             Err(error) => return self.refuse("launch", Some(session), Some(about), crate::chain(&error)),
         };
         let site = Site {
-            layers: self.layers,
-            owners: &mut self.owners,
-            instance: &self.config.instance,
+            ground: &self.ground,
             workspaces: &self.config.workspaces,
             users: self.config.users,
-            rung: self.rung,
-            hierarchy: &self.hierarchy,
-            filter: &self.filter,
+            owners: &mut self.owners,
+            seats: &mut self.seats,
         };
         let (mark, slot) = (self.next_mark, network.slot());
         self.next_mark = self.next_mark.checked_add(1).unwrap_or(1);

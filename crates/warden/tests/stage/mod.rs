@@ -91,6 +91,10 @@ pub struct Options {
     pub grace_s: u64,
     pub egress: String,
     pub resources: String,
+    /// What is kept ready for the next cells.
+    pub pool: usize,
+    /// Cells at once.
+    pub cells_max: usize,
     /// Layers that cells lack, comma-separated; the program that runs the test must then be a warden too.
     pub missing: String,
     /// Who answers questions for names, if somebody is to.
@@ -108,7 +112,8 @@ pub enum Resolving {
 impl Default for Options {
     fn default() -> Self {
         let egress = "[[egress]]\nname = \"mirror\"\nto = \"198.18.0.10\"\nports = [\"443/tcp\", \"53/udp\"]\nreason = \"packages\"\n".to_owned();
-        Self { grace_s: 1, egress, resources: "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned(), missing: String::new(), resolver: None }
+        let resources = "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned();
+        Self { grace_s: 1, egress, resources, pool: 2, cells_max: 16, missing: String::new(), resolver: None }
     }
 }
 
@@ -152,7 +157,7 @@ impl Stage {
         let config = format!(
             "instance = \"{instance}\"\nsocket = {socket:?}\ngateway_uid = {uid}\nledger_socket = {ledger:?}\nledger_origin = \"{origin}\"\n\
              ledger_key = {key:?}\npolicy = {policy:?}\nworkspaces = {workspaces:?}\ncell_network = \"10.210.0.0/16\"\n\
-             cell_uid_base = 2000000\ngateway_lost_grace_s = {grace}\npool = 2\ncells_max = 16\n{operators}\n\
+             cell_uid_base = 2000000\ngateway_lost_grace_s = {grace}\npool = {pool}\ncells_max = {cells_max}\n{operators}\n\
              {uplink}",
             socket = at("warden.sock"),
             ledger = at("ledger.sock"),
@@ -162,6 +167,8 @@ impl Stage {
             operators = revisions.config(),
             workspaces = at("workspaces"),
             grace = options.grace_s,
+            pool = options.pool,
+            cells_max = options.cells_max,
             uplink = if is_rootless() { "" } else { &uplink },
         );
         let resolver = options.resolver.as_ref().map(|resolving| {
@@ -339,19 +346,22 @@ impl Stage {
 
     /// The processes in the cells' control groups of this warden; where there are none, those of its user that have their own numbers.
     pub fn cell_processes(&self) -> Vec<u32> {
-        if is_rootless() {
-            let uid = fs::metadata(self.folder.path()).expect("a folder").uid();
-            return numbered_apart(uid);
-        }
-        let root = Path::new("/sys/fs/cgroup");
-        let trees = [root.join("pids"), root.to_path_buf()];
-        let groups = trees.iter().flat_map(|tree| fs::read_dir(tree.join(format!("sulku-{}", self.instance))).into_iter().flatten().flatten());
-        groups
-            .flat_map(|group| {
-                fs::read_to_string(group.path().join("cgroup.procs")).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>()
-            })
-            .filter_map(|pid| pid.parse().ok())
-            .collect()
+        let mut found = if is_rootless() {
+            numbered_apart(fs::metadata(self.folder.path()).expect("a folder").uid())
+        } else {
+            let root = Path::new("/sys/fs/cgroup");
+            let trees = [root.join("pids"), root.to_path_buf()];
+            let groups = trees.iter().flat_map(|tree| fs::read_dir(tree.join(format!("sulku-{}", self.instance))).into_iter().flatten().flatten());
+            groups.flat_map(|group| processes_in(&group.path())).collect()
+        };
+        found.retain(|pid| !self.waits(*pid));
+        found
+    }
+
+    /// Whether a process waits for a cell that it is to become: it has the warden's mounts until then.
+    fn waits(&self, pid: u32) -> bool {
+        let mounts = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        mounts(pid).is_some_and(|own| mounts(self.warden.id()) == Some(own))
     }
 
     /// Waits until a programme of this name is in the foreground of a cell's terminal: before that, what is typed or sent is the shell's.
@@ -366,14 +376,23 @@ impl Stage {
         eventually(&format!("{name} is in the foreground"), || self.cell_processes().iter().any(is_foreground).then_some(()));
     }
 
-    /// Folders of cells' control groups of this warden.
+    /// Folders of cells' control groups of this warden, and for a moment those of a process that is to wait for a cell.
     pub fn cell_groups(&self) -> usize {
         let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let is_a_cells = |group: &Path| {
+            let inside = processes_in(group);
+            inside.is_empty() || inside.into_iter().any(|pid| !self.waits(pid))
+        };
         trees
             .map(|tree| tree.path().join(format!("sulku-{}", self.instance)))
             .flat_map(|parent| fs::read_dir(parent).into_iter().flatten().flatten())
-            .filter(|entry| entry.path().is_dir())
+            .filter(|entry| entry.path().is_dir() && is_a_cells(&entry.path()))
             .count()
+    }
+
+    /// Waits until there are no more control groups of cells than so many.
+    pub fn await_groups(&self, most: usize) {
+        eventually("no control group of a cell is left", || (self.cell_groups() <= most).then_some(()));
     }
 
     /// The uplink goes with the router of a warden that was killed, a moment after it.
@@ -401,6 +420,11 @@ impl Stage {
         self.gateway = eventually("the warden listens again", || Gateway::connect(&socket));
         self.gateway.greet();
     }
+}
+
+/// The processes in a control group.
+fn processes_in(group: &Path) -> Vec<u32> {
+    fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// This user's processes in process namespaces other than this one's.
