@@ -10,7 +10,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use sulku_permit::Rung;
 use sulku_plan::Limits;
@@ -190,12 +189,12 @@ impl Group {
         self.hierarchy.roots().into_iter().map(|root| root.join(&self.name)).collect()
     }
 
-    /// Puts a process, and all it will start, into the group.
+    /// Puts this process, and all that it will start, into the group.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn hold(&self, pid: Pid) -> io::Result<()> {
-        self.folders().iter().try_for_each(|folder| fs::write(folder.join("cgroup.procs"), pid.as_raw_nonzero().to_string()))
+    pub fn enter(&self) -> io::Result<()> {
+        self.folders().iter().try_for_each(|folder| fs::write(folder.join("cgroup.procs"), "0"))
     }
 
     /// Whether there is one: without, nobody but the cell's first process can hold the others.

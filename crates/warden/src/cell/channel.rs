@@ -43,8 +43,6 @@ pub enum Said {
 /// What the warden says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Told {
-    /// The process is in its control group, where it waits to hear which cell it becomes.
-    Placed,
     /// Carries something that the cell is made with.
     Take(Part),
     /// Which cell it becomes; it has all the parts.

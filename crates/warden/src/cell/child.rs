@@ -28,6 +28,7 @@ use super::files::Devices;
 use super::motion::Held;
 use super::walls::{self, Filter};
 use super::{Step, files};
+use crate::cgroup::Group;
 use crate::layers::{Layer, Layers};
 use crate::sys;
 
@@ -44,6 +45,8 @@ pub struct First<'a> {
     pub filter: &'a Filter,
     /// The rung of isolation.
     pub rung: Rung,
+    /// Its control group.
+    pub group: &'a Group,
     /// The way to the warden.
     pub channel: OwnedFd,
 }
@@ -84,7 +87,7 @@ impl First<'_> {
         sys::reset_signals();
         Step::at("let go of descriptors", self.let_go_of_descriptors())?;
         umask(Mode::empty());
-        self.await_word("be placed in a control group", |told| matches!(told, Told::Placed))?;
+        Step::at("enter the control group", self.group.enter())?;
         Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
         let (mut workspace, mut owners, mut network) = (None, None, None);
         loop {

@@ -10,7 +10,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use sulku_permit::Rung;
 
-use super::channel::{Told, say};
 use super::child::First;
 use super::{Filter, Step};
 use crate::cgroup::{Group, Hierarchy};
@@ -115,16 +114,11 @@ impl Seats {
 impl Seat {
     fn make(ground: &Ground, name: &str) -> Result<Self, Step> {
         let group = Step::at("make a control group", ground.hierarchy.make(&ground.instance, name))?;
-        let process = process(ground).inspect_err(|_| {
-            group.remove();
-        })?;
-        let seat = Self { process, group };
-        let placed = seat.group.hold(seat.process.pid).and_then(|()| say(&seat.process.channel, &Told::Placed, None));
-        match placed {
-            Ok(()) => Ok(seat),
-            Err(error) => {
-                seat.dismiss();
-                Err(Step::new("place a process in its control group", error))
+        match process(ground, &group) {
+            Ok(process) => Ok(Self { process, group }),
+            Err(failed) => {
+                group.remove();
+                Err(failed)
             }
         }
     }
@@ -138,14 +132,15 @@ impl Seat {
     }
 }
 
-/// Starts the process. Its mounts are the warden's until it becomes a cell: mounts that the host makes meanwhile are the cell's, too.
-fn process(ground: &Ground) -> Result<Process, Step> {
+/// Starts the process, which goes into its group by itself: the warden does not wait for that. Its mounts are the warden's until it becomes a
+/// cell: mounts that the host makes meanwhile are the cell's, too.
+fn process(ground: &Ground, group: &Group) -> Result<Process, Step> {
     let Ground { rung, layers, filter, .. } = ground;
     let (ours, theirs) = Step::at("make a channel", sys::packet_pair())?;
     let own = |layer, flag| if layers.has(layer) { flag } else { 0 };
     let namespaces = libc::CLONE_NEWUTS | own(Layer::Processes, libc::CLONE_NEWPID) | own(Layer::Ipc, libc::CLONE_NEWIPC);
     match Step::at("start a process", sys::clone_into_namespaces(namespaces))? {
-        sys::Side::Child => First { layers: *layers, filter, rung: *rung, channel: theirs }.run(),
+        sys::Side::Child => First { layers: *layers, filter, rung: *rung, group, channel: theirs }.run(),
         sys::Side::Parent { pid, pidfd } => Ok(Process { pid, pidfd, channel: ours }),
     }
 }
