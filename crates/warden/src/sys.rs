@@ -93,12 +93,21 @@ pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
-/// Sets attributes (`MOUNT_ATTR_*`) of one mount, none below it, and makes it private. With a user namespace, the mount shows the owners
-/// of files as that one maps them; this can be done once for a mount that is attached nowhere.
-pub fn mount_setattr(mount: BorrowedFd<'_>, set: u64, owners: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// Which mounts are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// One, and none below it.
+    Alone,
+    /// One and all below it.
+    AllBelow,
+}
+
+/// Sets attributes (`MOUNT_ATTR_*`) of mounts, and makes them private. With a user namespace, they show the owners of files as that one maps
+/// them; this can be done once for a mount that is attached nowhere.
+pub fn mount_setattr(mount: BorrowedFd<'_>, extent: Extent, set: u64, owners: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let (set, owners) = owners.map_or((set, 0), |owners| (set | libc::MOUNT_ATTR_IDMAP, owners.as_raw_fd().unsigned_abs().into()));
     let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: owners };
-    let flags = libc::AT_EMPTY_PATH;
+    let flags = libc::AT_EMPTY_PATH | if extent == Extent::AllBelow { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string, and the struct outlives the call.
     let result = unsafe {
         libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size_of::<libc::mount_attr>())

@@ -5,7 +5,7 @@ mod stage;
 use std::fs;
 use std::process::Command;
 
-use stage::{Stage, eventually};
+use stage::{Options, Stage, eventually};
 use sulku_audit::{CloseReason, Event};
 use sulku_plan::order::{Order, Report, Signal};
 
@@ -88,6 +88,24 @@ fn nothing_is_left_of_a_cell_after_its_end() {
             }
             _ => None,
         });
+    }
+}
+
+/// A host may have parts of its system on file systems of their own. They are of the cell's system, and as little the cell's to change.
+#[test]
+fn what_the_host_has_mounted_below_its_system_is_shown_read_only() {
+    let host = "mount -t tmpfs -o mode=0777 none /usr/src; echo mounted > /usr/src/note; chmod 666 /usr/src/note";
+    let script = "cat /usr/src/note; echo x > /usr/src/note; touch /usr/src/y; grep ' /usr/src ' /proc/self/mounts | cut -d' ' -f4";
+    for host in ["", host] {
+        let mut stage = Stage::with(Options { host: host.to_owned(), ..Options::default() });
+        let output = stage.shell("one.toml", script);
+        if host.is_empty() {
+            assert!(output.contains("/usr/src/note: No such file"), "control: what is not mounted is not there: {output}");
+            continue;
+        }
+        assert!(output.starts_with("mounted"), "{output}");
+        assert_eq!(output.matches("Read-only file system").count(), 2, "{output}");
+        assert!(["ro", "nosuid", "nodev"].iter().all(|flag| output.lines().last().is_some_and(|last| last.contains(flag))), "{output}");
     }
 }
 

@@ -19,7 +19,7 @@ use sulku_plan::filesystem::{Mount, Programmes, WORKSPACE};
 
 use super::Step;
 use crate::layers::{Layer, Layers};
-use crate::sys;
+use crate::sys::{self, Extent};
 
 /// Where the new root hangs until it is the root; any folder that every host has.
 const STAGE: &str = "/tmp";
@@ -88,7 +88,7 @@ impl Build<'_> {
         Step::at("let the host's files go", unmount(".", UnmountFlags::DETACH))?;
         Step::at("stand at the root", rustix::process::chdir("/"))?;
         for mount in later_read_only {
-            Step::at("make the root read-only", sys::mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, None))?;
+            Step::at("make the root read-only", sys::mount_setattr(mount.as_fd(), Extent::Alone, libc::MOUNT_ATTR_RDONLY, None))?;
         }
         Ok(())
     }
@@ -108,14 +108,18 @@ impl Build<'_> {
         if kind.is_symlink() && matches!(mount, Mount::Host { .. }) {
             return Ok(Source::Link(Step::at(name(mount), readlinkat(CWD, path, Vec::new()))?));
         }
-        let tree = Step::at(name(mount), open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC))?;
         let is_data = matches!(mount, Mount::Dataset { .. });
+        // What the host has mounted below is its system, too; and below the rung root the kernel clones no mount without what hides in it. A dataset
+        // is the one folder that the permit names.
+        let (extent, below) = if is_data { (Extent::Alone, OpenTreeFlags::empty()) } else { (Extent::AllBelow, OpenTreeFlags::AT_RECURSIVE) };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | below;
+        let tree = Step::at(name(mount), open_tree(CWD, path, flags))?;
         let read_only = if is_data && !self.layers.has(Layer::Files) { 0 } else { libc::MOUNT_ATTR_RDONLY };
         let attributes = read_only | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if is_data { libc::MOUNT_ATTR_NOEXEC } else { 0 };
         let owners = self.owners.filter(|_| is_data && self.layers.has(Layer::Owners));
-        let set = match sys::mount_setattr(tree.as_fd(), attributes, owners.map(AsFd::as_fd)) {
+        let set = match sys::mount_setattr(tree.as_fd(), extent, attributes, owners.map(AsFd::as_fd)) {
             // Data may lie on a network's file system, which knows no id-mapped mounts.
-            Err(error) if is_data && error.raw_os_error() == Some(libc::EINVAL) => sys::mount_setattr(tree.as_fd(), attributes, None),
+            Err(error) if is_data && error.raw_os_error() == Some(libc::EINVAL) => sys::mount_setattr(tree.as_fd(), extent, attributes, None),
             set => set,
         };
         Step::at(name(mount), set)?;
@@ -195,7 +199,7 @@ fn device(mount: &Mount, path: &str, (major, minor): (u32, u32)) -> Result<Sourc
     if kind != FileType::CharacterDevice || found.st_rdev != rustix::fs::makedev(major, minor) {
         return Err(Step::new(name(mount), io::Error::other("the host has something else there")));
     }
-    Step::at(name(mount), sys::mount_setattr(tree.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC, None))?;
+    Step::at(name(mount), sys::mount_setattr(tree.as_fd(), Extent::Alone, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC, None))?;
     Ok(Source::Tree(tree, kind))
 }
 

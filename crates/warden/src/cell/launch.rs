@@ -19,7 +19,7 @@ use super::seat::Process;
 use super::{Site, Step};
 use crate::config::{CELL_UIDS, Users};
 use crate::layers::Layer;
-use crate::sys;
+use crate::sys::{self, Extent};
 
 /// The folder of a workspace, and the user id on the host that it alone has.
 #[derive(Debug)]
@@ -73,7 +73,12 @@ pub fn folder(site: &mut Site<'_>, plan: &Plan) -> Result<Folder, Step> {
     let step = "keep the workspace to its owner's files (its file system must have id-mapped mounts: ext4, XFS, Btrfs, tmpfs)";
     Step::at(
         step,
-        sys::mount_setattr(mount.as_fd(), attributes, owners.as_ref().filter(|_| site.ground.layers.has(Layer::Owners)).map(AsFd::as_fd)),
+        sys::mount_setattr(
+            mount.as_fd(),
+            Extent::Alone,
+            attributes,
+            owners.as_ref().filter(|_| site.ground.layers.has(Layer::Owners)).map(AsFd::as_fd),
+        ),
     )?;
     Ok(Folder { mount, uid, owners })
 }

@@ -84,6 +84,7 @@ pub struct Stage {
     pub warden: Child,
     pub gateway: Gateway,
     missing: String,
+    host: String,
     sessions: u32,
 }
 
@@ -95,6 +96,8 @@ pub struct Options {
     pub pool: usize,
     /// Cells at once.
     pub cells_max: usize,
+    /// What a shell does before it becomes the warden, in mounts that nobody else sees: the host that the warden finds.
+    pub host: String,
     /// Layers that cells lack, comma-separated; the program that runs the test must then be a warden too.
     pub missing: String,
     /// Who answers questions for names, if somebody is to.
@@ -113,7 +116,7 @@ impl Default for Options {
     fn default() -> Self {
         let egress = "[[egress]]\nname = \"mirror\"\nto = \"198.18.0.10\"\nports = [\"443/tcp\", \"53/udp\"]\nreason = \"packages\"\n".to_owned();
         let resources = "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned();
-        Self { grace_s: 1, egress, resources, pool: 2, cells_max: 16, missing: String::new(), resolver: None }
+        Self { grace_s: 1, egress, resources, pool: 2, cells_max: 16, host: String::new(), missing: String::new(), resolver: None }
     }
 }
 
@@ -190,10 +193,10 @@ impl Stage {
             assert!(Command::new("/bin/chown").args(["-R", &owner]).arg(folder.path()).status().expect("chown").success());
             fs::set_permissions(at("ledger.sock"), fs::Permissions::from_mode(0o777)).expect("a mode");
         }
-        let missing = options.missing;
-        let warden = start(folder.path(), &world, &missing);
+        let (missing, host) = (options.missing, options.host);
+        let warden = start(folder.path(), &world, &missing, &host);
         let socket = at("warden.sock");
-        let mut stage = Self { world, ledger, folder, revisions, instance, warden, gateway: Gateway::unconnected(), missing, sessions: 0 };
+        let mut stage = Self { world, ledger, folder, revisions, instance, warden, gateway: Gateway::unconnected(), missing, host, sessions: 0 };
         stage.gateway = eventually("the warden listens", || {
             assert!(stage.warden.try_wait().expect("a child").is_none(), "the warden ended at once");
             Gateway::connect(&socket)
@@ -415,7 +418,7 @@ impl Stage {
     }
 
     pub fn restart(&mut self) {
-        self.warden = start(self.folder.path(), &self.world, &self.missing);
+        self.warden = start(self.folder.path(), &self.world, &self.missing, &self.host);
         let socket = self.path("warden.sock");
         self.gateway = eventually("the warden listens again", || Gateway::connect(&socket));
         self.gateway.greet();
@@ -439,7 +442,7 @@ fn numbered_apart(uid: u32) -> Vec<u32> {
 }
 
 /// Starts the warden: as root, or on the rung below as the folder's owner, with no group and no power, where the world is in reach.
-fn start(folder: &Path, world: &World, missing: &str) -> Child {
+fn start(folder: &Path, world: &World, missing: &str, host: &str) -> Child {
     let owner = fs::metadata(folder).expect("a folder").uid().to_string();
     let mut command = if is_rootless() {
         let mut command = Command::new("/usr/bin/nsenter");
@@ -453,6 +456,13 @@ fn start(folder: &Path, world: &World, missing: &str) -> Child {
         command.env(MISSING_LAYERS, missing);
         command
     };
+    if !host.is_empty() {
+        let warden = command;
+        command = Command::new("/usr/bin/unshare");
+        command.args(["--mount", "--propagation", "private", "/bin/sh", "-ec", &format!("{host}\nexec \"$@\""), "sh"]);
+        command.arg(warden.get_program()).args(warden.get_args());
+        command.envs(warden.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    }
     command.args(["run", "--config"]).arg(folder.join("warden.toml")).stdin(Stdio::null()).spawn().expect("the warden starts")
 }
 
