@@ -7,8 +7,6 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
-mod played;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Resource, Rlimit, Signal};
 use sulku_client::{Event, Profile, Session, Terminal, Transport, connect};
+use sulku_load::played;
 use sulku_permit::PermitId;
 use sulku_protocol::Stay;
 use sulku_stage::{Daemon, Options, PermitFile, Person, Stage};

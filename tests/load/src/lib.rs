@@ -1,0 +1,3 @@
+//! What many sessions at once need besides the product itself.
+
+pub mod played;
