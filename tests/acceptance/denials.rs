@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 use rustix::process::Signal;
-use sulku_stage::{Person, poll};
-use sulku_tests::{SOON, closed, session_id, shared};
+use sulku_stage::{MIRROR_NAME, Person, poll};
+use sulku_tests::{BY_NAME, SOON, closed, session_id, shared};
 
 const TRY: &str = "exec 2>/dev/null; exec 3<>/dev/tcp/$0/4711; echo tried; sleep 60";
 
@@ -55,5 +55,30 @@ pub fn notices_of_denials_can_be_off() -> anyhow::Result<()> {
         (asked.out.contains(&id) && asked.out.contains(&format!("{forbidden}:4712"))).then_some(())
     });
     ensure!(asked.is_some(), "she can still ask");
+    Ok(())
+}
+
+/// NW-04: a listed name leads to its host; another is asked of nobody, its holder reads why, and the entry has it.
+pub fn a_name_that_is_not_listed_is_asked_of_nobody_and_its_holder_reads_why() -> anyhow::Result<()> {
+    const LEAK: &str = "pseudonym-4711.leak.example";
+    let stage = shared()?;
+    let reach = |name: &str| {
+        let script = format!("exec 3<>/dev/tcp/{name}/8080 && echo reached; echo tried");
+        let profile = stage.profile(Person::Tiina).display().to_string();
+        stage.run(&["connect", BY_NAME, "--profile", &profile, "--", "bash", "-c", &script])
+    };
+    let listed = reach(MIRROR_NAME)?;
+    ensure!(listed.out.contains("reached"), "the control: the listed name is reached: {listed:?}");
+    ensure!(stage.mirror().asked().iter().any(|name| name == MIRROR_NAME), "the control: its server is asked: {:?}", stage.mirror().asked());
+    let leak = reach(LEAK)?;
+    ensure!(leak.out.contains("tried") && !leak.out.contains("reached"), "{leak:?}");
+    ensure!(!stage.mirror().asked().iter().any(|name| name == LEAK), "it was asked for");
+    let entry = stage.entry(&["--event", "name.denied", "--session", &session_id(&leak.err)?], SOON, |entry| entry.data("name") == LEAK)?;
+    ensure!(entry.data("reason") == "not-listed", "{entry:?}");
+    let asked = poll(SOON, || {
+        let profile = stage.profile(Person::Tiina).display().to_string();
+        stage.run(&["why", "--profile", &profile]).ok().filter(|asked| asked.out.contains(LEAK))
+    });
+    ensure!(asked.is_some(), "she can ask why");
     Ok(())
 }

@@ -46,7 +46,10 @@ fn main() -> ExitCode {
             what_a_cell_may_not_call_is_refused, a_cell_sees_nothing_of_the_host, a_cell_reaches_its_destinations_and_nothing_else,
             no_session_sees_anothers_processes, a_greedy_cell_hurts_itself_alone,
         }
-        denials::{a_researcher_is_told_at_once_what_was_denied_and_why, notices_of_denials_can_be_off}
+        denials::{
+            a_researcher_is_told_at_once_what_was_denied_and_why, notices_of_denials_can_be_off,
+            a_name_that_is_not_listed_is_asked_of_nobody_and_its_holder_reads_why,
+        }
         ends::{
             an_idle_session_is_closed_however_much_it_shows, the_longest_session_ends, an_operator_ends_a_session, a_session_that_ends_in_the_middle_of_a_flow_leaves_nothing, a_session_ends_when_its_holder_leaves,
             a_session_ends_when_its_connection_breaks, a_permits_end_ends_the_open_session, a_draining_gateway_closes_its_sessions,

@@ -15,6 +15,8 @@ pub const SINGLE: &str = "TEST/single/2026";
 pub const AGAIN: &str = "TEST/again/2026";
 /// And for such that nobody takes up again in time.
 pub const ABANDONED: &str = "TEST/abandoned/2026";
+/// And one that lists the mirror by its name.
+pub const BY_NAME: &str = "TEST/by-name/2026";
 /// Seconds that Tiina may be idle with one permit, and that her longest session lasts with another.
 pub const LIMIT_S: u64 = 3;
 
@@ -39,6 +41,7 @@ pub fn shared() -> anyhow::Result<Arc<Stage>> {
             own(LONGEST, "longest", &format!("{SESSION}max_length = \"{LIMIT_S} s\"")),
             own(AGAIN, "again", &format!("{SESSION}max_per_person = 4\nidle_disconnect = \"2 min\"\nmax_detached = \"1 min\"")),
             own(ABANDONED, "abandoned", &format!("{SESSION}max_detached = \"{LIMIT_S} s\"")),
+            PermitFile::by_name(BY_NAME, "by-name", Person::Tiina),
             own(SINGLE, "single", &format!("{SESSION}max_per_person = 1")),
         ],
         ..Options::default()

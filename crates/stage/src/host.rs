@@ -1,4 +1,5 @@
-//! A host in a network namespace of its own: a small web server, and a witness that sees every packet that arrives.
+//! A host in a network namespace of its own: a small web server, one for names where it is told some, and a witness that sees every
+//! packet that arrives.
 //!
 //! The witness is what makes "is stopped" mean something: a probe that fails for another reason looks the same to the one who
 //! probes, but only a wall leaves the witness silent while the same probe, allowed, makes it speak.
@@ -6,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -19,6 +20,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::command::tool;
 use crate::error::StageError;
 use crate::ground::Ground;
+use crate::names;
 
 /// Arrivals that are kept; a flood needs no more to be proven.
 const ARRIVALS_MAX: usize = 10_000;
@@ -49,6 +51,7 @@ pub struct Host {
     namespace: Option<String>,
     address: Ipv4Addr,
     arrivals: Arc<Mutex<VecDeque<Arrival>>>,
+    asked: Arc<Mutex<Vec<String>>>,
     ended: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -56,9 +59,10 @@ pub struct Host {
 impl Host {
     /// Makes the namespace and starts to serve and to watch in it. Its interface comes later, from the warden. Who may not make one that has
     /// a name gets a host that is an address among her own.
-    pub(crate) fn raise(namespace: &str, address: Ipv4Addr, ground: Ground) -> Result<Self, StageError> {
+    pub(crate) fn raise(namespace: &str, address: Ipv4Addr, known: &'static [(&'static str, Ipv4Addr)], ground: Ground) -> Result<Self, StageError> {
         let named = ground.is_machine().then(|| namespace.to_owned());
-        let mut host = Self { namespace: named.clone(), address, arrivals: Arc::default(), ended: Arc::default(), threads: Vec::new() };
+        let mut host =
+            Self { namespace: named.clone(), address, arrivals: Arc::default(), asked: Arc::default(), ended: Arc::default(), threads: Vec::new() };
         match &named {
             Some(namespace) => {
                 tool("ip", "iproute2", &["netns", "add", namespace])?;
@@ -67,11 +71,15 @@ impl Host {
             }
             None => ground.host(address)?,
         }
-        let (listener, witness) = host.sockets()?;
+        let (listener, questions, witness) = host.sockets(!known.is_empty())?;
         let (ended, arrivals) = (Arc::clone(&host.ended), Arc::clone(&host.arrivals));
         host.threads.push(std::thread::spawn(move || watch(&witness, address, &arrivals, &ended)));
         let ended = Arc::clone(&host.ended);
         host.threads.push(std::thread::spawn(move || serve(&listener, &ended)));
+        if let Some(questions) = questions {
+            let (ended, asked) = (Arc::clone(&host.ended), Arc::clone(&host.asked));
+            host.threads.push(std::thread::spawn(move || names::serve(&questions, known, &asked, &ended)));
+        }
         Ok(host)
     }
 
@@ -99,8 +107,14 @@ impl Host {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
+    /// Every name that it was asked for so far, in lower case.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A thread goes into the namespace to make the sockets, which then stay there; the thread ends, and no other ever was inside.
-    fn sockets(&self) -> Result<(TcpListener, rustix::fd::OwnedFd), StageError> {
+    fn sockets(&self, knows_names: bool) -> Result<(TcpListener, Option<UdpSocket>, rustix::fd::OwnedFd), StageError> {
         let (path, address) = (self.namespace(), self.address);
         let (send, made) = mpsc::channel();
         let inside = move || {
@@ -111,7 +125,12 @@ impl Host {
             }
             let listener = TcpListener::bind((address, PORT)).map_err(StageError::system("listening for web requests"))?;
             listener.set_nonblocking(true).map_err(StageError::system("listening for web requests"))?;
-            Ok((listener, witness()?))
+            let questions = || {
+                let socket = UdpSocket::bind((address, names::PORT))?;
+                socket.set_read_timeout(Some(LOOK_INTERVAL)).map(|()| socket)
+            };
+            let questions = knows_names.then(questions).transpose().map_err(StageError::system("listening for questions for names"))?;
+            Ok((listener, questions, witness()?))
         };
         std::thread::spawn(move || drop(send.send(inside())));
         made.recv().map_err(|source| StageError::System { what: "making a host's sockets", source: std::io::Error::other(source) })?

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::ground::Ground;
 
-/// User ids of an instance: ledger, gateway, courier, then the cells.
+/// User ids of an instance: ledger, gateway, courier, resolver, then the cells.
 const UIDS_EACH: u32 = 4_096;
 /// User ids before those of the cells.
 const UIDS_OF_DAEMONS: u32 = 16;
@@ -68,6 +68,10 @@ impl Instance {
 
     pub(crate) fn courier_uid(&self) -> u32 {
         self.user(2).0
+    }
+
+    pub(crate) fn resolver_uid(&self) -> u32 {
+        self.user(3).0
     }
 
     pub(crate) fn cell_uids(&self) -> Range<u32> {

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use crate::authority::Person;
 use crate::error::StageError;
 use crate::ground::Ground;
+use crate::host::PORT;
+use crate::stage::{MIRROR, MIRROR_NAME};
 
 /// The permit that Maija holds.
 pub const STATINS: &str = "DEMO/1/2026";
@@ -50,6 +52,16 @@ impl PermitFile {
             uri = holder.uri(),
         );
         Self { name: format!("{workspace}.toml"), text }
+    }
+
+    /// A permit that lists the mirror by its name, for one person.
+    #[must_use]
+    pub fn by_name(id: &str, workspace: &str, holder: Person) -> Self {
+        let tables = format!(
+            "[session]\nfrom_networks = [\"127.0.0.0/8\"]\nmax_per_person = 4\n\n[[egress]]\nname = \"package mirror\"\nto = \"{MIRROR_NAME}\"\n\
+             check = \"address-only\"\nwithin = [\"{MIRROR}/32\"]\nports = [\"{PORT}/tcp\"]\nreason = \"packages, mirrored inside the environment\""
+        );
+        Self::bare(id, workspace, holder, &tables)
     }
 
     /// The same with another line in place of one that it has.

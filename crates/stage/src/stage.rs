@@ -34,9 +34,12 @@ const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// A command of ours that is not a session.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
 /// Where the mirror is, as the permit of the statin study says.
-const MIRROR: Ipv4Addr = Ipv4Addr::new(10, 20, 30, 40);
+pub(crate) const MIRROR: Ipv4Addr = Ipv4Addr::new(10, 20, 30, 40);
 /// The host that the permit of the statin study does not list, and that of the asthma study does.
 const FORBIDDEN: Ipv4Addr = Ipv4Addr::new(10, 20, 50, 60);
+/// The mirror's name, for permits that list hosts by name. The mirror itself answers for it, and for no other.
+pub const MIRROR_NAME: &str = "mirror.demo.sulku.example";
+const NAMES: &[(&str, Ipv4Addr)] = &[(MIRROR_NAME, MIRROR)];
 /// Stages that this process has raised.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -123,8 +126,10 @@ impl Stage {
             interrupt: options.interrupt.clone(),
         };
         stage.furnish(options)?;
-        let host = |name: &str, address| Host::raise(&stage.instance.namespace(name), address, ground);
-        stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR)?, forbidden: host("other", FORBIDDEN)? });
+        // Below root nobody asks for names.
+        let names = if ground.is_machine() { NAMES } else { &[] };
+        let host = |name: &str, address, known| Host::raise(&stage.instance.namespace(name), address, known, ground);
+        stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR, names)?, forbidden: host("other", FORBIDDEN, &[])? });
         for daemon in Daemon::ALL.iter().chain(options.courier.is_some().then_some(&Daemon::Courier)) {
             stage.start(*daemon)?;
         }

@@ -12,11 +12,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use sulku_stage::{ASTHMA, Daemon, Interrupt, Leftover, Options, Person, STATINS, Stage, StageError};
+use sulku_stage::{ASTHMA, Daemon, Interrupt, Leftover, Options, PermitFile, Person, STATINS, Stage, StageError};
 
 use report::{Report, Verdict, Voice};
 use scenes::Play;
 
+/// The permit that Tiina holds, which lists a host by its name.
+const BY_NAME: &str = "DEMO/3/2026";
 /// How long the second permit lasts, so that it runs out while its holder works. Everything that she shows comes before.
 const ASTHMA_LASTS: Duration = Duration::from_secs(25);
 
@@ -56,13 +58,18 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn play(report: &mut Report, interrupt: &Interrupt, args: &DemoArgs) -> anyhow::Result<Vec<Leftover>> {
-    let options = Options { asthma_ends_after: Some(ASTHMA_LASTS), interrupt: interrupt.clone(), ..Options::default() };
+    // Below root a permit that lists hosts by name opens no session.
+    let permits = if rustix::process::geteuid().is_root() { vec![PermitFile::by_name(BY_NAME, "by-name", Person::Tiina)] } else { Vec::new() };
+    let options = Options { asthma_ends_after: Some(ASTHMA_LASTS), permits, interrupt: interrupt.clone(), ..Options::default() };
     let stage = Stage::raise(&options)?;
     let mut play = Play::new(&stage, report);
     play.the_environment()?;
     play.bo_begins()?;
     play.maija_works()?;
     play.the_walls()?;
+    if stage.ground().is_machine() {
+        play.hosts_by_name()?;
+    }
     play.bad_certificates()?;
     play.the_operator()?;
     play.the_permit_ends()?;

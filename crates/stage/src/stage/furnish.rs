@@ -10,8 +10,12 @@ use jiff::Timestamp;
 use super::{FORBIDDEN, MIRROR, Options, Stage};
 use crate::authority::{Person, SERVER_NAME};
 use crate::error::StageError;
+use crate::names;
 use crate::permits::PermitFile;
 use crate::register;
+
+/// The program that asks for names.
+const RESOLVER: &str = "sulku-resolver";
 
 impl Stage {
     /// Writes every file: registers, permits, keys, configurations, profiles.
@@ -39,6 +43,12 @@ impl Stage {
         self.write("config/ledger.toml", &self.ledger_config())?;
         let operator = self.made_by_sulku(&["policy", "key", "--as", "onni", "--key", &self.authority.files_of("onni").1.display().to_string()])?;
         let key = operator.lines().find(|line| line.starts_with("key = ")).unwrap_or_default();
+        if ground.is_machine() {
+            // A copy, which its user gets at wherever the programs are.
+            let (built, copied) = (self.programs.join(RESOLVER), self.root.join("config").join(RESOLVER));
+            fs::copy(&built, &copied).map_err(StageError::file("copying", &built))?;
+            open_for_all(&copied)?;
+        }
         self.write("config/warden.toml", &self.warden_config(options, key))?;
         let recipient = self.made_by_sulku(&["audit", "identity", "--out", &self.auditor_identity().display().to_string()])?;
         self.write("config/gateway.toml", &self.gateway_config(options, recipient.trim(), key))?;
@@ -114,10 +124,16 @@ impl Stage {
                  peer_address = \"{far}/30\"\nroutes = [\"{host}/32\"]\n"
             )
         };
+        let resolver = format!(
+            "\n[resolver]\nprogram = {:?}\nuid = {}\nupstream = [\"{MIRROR}:{}\"]\n",
+            self.root.join("config").join(RESOLVER),
+            self.instance.resolver_uid(),
+            names::PORT,
+        );
         format!(
             "instance = {:?}\nsocket = {:?}\ngateway_uid = {}\nledger_socket = {:?}\nledger_origin = {:?}\nledger_key = {:?}\npolicy = {:?}\nworkspaces = {:?}\n\
              cell_network = \"10.210.0.0/16\"\n{}gateway_lost_grace_s = {}\npool = 4\ncells_max = 64\n\n\
-             [[operator]]\nid = \"onni\"\n{key}\n{}{}",
+             [[operator]]\nid = \"onni\"\n{key}\n{}{}{}",
             self.instance.name,
             self.warden_socket(),
             self.instance.gateway_uid(),
@@ -128,6 +144,7 @@ impl Stage {
             self.root.join("workspaces"),
             if is_machine { format!("cell_uid_base = {}\n", self.instance.cell_uids().start) } else { String::new() },
             options.gateway_lost_grace_s,
+            if is_machine { resolver } else { String::new() },
             if is_machine { uplink("mirror", MIRROR, "10.211.0.1", "10.211.0.2") } else { String::new() },
             if is_machine { uplink("other", FORBIDDEN, "10.211.0.5", "10.211.0.6") } else { String::new() },
         )
@@ -177,7 +194,7 @@ fn give(path: &Path, (uid, gid): (u32, u32)) -> Result<(), StageError> {
     chown(path, Some(uid), Some(gid)).map_err(StageError::file("giving away", path))
 }
 
-/// The daemons' own users have to get through.
+/// The daemons' own users have to get through, or at it.
 pub(super) fn open_for_all(folder: &Path) -> Result<(), StageError> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(StageError::file("opening a folder for the daemons", folder))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sulku_stage::{ASTHMA, Daemon, Entry, Finished, Person, Running, STATINS, Stage, StageError, copy_folder, find_in, flip_in_entry};
+use sulku_stage::{ASTHMA, Daemon, Entry, Finished, MIRROR_NAME, Person, Running, STATINS, Stage, StageError, copy_folder, find_in, flip_in_entry};
 
 use super::probe;
 use super::report::{Report, Verdict};
@@ -191,6 +191,30 @@ impl<'a> Play<'a> {
         })?;
         self.second = second;
         Ok(())
+    }
+
+    /// A permit that lists its host by name.
+    pub fn hosts_by_name(&mut self) -> Result<(), StageError> {
+        const UNLISTED: &str = "pseudonym-4711.leak.example";
+        let stage = self.stage;
+        self.report.scene(&format!("Tiina's permit {} lists a host by its name", super::BY_NAME));
+        let asked = |name: &str| stage.mirror().asked().iter().any(|asked| asked == name);
+        self.report.expect("she reaches it by that name", || {
+            let session = fetch(stage, Person::Tiina, MIRROR_NAME)?;
+            let facts = [("it answered", session.code() == Some(0)), ("its name server was asked for it", asked(MIRROR_NAME))];
+            Ok(Verdict::all(&facts, format!("{MIRROR_NAME}, {}", one_line(&session.out))))
+        })?;
+        self.report.expect("a name that it does not list is asked of nobody, so that no question carries data out", || {
+            let session = fetch(stage, Person::Tiina, UNLISTED)?;
+            let denied = stage.entry(&["--event", "name.denied", "--permit", super::BY_NAME], SOON, |entry| entry.data("name") == UNLISTED)?;
+            let facts = [
+                ("nothing answered", session.code() == Some(1)),
+                ("the name server heard nothing of it", !asked(UNLISTED)),
+                ("the entry names her", denied.field("person") == "tiina"),
+                ("it hears what is listed", asked(MIRROR_NAME)),
+            ];
+            Ok(Verdict::all(&facts, format!("{}; entry {}", one_line(&session.out), denied.index())))
+        })
     }
 
     /// Who does not get in.

@@ -119,11 +119,11 @@ struct Warden {
     router: Router,
     watch: Watch,
     pool: Pool,
+    /// Who answers questions for names, where there is one. It ends before the group of `senders`, in which its process is.
+    naming: Option<Naming>,
     /// Who sends packets; `None` where the kernel does not tell.
     senders: Option<Senders>,
     losses: Losses,
-    /// Who answers questions for names, where there is one.
-    naming: Option<Naming>,
     /// What is run and opened in cells; `None` on a rung that can't see it.
     eyes: Option<Eyes>,
     listener: Listener,
