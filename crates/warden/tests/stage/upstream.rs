@@ -15,8 +15,13 @@ pub const ADDRESS: &str = "198.18.0.53:5353";
 pub struct Upstream(Arc<Mutex<Vec<String>>>);
 
 impl Upstream {
-    /// Serves these names, each with its one address, from within the world. Ends with the process.
+    /// Serves these names, each with its one address and for a minute, from within the world. Ends with the process.
     pub fn serve(world: &World, known: &'static [(&'static str, [u8; 4])]) -> Self {
+        Self::serve_for(world, known, 60)
+    }
+
+    /// The same, with answers that hold for so many seconds.
+    pub fn serve_for(world: &World, known: &'static [(&'static str, [u8; 4])], ttl_s: u32) -> Self {
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let (memory, namespace) = (Arc::clone(&asked), world.namespace());
         let (ready, wait) = mpsc::channel();
@@ -30,7 +35,7 @@ impl Upstream {
                 let Some((name, question)) = question(&packet[..length]) else { continue };
                 let address = known.iter().find(|(known, _)| *known == name).map(|(_, address)| *address);
                 memory.lock().expect("a lock").push(name);
-                let _ = socket.send_to(&answer(&packet[..2], question, address), from);
+                let _ = socket.send_to(&answer(&packet[..2], question, address, ttl_s), from);
             }
         });
         wait.recv().expect("it serves");
@@ -59,12 +64,14 @@ fn question(packet: &[u8]) -> Option<(String, &[u8])> {
 }
 
 /// An answer with the address, or that there is no such name.
-fn answer(id: &[u8], question: &[u8], address: Option<[u8; 4]>) -> Vec<u8> {
+fn answer(id: &[u8], question: &[u8], address: Option<[u8; 4]>, ttl_s: u32) -> Vec<u8> {
     let flags: u16 = if address.is_some() { 0x8180 } else { 0x8183 };
     let mut packet = [id, &flags.to_be_bytes(), &[0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0], question].concat();
     if let Some(address) = address {
-        // The question's name, an address of the internet, for a minute.
-        packet.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        // The question's name, an address of the internet.
+        packet.extend([0xc0, 12, 0, 1, 0, 1]);
+        packet.extend(ttl_s.to_be_bytes());
+        packet.extend([0, 4]);
         packet.extend(address);
     }
     packet
