@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use stage::{Options, Running, Stage, eventually};
+use stage::{Options, Resolving, Running, Stage, eventually};
 use sulku_audit::{Draft, DriftOutcome, Event, WhyDenied};
 
 /// Sends a datagram from the cell and waits until it is sent, whatever becomes of it.
@@ -277,5 +277,71 @@ fn the_rules_in_force_are_the_text_that_an_auditor_reads() {
     } else {
         assert!(listed.len() >= text.len(), "{listed:?}");
     }
+    assert_eq!(stage.shell("one.toml", "echo served").trim(), "served");
+}
+
+/// NW-06: what is open by name is put back with the rest: the name's address for new connections, the one that runs through the resolver,
+/// and the resolver's own ways.
+#[test]
+fn what_is_open_by_name_is_put_back_too() {
+    let destination =
+        |to: &str, rest: &str| format!("[[egress]]\nname = \"{to}\"\nto = \"{to}\"\nwithin = [\"198.18.0.0/16\"]\nreason = \"r\"\n{rest}\n");
+    let egress =
+        destination("*.example.net", "ports = [\"443/tcp\"]") + &destination("git.example.org", "ports = [\"22/tcp\"]\ncheck = \"address-only\"");
+    let table = r#"{"cran.example.net": {"addresses": ["198.18.0.30"]}, "cpan.example.net": {"addresses": ["198.18.0.31"]},
+        "git.example.org": {"addresses": ["198.18.0.20"]}}"#;
+    let mut stage = Stage::with(Options { egress, resolver: Some(Resolving::Scripted(table.to_owned())), ..Options::default() });
+    let script = "exec 3<>/dev/tcp/cran.example.net/443; head -n 1 <&3 > /dev/null; while read -r line; do echo x >&3; head -c 1 <&3 > /dev/null && \
+                  (exec 4<>/dev/tcp/$line && echo \"reached-\"$line); done";
+    let flow = stage.launch("one.toml", Some(&["/bin/bash", "-c", script]));
+    flow.write("git.example.org/22\n");
+    flow.read_until("reached-git.example.org/22");
+    let before = standing(&stage);
+    assert!(["named_open", "checked", "dialled"].iter().all(|set| { nft(&stage, &["list", "set", "inet", "sulku", set]).contains("198.18.0.30") }));
+    nft(&stage, &["flush", "ruleset"]);
+    await_change(&stage, "table inet sulku deleted", DriftOutcome::Mended);
+    assert_eq!(standing(&stage), before);
+    // Its open connection, its address without asking again, and a name that is asked for only now.
+    for place in ["198.18.0.20/22", "cpan.example.net/443"] {
+        flow.write(&format!("{place}\n"));
+        flow.read_until(&format!("reached-{place}"));
+    }
+    stage.end(&flow, "operator");
+}
+
+/// The warden goes by what this host's `nft` lists, in whatever words.
+#[test]
+fn an_nft_of_other_words_is_taken_at_them() {
+    // The real one, whose lists another one rewrites on their way.
+    let words = "sed -e 's/0x00000000/0x0/g' -e 's/priority mangle/priority -150/' -e 's/^\\(.*\\)policy drop;/\\1policy drop; # other words/'";
+    let filtered = Command::new("/bin/sh").args(["-c", &format!("echo 'meta mark 0x00000000 drop' | {words}")]).output().expect("sh");
+    assert_eq!(String::from_utf8_lossy(&filtered.stdout), "meta mark 0x0 drop\n", "control: its words are other ones");
+    let stage = Stage::with(Options { nft: Some(words.to_owned()), ..Options::default() });
+    assert_eq!(changes(&stage), []);
+    nft(&stage, &["insert rule inet sulku forward accept"]);
+    await_change(&stage, "rule added or changed in inet sulku forward", DriftOutcome::Mended);
+    assert!(!nft(&stage, &["list", "chain", "inet", "sulku", "forward"]).contains("\t\taccept"));
+}
+
+/// NW-06: what the kernel had no room to tell of is taken for somebody else's doing, and all is written anew.
+#[test]
+fn changes_that_could_not_be_heard_count_as_changes() {
+    const ELEMENTS: u32 = 200_000;
+    let mut stage = Stage::new();
+    let before = standing(&stage);
+    signal(&stage, "-STOP");
+    let elements: Vec<_> = (0..ELEMENTS).map(|mark| mark.to_string()).collect();
+    let flood = format!("add table ip flood\nadd set ip flood marks {{ type mark; }}\nadd element ip flood marks {{ {} }}\n", elements.join(","));
+    let file = stage.path("flood.nft");
+    std::fs::write(&file, flood).expect("written");
+    nft(&stage, &["-f", &file.display().to_string()]);
+    signal(&stage, "-CONT");
+    stage.ledger.entry("that something was not heard", |draft| match &draft.event {
+        Event::RulesetDrifted { changes, process: None, program: None, outcome: DriftOutcome::Mended, .. } => {
+            changes.iter().any(|change| change.contains("could not tell of")).then_some(())
+        }
+        _ => None,
+    });
+    eventually("all is as before", || (standing(&stage) == before).then_some(()));
     assert_eq!(stage.shell("one.toml", "echo served").trim(), "served");
 }

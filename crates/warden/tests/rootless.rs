@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 
 use stage::ledger::Manner;
 use stage::{Stage, eventually};
-use sulku_audit::Event;
+use sulku_audit::{DriftOutcome, Event};
 
 /// The processes of the stage's user outside of cells: the warden, and its relay.
 fn outside_of_cells(stage: &Stage) -> Vec<u32> {
@@ -77,6 +77,29 @@ fn a_warden_whose_relay_is_killed_stops_and_reaps() {
     stage.ledger.entry("the reaping", |draft| matches!(draft.event, Event::CellReaped { .. }).then_some(()));
     stage.warden.wait().expect("its end");
     assert!(stage.cell_processes().is_empty());
+}
+
+/// NW-06: also here the warden puts the router's rules back, with what turns connections to the relay.
+#[test]
+fn foreign_rules_are_taken_away_without_root_too() {
+    let mut stage = Stage::new();
+    let reach = |stage: &mut Stage| stage.shell("one.toml", "(exec 3<>/dev/tcp/198.18.0.10/443 && head -n 1 <&3) 2>&1");
+    assert!(reach(&mut stage).contains("hello"), "control");
+    let mended = |wanted: &str, stage: &Stage| {
+        stage.ledger.entry(wanted, |draft| match &draft.event {
+            Event::RulesetDrifted { changes, outcome: DriftOutcome::Mended, process: Some(_), .. } => {
+                changes.iter().any(|change| change.contains(wanted)).then_some(())
+            }
+            _ => None,
+        });
+    };
+    let rules = stage.in_router(&["/usr/sbin/nft", "--stateless", "--terse", "list", "ruleset"]);
+    for (command, what) in [("add table ip other", "table ip other added"), ("flush ruleset", "table inet sulku deleted")] {
+        stage.in_router(&["/usr/sbin/nft", command]);
+        mended(what, &stage);
+        assert_eq!(stage.in_router(&["/usr/sbin/nft", "--stateless", "--terse", "list", "ruleset"]), rules);
+        assert!(reach(&mut stage).contains("hello"), "after {command}");
+    }
 }
 
 /// A permit that asks for more isolation than there is gets no cell, whatever the gateway says.

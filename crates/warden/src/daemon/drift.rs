@@ -68,6 +68,7 @@ impl Warden {
             return broken.more.join(foreign);
         }
         let mended = self.mend(&foreign.budgets);
+        tracing::info!(took_ms = now.elapsed().as_millis(), mended = mended.is_ok(), "the router's rules were written anew");
         match mended {
             Ok(Mended { budgets_taken }) if !self.rules.is_too_often(now) => self.tell_of_drift(&foreign, DriftOutcome::Mended, None, budgets_taken),
             Ok(Mended { budgets_taken }) => self.give_up_rules(foreign, "they are changed again and again".to_owned(), budgets_taken, now),

@@ -102,6 +102,8 @@ pub struct Options {
     pub missing: String,
     /// Who answers questions for names, if somebody is to.
     pub resolver: Option<Resolving>,
+    /// A filter through which the warden, and nobody else, sees what `nft` lists.
+    pub nft: Option<String>,
 }
 
 /// Who answers a cell's questions for names.
@@ -116,7 +118,7 @@ impl Default for Options {
     fn default() -> Self {
         let egress = "[[egress]]\nname = \"mirror\"\nto = \"198.18.0.10\"\nports = [\"443/tcp\", \"53/udp\"]\nreason = \"packages\"\n".to_owned();
         let resources = "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned();
-        Self { grace_s: 1, egress, resources, pool: 2, cells_max: 16, host: String::new(), missing: String::new(), resolver: None }
+        Self { grace_s: 1, egress, resources, pool: 2, cells_max: 16, host: String::new(), missing: String::new(), resolver: None, nft: None }
     }
 }
 
@@ -193,7 +195,14 @@ impl Stage {
             assert!(Command::new("/bin/chown").args(["-R", &owner]).arg(folder.path()).status().expect("chown").success());
             fs::set_permissions(at("ledger.sock"), fs::Permissions::from_mode(0o777)).expect("a mode");
         }
-        let (missing, host) = (options.missing, options.host);
+        let (missing, mut host) = (options.missing, options.host);
+        if let Some(words) = &options.nft {
+            fs::copy("/usr/sbin/nft", at("real-nft")).expect("nft");
+            let script = format!("#!/bin/bash\nset -o pipefail\n{} \"$@\" | {words}\n", at("real-nft").display());
+            fs::write(at("nft"), script).expect("a script");
+            fs::set_permissions(at("nft"), fs::Permissions::from_mode(0o755)).expect("a mode");
+            host.push_str(&format!("\nmount --bind {} /usr/sbin/nft", at("nft").display()));
+        }
         let warden = start(folder.path(), &world, &missing, &host);
         let socket = at("warden.sock");
         let mut stage = Self { world, ledger, folder, revisions, instance, warden, gateway: Gateway::unconnected(), missing, host, sessions: 0 };
@@ -339,7 +348,8 @@ impl Stage {
         };
         let has_uplinks = |file: &PathBuf| {
             let links = inside(file, &["/bin/ip", "-br", "link"]).output().expect("nsenter");
-            String::from_utf8_lossy(&links.stdout).contains("up-")
+            // On the rung rootless there is no uplink, and cells' links are in no other network.
+            ["up-", "cell"].iter().any(|link| String::from_utf8_lossy(&links.stdout).contains(link))
         };
         let is_network = |file: &PathBuf| fs::read_link(file).is_ok_and(|link| link.to_string_lossy().starts_with("net:["));
         let mut files = namespaces.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_network);
