@@ -9,6 +9,7 @@
 
 pub mod ledger;
 pub mod policy;
+pub mod rules;
 pub mod upstream;
 pub mod world;
 
