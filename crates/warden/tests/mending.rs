@@ -140,8 +140,9 @@ fn who_changes_the_rules_again_and_again_freezes_every_cell() {
     let script = "while :; do /usr/sbin/nft add table inet again; done";
     let mut somebody = stage.command_in_router(&["/bin/sh", "-c", script]).stderr(Stdio::null()).spawn().expect("a shell");
     await_change(&stage, "table inet again added or changed", DriftOutcome::Frozen);
+    // Sixteen times mended and once given up, with one entry for each of at most nine processes.
     let entries = changes(&stage).len();
-    assert!(entries <= 40, "{entries} entries");
+    assert!(entries <= 17 * 9, "{entries} entries");
     somebody.kill().expect("killed");
     somebody.wait().expect("its end");
     stage.ledger.entry("that it is whole again", |draft| matches!(draft.event, Event::RulesetRestored { .. }).then_some(()));
