@@ -5,6 +5,7 @@
 
 mod batch;
 mod budgets;
+mod changes;
 mod contents;
 mod drift;
 mod elements;
@@ -18,7 +19,8 @@ mod routes;
 mod rules;
 mod watch;
 
-pub use drift::{Drift, Foreign};
+pub use changes::Foreign;
+pub use drift::Drift;
 pub use elements::Admitted;
 pub use grant::Grant;
 pub use named::{Look, Way};
