@@ -34,14 +34,26 @@ pub(super) struct Own {
     pub(super) process: u32,
 }
 
+/// Generations of the ruleset that are to be the warden's.
+#[derive(Debug, Default)]
+struct Expected(Vec<Own>);
+
+impl Expected {
+    /// Whether it is one, and then it is expected no more. Generations are heard of in their order.
+    fn takes(&mut self, generation: u32, process: u32) -> bool {
+        self.0.retain(|own| generation <= own.last);
+        let is_own = |own: &Own| generation >= own.first && (own.first == own.last || process == own.process);
+        self.0.iter().position(is_own).map(|found| self.0.remove(found)).is_some()
+    }
+}
+
 /// The socket that hears of every change.
 #[derive(Debug)]
 pub struct Drift {
     socket: Socket,
     /// The port of the socket over which the warden writes elements.
     own: u32,
-    /// Generations of the ruleset that are the warden's, made by `nft`.
-    own_generations: Vec<Own>,
+    expected: Expected,
     /// Changes whose generation was not told yet, by whose they are.
     open: BTreeMap<u32, (Changes, BTreeSet<String>)>,
 }
@@ -50,7 +62,7 @@ impl Drift {
     /// Opens the socket in the network namespace in which this runs: the router's. What comes over the port `own` is the warden's.
     pub(super) fn open(own: u32) -> io::Result<Self> {
         let socket = Socket::open(Part::Filter, GROUP)?.with_room()?;
-        Ok(Self { socket, own, own_generations: Vec::new(), open: BTreeMap::new() })
+        Ok(Self { socket, own, expected: Expected::default(), open: BTreeMap::new() })
     }
 
     /// The descriptor that becomes readable when anything has changed, by whomsoever.
@@ -61,14 +73,7 @@ impl Drift {
 
     /// One of these generations is the warden's own.
     pub(super) fn expect(&mut self, own: Own) {
-        self.own_generations.push(own);
-    }
-
-    /// Whether it is, and then it is expected no more. Generations are heard of in their order.
-    fn is_own(&mut self, generation: u32, process: u32) -> bool {
-        self.own_generations.retain(|own| generation <= own.last);
-        let is_own = |own: &Own| generation >= own.first && (own.first == own.last || process == own.process);
-        self.own_generations.iter().position(is_own).map(|found| self.own_generations.remove(found)).is_some()
+        self.expected.0.push(own);
     }
 
     /// What somebody else has changed since the last call.
@@ -100,7 +105,7 @@ impl Drift {
             }
             let (changes, budgets) = self.open.remove(&message.sender).unwrap_or_default();
             let process = number(attribute(body, GENERATION_PROCESS));
-            if self.is_own(number(attribute(body, GENERATION)), process) {
+            if self.expected.takes(number(attribute(body, GENERATION)), process) {
                 continue;
             }
             let program = attribute(body, GENERATION_PROGRAM).map(printable).unwrap_or_default();
@@ -119,4 +124,29 @@ pub(super) fn generation(answer: &[u8]) -> Option<u32> {
 /// A number in network order; 0 where it is absent.
 fn number(value: Option<&[u8]>) -> u32 {
     value.and_then(|value| value.try_into().ok()).map_or(0, u32::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A change that somebody makes while the warden's `nft` runs is not taken for the warden's.
+    #[test]
+    fn of_generations_made_at_the_same_time_one_alone_is_own() {
+        let mut expected = Expected(vec![Own { first: 8, last: 8, process: 50 }, Own { first: 11, last: 13, process: 51 }]);
+        let heard = [(7, 50), (8, 99), (9, 50), (10, 51), (11, 99), (12, 51), (13, 51), (14, 51)];
+        let own: Vec<_> = heard.into_iter().filter(|(generation, process)| expected.takes(*generation, *process)).collect();
+        // Alone between before and after it is own whoever the kernel says it was: inside a container it knows processes by other numbers.
+        assert_eq!(own, [(8, 99), (12, 51)]);
+        assert!(expected.0.is_empty(), "what is over is forgotten");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_kernel_answers_is_a_generation_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = generation(&bytes);
+        }
+    }
 }
