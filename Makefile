@@ -7,6 +7,9 @@ SHELL := /bin/bash
 DEMO_NEEDS := nftables=nft iproute2=ip python3=python3 mawk=awk util-linux=unshare
 TEST_NEEDS := $(DEMO_NEEDS) openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd rsyslog-gnutls=rsyslog:gtls \
 	golang-go=go golang-golang-x-mod-dev=go:golang.org/x/mod/sumdb
+# What a user would pick instead.
+BENCH_NEEDS := $(DEMO_NEEDS) openssh-server=sshd openssh-client=ssh bsdutils=script bubblewrap=bwrap haproxy=haproxy nginx-light=nginx \
+	libnginx-mod-stream=nginx:stream stunnel4=stunnel4 python3-venv=python3:ensurepip
 # The tests need root; a person who is not root is asked by sudo. The demo does not: it plays in namespaces of that person's own, on the
 # rung `rootless`. `sudo make demo` plays it on the rung `root`.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -14,14 +17,14 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PEERS := target/peers
 PEERS_TLOG := target/peers-tlog
 
-.PHONY: help demo test soak bench check build peers needs-demo needs-test
+.PHONY: help demo test soak bench bench-beside bench-ledger bench-parts check build peers needs-demo needs-test needs-bench
 
 help:
 	@echo 'make demo   play a whole environment on this machine, in about a minute after the build'
 	@echo 'make test   everything that is tested: checks, unit, property and fuzz tests, acceptance tests on the real kernel'
 	@echo 'make check  formatting and lints alone'
 	@echo 'make soak   the tests that kill and crash the ledger, ten times as long'
-	@echo 'make bench  what the ledger can do, beside what others can'
+	@echo 'make bench  what it costs, beside what others cost: sessions (bench-beside), the ledger (bench-ledger), smaller parts (bench-parts)'
 
 demo: needs-demo
 	cargo build --locked --workspace --bins
@@ -42,16 +45,35 @@ AS_ROOT := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='sudo --pre
 soak: needs-test
 	SULKU_KILLS=1000 SULKU_SEEDS=10 $(AS_ROOT) cargo test --locked -p sulku-ledger
 
-# The ledger beside a plain writer and NATS JetStream, hashing, and how fast a long log is verified. On a quiet machine.
-bench: $(PEERS)/nats
+# All of it, on a quiet machine; each of the three alone, too.
+bench: bench-beside bench-ledger bench-parts
+
+# Sessions beside OpenSSH, handshakes beside HAProxy, nginx and stunnel, in turns, in one run: a table, and target/bench/results.json.
+# `make bench-beside BESIDE='connect echo --rounds 3'` measures some of it; `BESIDE=--quick` shows in two minutes that all of it works.
+bench-beside: needs-bench
+	cargo build --locked --release -p sulku -p sulkud -p sulku-warden
+	cargo build --locked --release --manifest-path tests/beside/Cargo.toml --target-dir $(TARGET)
+	mkdir -p $(TARGET)/bench
+	$(SUDO) $(TARGET)/release/sulku-beside --out $(TARGET)/bench/results.json $(BESIDE)
+
+# The ledger beside a plain writer and NATS JetStream, hashing, and how fast a long log is verified.
+bench-ledger: needs-bench $(PEERS)/nats
 	cargo build --locked --release -p sulku-ledger --example ledger
 	SULKU_NATS_SERVER=$$(find $(abspath $(PEERS)/nats) -type f -name 'nats-server*' -perm -u+x | head -n 1) cargo bench --locked -p sulku-ledger --bench appends
 	cargo bench --locked -p sulku-audit --bench hashing
 	cargo bench --locked -p sulku-ledger --bench verification
 
+# Many permits, the resolver and the look at TLS, a cell's launch, what is noted of a packet's process.
+bench-parts: needs-bench
+	cargo bench --locked -p sulku-policy --bench policies
+	$(AS_ROOT) cargo bench --locked -p sulku-resolver --bench names
+	$(AS_ROOT) cargo bench --locked -p sulku-warden --bench launch --bench seen
+
 check:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fmt --manifest-path tests/beside/Cargo.toml --check
+	cargo clippy --locked --manifest-path tests/beside/Cargo.toml --target-dir $(TARGET) --all-targets -- -D warnings
 
 build:
 	cargo build --locked --workspace --bins
@@ -61,6 +83,9 @@ needs-demo:
 
 needs-test:
 	@deploy/needs $(TEST_NEEDS)
+
+needs-bench:
+	@deploy/needs --no-services $(BENCH_NEEDS)
 
 # From PyPI. The system's own python3: others may lack TLS.
 peers: $(PEERS)/installed $(PEERS_TLOG)/installed
