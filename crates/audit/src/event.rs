@@ -167,13 +167,14 @@ macro_rules! events {
                 event
             }
 
-            /// Puts the private fields back; `None` unless these are exactly they.
+            /// Puts the private fields back; `None` unless these are exactly they. One that may be `null` may be absent: programs before it
+            /// was added did not write it.
             #[allow(unused_mut, unused_variables, reason = "an event without private fields takes none")]
             pub(crate) fn with_private(&self, mut fields: Map<String, Value>) -> Option<Self> {
                 let mut event = self.clone();
                 match &mut event {
                     $(Self::$name { $($($private,)*)? .. } => {
-                        $($(*$private = serde_json::from_value(fields.remove(stringify!($private))?).map(|value: $private_type| value.into()).ok()?;)*)?
+                        $($(*$private = serde_json::from_value(fields.remove(stringify!($private)).unwrap_or_default()).map(|value: $private_type| value.into()).ok()?;)*)?
                     })*
                 }
                 fields.is_empty().then_some(event)
@@ -434,6 +435,9 @@ events! {
         rung: String,
         /// The policy's revision that admits her: its number and its SHA-256 in hexadecimal.
         policy: String,
+        /// For how long it stays open without a connection at a time, in seconds; absent where it ends with its connection.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stays_s: Option<u64>,
     } + private {
         /// Where the holder is.
         from: IpAddr,
@@ -443,6 +447,9 @@ events! {
         command: Option<Vec<String>>,
         /// The client's version, as it says.
         client: String,
+        /// The certificate that she proved herself with and those that came with it, each DER in base 64; `null` where they are too long
+        /// to be kept, and in entries of programs that did not say.
+        certificates: Option<Vec<String>>,
     }
     /// A session is closed: its totals.
     SessionClosed "session.closed" "SLK2302I" Gateway {
@@ -482,6 +489,18 @@ events! {
         from: IpAddr,
         /// The client's version, as it says.
         client: String,
+    }
+    /// A session whose gateway was lost is the next one's, which has judged it anew: it is open, and nobody is connected. Its cell stands
+    /// still until this entry is durable.
+    SessionAdopted "session.adopted" "SLK2305I" Gateway {
+        /// The number of the session's opening entry.
+        opening: u64,
+        /// The part of its recording that begins now.
+        part: u32,
+        /// The policy's revision that admits it: its number and its SHA-256 in hexadecimal.
+        policy: String,
+        /// When it ends at the latest if nobody takes it up.
+        until: Timestamp,
     }
     /// Bytes that would write the holder's clipboard or move files were taken out of the terminal's output.
     SequenceRemoved "terminal.sequence-removed" "SLK2401W" Gateway {
@@ -805,5 +824,37 @@ events! {
         after_ms: u64,
         /// Budgets of open sessions that count as used up from here on, because nobody knows any more what was left of them.
         budgets_taken: u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a program wrote that knew of fewer private fields is read as if those that may be `null` were.
+    #[test]
+    fn a_private_field_that_may_be_null_may_be_missing_and_no_other() {
+        let event = Event::SessionOpened {
+            transport: "quic".to_owned(),
+            at: "thl-1.toml:7".to_owned(),
+            ends: Timestamp::UNIX_EPOCH,
+            plan: "0".repeat(64),
+            rung: "root".to_owned(),
+            policy: "1 0".to_owned(),
+            stays_s: None,
+            from: IpAddr::from([192, 0, 2, 7]).into(),
+            identity: "spiffe://example/maija".to_owned().into(),
+            command: None.into(),
+            client: "sulku".to_owned().into(),
+            certificates: None.into(),
+        };
+        let read = |without: &str| {
+            let fields = event.private_fields().into_iter().filter(|(name, _)| *name != without);
+            let fields = fields.map(|(name, text)| (name.to_owned(), serde_json::from_str(&text.expect("it is known")).expect("JSON")));
+            event.without_private().with_private(fields.collect())
+        };
+        assert_eq!(read("nothing").as_ref(), Some(&event), "the control");
+        assert_eq!(read("certificates").as_ref(), Some(&event), "none was said");
+        assert_eq!((read("identity"), read("from")), (None, None));
     }
 }

@@ -45,6 +45,6 @@ pub use observed::{DriftOutcome, Observed, Process, WhyDenied};
 pub use personal::{Keyring, PersonalKey, Private};
 pub use policy::Trust;
 pub use proof::EntryProof;
-pub use receipt::{Opening, Receipt, ReceiptError};
+pub use receipt::{Adoption, Opening, Receipt, ReceiptError};
 pub use source::{Source, SourceError};
 pub use verify::{Fault, Recordings, Verified};

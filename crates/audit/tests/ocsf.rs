@@ -153,6 +153,11 @@ fn samples() -> Vec<(&'static str, About, Value)> {
         ),
         ("session.detached", About::Session, json!({ "reason": "connection-lost", "until": "2026-06-01T20:00:00Z" })),
         ("session.reattached", About::Session, json!({ "transport": "quic", "policy": format!("12 {}", digest("a")), "detached_ms": 3_000 })),
+        (
+            "session.adopted",
+            About::Session,
+            json!({ "opening": 120, "part": 1, "policy": format!("12 {}", digest("a")), "until": "2026-06-01T20:00:00Z" }),
+        ),
         ("resolver.ended", About::Nothing, json!({ "reason": "signal 9 ended it", "again_in_ms": 200 })),
         (
             "ruleset.drifted",
@@ -274,6 +279,8 @@ fn an_entry_with_a_person_in_it_is_exported_without_her() {
         identity: "spiffe://example/maija".to_owned().into(),
         command: Some(vec!["python3".to_owned(), "private.py".to_owned()]).into(),
         client: "sulku 9.9.9".to_owned().into(),
+        stays_s: None,
+        certificates: None.into(),
     };
     let permit = Some("THL/1/2026".parse().unwrap());
     let draft = Draft { permit, session: Some(SESSION.parse().unwrap()), person: Some("maija.meikalainen".parse().unwrap()), event };

@@ -103,7 +103,8 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     let outcome = match purpose {
         Purpose::Connect { permit, command, term, columns, rows, stay } => {
             size = (columns, rows);
-            let asked = Asked { from, transport, client: client.clone(), command, term, size, stays: stay != Stay::Ends };
+            let (stays, certificates) = (stay != Stay::Ends, identity.to_text());
+            let asked = Asked { from, transport, client: client.clone(), command, term, size, stays, certificates };
             enter(&shared, permit.as_ref(), now, asked, Origin { from, transport, identity }, stay)
         }
         Purpose::Why => return denied::why(&shared, &identity, writer).await,

@@ -1,5 +1,7 @@
 //! From a verified chain to an identity. The common name is never looked at: two people may share one, and anyone may choose one.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
@@ -10,6 +12,9 @@ use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
 use x509_parser::prelude::FromDer;
 
 use crate::tls::Trust;
+
+/// Chains of more bytes than this are not written down: an end entity's and two authorities' have far fewer, and an entry has little room.
+const KEPT_BYTES_MAX: usize = 12 * 1024;
 
 /// What a certificate shows that passed the handshake's verification: its holder has proven possession of the key.
 #[derive(Debug)]
@@ -63,6 +68,13 @@ impl VerifiedIdentity {
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
+    }
+
+    /// The chain as entries have it, each certificate DER in base 64; `None` for one that is too long to be kept.
+    #[must_use]
+    pub fn to_text(&self) -> Option<Vec<String>> {
+        let bytes: usize = self.chain.iter().map(|certificate| certificate.len()).sum();
+        (bytes <= KEPT_BYTES_MAX).then(|| self.chain.iter().map(|certificate| STANDARD.encode(certificate)).collect())
     }
 
     /// The exact bytes of the issuer's name, and those of the serial number: what lists of revoked certificates go by.

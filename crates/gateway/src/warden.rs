@@ -99,7 +99,7 @@ impl Warden {
         socket.send(&order::encode(&Order::<Receipt>::Hello { version: ORDER_VERSION })?).await?;
         let (rung, missing) = match socket.receive().await? {
             Some((packet, _)) => match order::decode(&packet)? {
-                Report::Ready { version: ORDER_VERSION, rung, missing } => (rung, missing),
+                Report::Ready { version: ORDER_VERSION, rung, missing, orphans: _ } => (rung, missing),
                 Report::Ready { version: theirs, .. } => return Err(WardenError::Version { theirs }),
                 _ => return Err(WardenError::Unready),
             },
@@ -242,6 +242,8 @@ fn news(report: Report, fd: Option<OwnedFd>) -> Option<(SessionId, CellNews)> {
             let reason = serde_json::from_value(serde_json::Value::String(reason)).unwrap_or(CloseReason::CellFailed);
             Some((session, CellNews::Reaped(reason)))
         }
+        // Cells of the gateway before this one are the warden's to reap.
+        (Report::Orphan { .. } | Report::Adopted { .. }, _) => None,
         (Report::Ready { .. } | Report::Workspaces { .. } | Report::Deleted { .. } | Report::Kept { .. }, _) => None,
     }
 }

@@ -134,6 +134,8 @@ fn draft(number: u64) -> Draft {
             rung: "root".to_owned(),
             policy: "1 0".to_owned(),
             client: "0.1.0".to_owned().into(),
+            stays_s: None,
+            certificates: None.into(),
         },
         99 => Event::SessionClosed {
             reason: CloseReason::HolderLeft,

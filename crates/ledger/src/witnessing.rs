@@ -56,7 +56,7 @@ impl Witnessing {
     pub(crate) fn refusal(&self, event: &Event) -> Option<String> {
         let needs = match event {
             Event::SessionOpened { .. } => Effect::NoNewSessions,
-            Event::RecordingBegun { .. } | Event::RecordingChunk { .. } => Effect::Freeze,
+            Event::SessionAdopted { .. } | Event::RecordingBegun { .. } | Event::RecordingChunk { .. } => Effect::Freeze,
             _ => return None,
         };
         let state = self.state();

@@ -1,7 +1,7 @@
 //! The orders that the gateway gives the warden and the reports that come back: a closed set, one JSON text a packet.
 //!
-//! Packets travel over a unix `SOCK_SEQPACKET` socket; [`Report::Launched`] carries the master side of the cell's terminal as a
-//! file descriptor (`SCM_RIGHTS`). One gateway at a time. The first order is [`Order::Hello`]; an order out of phase is refused.
+//! Packets travel over a unix `SOCK_SEQPACKET` socket; [`Report::Launched`] and [`Report::Orphan`] carry the master side of the cell's
+//! terminal as a file descriptor (`SCM_RIGHTS`). One gateway at a time. The first order is [`Order::Hello`]; an order out of phase is refused.
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -11,7 +11,7 @@ use sulku_permit::{PermitId, SessionId};
 use crate::Denied;
 
 /// The version of this vocabulary; gateway and warden must agree.
-pub const ORDER_VERSION: u32 = 3;
+pub const ORDER_VERSION: u32 = 4;
 /// The longest packet: a receipt with its entry (65,535 bytes, escaped once more as a JSON string) and a little.
 pub const PACKET_BYTES_MAX: usize = 160 * 1024;
 /// Workspaces in one answer, so that an operator's client gets it in one frame.
@@ -35,6 +35,11 @@ pub enum Order<R> {
         size: TerminalSize,
         /// The terminal's kind, as in `TERM`.
         term: String,
+    },
+    /// Let the cell of a lost gateway go on as this gateway's. Which, is read from the entry, whose receipt the ledger has signed.
+    Adopt {
+        /// The receipt of the `session.adopted` entry.
+        receipt: R,
     },
     /// Send a signal to the foreground processes of the session's terminal.
     Signal {
@@ -74,6 +79,29 @@ pub enum Report {
         rung: String,
         /// What the host lacks, each with what to install or enable. Not empty means that every launch is refused.
         missing: Vec<String>,
+        /// Cells that a lost gateway left: so many [`Report::Orphan`] follow before anything else.
+        orphans: u32,
+    },
+    /// A cell that a lost gateway left stands still, without egress, until it is adopted, ended or reaped. The packet carries the terminal's
+    /// master descriptor.
+    Orphan {
+        /// Which session.
+        session: SessionId,
+        /// The number of its opening entry.
+        entry: u64,
+        /// When the ledger took that.
+        opened: Timestamp,
+        /// That entry's draft as the ledger signed it, as JSON text.
+        opening: String,
+        /// The terminal's kind, as in `TERM`.
+        term: String,
+        /// How many gateways have adopted it before.
+        adoptions: u32,
+    },
+    /// The answer to [`Order::Adopt`]: the cell moves, has the egress that it had left, and is this gateway's.
+    Adopted {
+        /// Which session.
+        session: SessionId,
     },
     /// The cell runs. The packet carries the terminal's master descriptor.
     Launched {

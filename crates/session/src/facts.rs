@@ -26,6 +26,8 @@ pub struct Asked {
     pub size: (u16, u16),
     /// Whether her client can find the session again when the connection is lost.
     pub stays: bool,
+    /// The certificate that she proved herself with and those that came with it, each DER in base 64, where they are not too long to be kept.
+    pub certificates: Option<Vec<String>>,
 }
 
 /// What is true of a session from its beginning to its end. Made from an [`Admission`], which it uses up.
@@ -137,10 +139,12 @@ impl Facts {
             plan: self.plan.clone(),
             rung: self.rung.clone(),
             policy: self.policy.clone(),
+            stays_s: self.stays().map(|stays| stays.as_secs()),
             from: self.asked.from.into(),
             identity: self.identity.clone().into(),
             command: self.asked.command.clone().into(),
             client: self.asked.client.clone().into(),
+            certificates: self.asked.certificates.clone().into(),
         })
     }
 }

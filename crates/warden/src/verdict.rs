@@ -1,5 +1,7 @@
-//! Whether a launch is carried out. The gateway is believed in nothing: the ledger's signature, the warden's own permits and the
+//! Whether a launch or an adoption is carried out. The gateway is believed in nothing: the ledger's signature, the warden's own permits and the
 //! clock decide.
+
+mod adoption;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +14,8 @@ use sulku_plan::order::TerminalSize;
 use crate::cell::{Commission, End};
 use crate::permits::{Permits, PermitsError};
 use crate::workspace::{self, Due, KeptBecause};
+
+pub use adoption::AdoptionRefused;
 
 /// How old an opening may be: longer than any launch takes, short enough that a stolen receipt is of no use.
 const OPENING_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -125,11 +129,11 @@ impl Judge {
         size: TerminalSize,
         term: String,
         now: Timestamp,
-    ) -> Result<Commission, (LaunchRefused, Option<Opening>)> {
+    ) -> Result<Commission, (LaunchRefused, Option<Box<Opening>>)> {
         let opening = receipt.verify_opening(&self.keys).map_err(|error| (error.into(), None))?;
         match self.weigh(&opening, &term, now) {
             Ok((plan, ends)) => Ok(Commission { opening, plan, ends, size, term }),
-            Err(refused) => Err((refused, Some(opening))),
+            Err(refused) => Err((refused, Some(Box::new(opening)))),
         }
     }
 

@@ -65,11 +65,10 @@ fn cells_of_a_lost_gateway_freeze_at_once_and_are_reaped_after_the_grace() {
     stage.ledger.entry("the loss", |draft| matches!(draft.event, Event::GatewayLost { cells: 1, grace_s: 2 }).then_some(()));
     assert!(lost.elapsed() < Duration::from_secs(1));
     assert!(stands_still(&stage));
-    // A new gateway is heard in the meantime, and can't have the old cell.
+    // A new gateway hears of it in the meantime, and does not adopt it.
     stage.gateway = Gateway::connect(&stage.path("warden.sock")).expect("a connection");
-    stage.gateway.greet();
-    stage.gateway.order(&sulku_plan::Order::End { session: running.session, reason: "operator".to_owned() });
-    assert!(stage.gateway.refusal().contains("not this gateway's"));
+    let orphans = stage.gateway.greet_orphans();
+    assert!(matches!(&orphans[..], [(Report::Orphan { session, .. }, _)] if *session == running.session), "{orphans:?}");
     assert!(!stage.cell_processes().is_empty(), "control: the frozen cell is still there");
     stage.ledger.entry("the reaping", |draft| match &draft.event {
         Event::CellReaped { reason: CloseReason::GatewayLost, leftovers, .. } if draft.session == Some(running.session) => {
@@ -79,6 +78,7 @@ fn cells_of_a_lost_gateway_freeze_at_once_and_are_reaped_after_the_grace() {
     });
     assert!(lost.elapsed() >= Duration::from_secs(2));
     assert!(stage.cell_processes().is_empty());
+    assert_eq!(stage.reaped(&running), "gateway-lost");
     assert_eq!(stage.shell("one.toml", "echo new").trim(), "new");
 }
 

@@ -102,7 +102,9 @@ fn serve(gateway: &OwnedFd, shows: Shows, stop: &AtomicBool) -> anyhow::Result<(
 
 fn obey(gateway: &OwnedFd, order: Order<Value>, shows: Shows, cells: &mut BTreeMap<SessionId, Cell>) -> anyhow::Result<()> {
     match order {
-        Order::Hello { .. } => report(gateway, &Report::Ready { version: ORDER_VERSION, rung: "root".to_owned(), missing: Vec::new() }, None),
+        Order::Hello { .. } => {
+            report(gateway, &Report::Ready { version: ORDER_VERSION, rung: "root".to_owned(), missing: Vec::new(), orphans: 0 }, None)
+        }
         Order::Launch { receipt, .. } => {
             let draft: Value = serde_json::from_str(receipt["opening"]["draft"].as_str().context("a signed draft")?)?;
             let session: SessionId = serde_json::from_value(draft["session"].clone())?;

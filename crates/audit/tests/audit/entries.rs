@@ -10,7 +10,7 @@ use sulku_audit::personal::{KeyFile, KeyState, Names, Scope};
 use sulku_audit::wire::{self, Request, Response};
 use sulku_audit::{Draft, Entry, Event, PersonalKey, Private, Receipt, ReceiptError, Writer};
 
-use crate::support::{acted, encode, opened, personal_key, signer, stamp};
+use crate::support::{acted, encode, opened, personal_key, session, signer, stamp};
 
 #[test]
 fn an_entry_is_this_json_document() {
@@ -244,6 +244,29 @@ fn an_opening_without_a_person_opens_nothing() {
     let mut nobodys = opened();
     nobodys.person = None;
     assert!(matches!(receipt(&nobodys).verify_opening(&[signer().verifier()]), Err(ReceiptError::NotAnOpening("session.opened"))));
+}
+
+#[test]
+fn an_adoptions_receipt_adopts_its_session_alone_and_opens_nothing() {
+    let keys = [signer().verifier()];
+    let opening = receipt(&opened()).verify_opening(&keys).unwrap();
+    let event = |opening: u64| Event::SessionAdopted { opening, part: 1, policy: "1 0".to_owned(), until: "2027-01-01T00:00:00Z".parse().unwrap() };
+    let adopted = |draft: Draft| receipt(&draft).verify_adoption(&keys);
+    let good = Draft { event: event(opening.index()), ..opened() };
+    let adoption = adopted(good.clone()).unwrap();
+    assert!(adoption.is_of(&opening, 1), "the control");
+    assert!(!adoption.is_of(&opening, 2), "another part");
+    assert!(matches!(receipt(&good).verify_opening(&keys), Err(ReceiptError::NotAnOpening("session.adopted"))));
+    assert!(matches!(adopted(opened()), Err(ReceiptError::NotAnAdoption("session.opened"))));
+    for other in [
+        Draft { event: event(opening.index() + 1), ..good.clone() },
+        Draft { session: Some(session(2)), ..good.clone() },
+        Draft { permit: Some("THL/2/2026".parse().unwrap()), ..good.clone() },
+        Draft { person: Some("mallu".parse().unwrap()), ..good.clone() },
+    ] {
+        assert!(!adopted(other.clone()).unwrap().is_of(&opening, 1), "{other:?}");
+    }
+    assert!(matches!(receipt(&good).verify_adoption(&[]), Err(ReceiptError::Signature)));
 }
 
 proptest! {

@@ -43,6 +43,8 @@ pub fn opened() -> Draft {
         rung: "root".to_owned(),
         policy: "1 0".to_owned(),
         client: "sulku \u{1b}[31m \"0.1.0\"".to_owned().into(),
+        stays_s: None,
+        certificates: None.into(),
     };
     Draft { permit: Some(permit()), session: Some(session(1)), person: Some("maija".parse().unwrap()), event }
 }

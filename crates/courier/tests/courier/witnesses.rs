@@ -71,6 +71,8 @@ fn opened() -> Draft {
         identity: "spiffe://example/maija".to_owned().into(),
         command: None.into(),
         client: "sulku 0.1.0".to_owned().into(),
+        stays_s: None,
+        certificates: None.into(),
     };
     let session = Some(sulku_permit::SessionId::from_random([7; 10]));
     Draft { permit: Some("THL/1/2026".parse().unwrap()), session, person: Some("maija".parse().unwrap()), event }

@@ -222,6 +222,8 @@ pub fn opened(number: u8) -> Draft {
             rung: "root".to_owned(),
             policy: "1 0".to_owned(),
             client: "sulku 0.1.0".to_owned().into(),
+            stays_s: None,
+            certificates: None.into(),
         },
     }
 }

@@ -32,7 +32,8 @@ fn facts(replaced: &[(&str, &str)], stays: bool) -> Facts {
     let request = Request { credential: &credential, permit: None, from, now, opened: None, rung: None };
     let admission = sulku_permit::admit(&permits, &request).expect("admitted");
     let plan = Plan::for_admission(&admission);
-    let asked = Asked { from, transport: "tls", client: "test".into(), command: None, term: "xterm".into(), size: (80, 24), stays };
+    let asked =
+        Asked { from, transport: "tls", client: "test".into(), command: None, term: "xterm".into(), size: (80, 24), stays, certificates: None };
     Facts::new(SessionId::from_random([7; 10]), admission, &plan, ("root", "1 0"), asked)
 }
 

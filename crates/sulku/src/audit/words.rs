@@ -119,7 +119,7 @@ fn describe(event: &Event) -> String {
             let at = at.as_ref().map_or_else(String::new, |at| format!(", by {at}"));
             format!("{code} from {} over {transport}: {}{at}", known(from), known(reason))
         }
-        Event::SessionOpened { from, transport, identity: _, at, command, ends, plan: _, rung, policy, client: _ } => {
+        Event::SessionOpened { from, transport, identity: _, at, command, ends, plan: _, rung, policy, stays_s: _, client: _, certificates: _ } => {
             let what = match command.known() {
                 Some(Some(command)) => command.join(" "),
                 Some(None) => "a shell".to_owned(),
@@ -135,6 +135,13 @@ fn describe(event: &Event) -> String {
         Event::SessionDetached { reason, until } => format!("{reason}; open without a connection until {}", time(*until)),
         Event::SessionReattached { transport, policy, detached_ms, from, client: _ } => {
             format!("from {} over {transport} after {} s, policy {}", known(from), detached_ms / 1000, revision(policy))
+        }
+        Event::SessionAdopted { opening, part, policy, until } => {
+            format!(
+                "opened by entry {opening}, goes on with a new gateway; recording's part {part}, open without a connection until {}, policy {}",
+                time(*until),
+                revision(policy)
+            )
         }
         Event::SequenceRemoved { kind, count, bytes } => format!("{kind}, {count} times, {}", amount(*bytes)),
         Event::RecordingBegun { key_sha256: _, key_length: _, recipients, durability, input, keep_until } => {

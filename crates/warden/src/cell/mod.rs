@@ -33,7 +33,7 @@ use crate::cgroup::{Group, Motion, Usage};
 use crate::config::Users;
 use crate::layers::Layer;
 use crate::ledger::Pending;
-use crate::network::{CellLink, CellNetwork, Grant};
+use crate::network::{CellLink, CellNetwork, Grant, Passage};
 use crate::seen::{Denials, Opens, Runs};
 
 pub use self::channel::Said;
@@ -119,8 +119,16 @@ pub struct Cell {
     pub phase: Phase,
     /// The terminal's master, once there is one.
     pub master: Option<OwnedFd>,
-    /// When it goes because nobody takes it over.
+    /// When it goes because nobody adopts it whose gateway is lost.
     pub orphaned_until: Option<Instant>,
+    /// How many gateways have adopted it.
+    pub adoptions: u32,
+    /// The number of the entry by which its gateway has it.
+    pub given_by: u64,
+    /// The terminal's kind.
+    pub term: String,
+    /// How what ran in it ended, once it has.
+    pub status: Option<i32>,
     /// Whether `cell.launched` was written.
     pub recorded: bool,
     /// Denied packets not yet told to the ledger.
@@ -183,7 +191,7 @@ impl Cell {
         let grant = Grant::new(mark, &network, &plan);
         let (link, address) = (CellLink::from(&network), network.address);
         let seat = site.seats.take(site.ground)?;
-        let blueprint = Blueprint::new(&plan, &opening, term, size, uid);
+        let blueprint = Blueprint::new(&plan, &opening, term.clone(), size, uid);
         let told = seat.group.limit(&limits).and_then(|()| seat.process.become_cell(blueprint, &folder, &network.namespace));
         if let Err(error) = told {
             seat.dismiss();
@@ -191,6 +199,10 @@ impl Cell {
         }
         let Seat { process, group } = seat;
         Ok(Self {
+            given_by: opening.index(),
+            adoptions: 0,
+            term,
+            status: None,
             opening,
             ends,
             grant,
@@ -341,10 +353,14 @@ impl Cell {
         matches!(self.phase, Phase::Running) && self.orphaned_until.is_none()
     }
 
-    /// Whether the router lets its packets through.
+    /// What the router has of it, if it has anything.
     #[must_use]
-    pub const fn is_admitted(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running) && self.orphaned_until.is_none()
+    pub const fn passage(&self) -> Option<Passage> {
+        match (&self.phase, self.orphaned_until) {
+            (Phase::Starting | Phase::Running, None) => Some(Passage::Open),
+            (Phase::Running, Some(_)) => Some(Passage::Suspended),
+            _ => None,
+        }
     }
 
     /// Whether it is on its way to running.

@@ -123,8 +123,12 @@ impl Warden {
         match &cell.phase {
             Phase::Running => {
                 cell.phase = Phase::Ended(Instant::now());
+                cell.status = Some(status);
+                let has_gateway = cell.orphaned_until.is_none();
                 self.cut_off(session);
-                self.report(&Report::Exited { session, status });
+                if has_gateway {
+                    self.report(&Report::Exited { session, status });
+                }
             }
             Phase::Dying(_, outcome) => {
                 let outcome = outcome.clone();
@@ -282,7 +286,6 @@ impl Warden {
         }
         let orphan = cell.orphaned_until.is_some();
         match outcome {
-            Outcome::Reaped(_) if orphan => {}
             Outcome::Reaped(reason) => self.report(&Report::Reaped { session, reason: reason.name(), leftovers }),
             Outcome::Refused(reason) if orphan || matches!(self.mode, Mode::Stopping(_)) => tracing::warn!(%session, reason, "a cell never ran"),
             Outcome::Refused(reason) => {

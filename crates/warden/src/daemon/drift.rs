@@ -113,8 +113,8 @@ impl Warden {
 
     fn mend(&mut self, doubted: &BTreeSet<String>) -> Result<Mended, String> {
         let now = Timestamp::now();
-        let sessions: Vec<_> =
-            self.cells.values().filter(|cell| cell.is_admitted()).map(|cell| Admitted { grant: &cell.grant, ends: cell.ends.0 }).collect();
+        let admitted = self.cells.values().filter_map(|cell| Some(Admitted { grant: &cell.grant, ends: cell.ends.0, passage: cell.passage()? }));
+        let sessions: Vec<_> = admitted.collect();
         let dialled = self.naming.as_ref().map(|naming| naming.dialled(now)).unwrap_or_default();
         let wanted = Wanted { sessions: &sessions, dialled: &dialled, doubted, now };
         self.router.mend(&mut self.drift, wanted).map_err(|error| crate::chain(&error).chars().take(REASON_BYTES_MAX).collect())

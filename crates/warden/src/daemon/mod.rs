@@ -1,8 +1,9 @@
 //! The warden's one loop: waits for something to happen, does what follows, never waits for anything else.
 //!
-//! What follows from the gateway is in `orders`, from cells in `cells`, from the ledger in `record`, from what was seen in `sights` and `doings`, from
-//! others' changes of the router's rules in `drift`.
+//! What follows from the gateway is in `orders` and `adoption`, from cells in `cells`, from the ledger in `record`, from what was seen in `sights` and
+//! `doings`, from others' changes of the router's rules in `drift`.
 
+mod adoption;
 mod cells;
 mod doings;
 mod drift;

@@ -45,7 +45,7 @@ impl Warden {
                 if let Some(gateway) = &mut self.gateway {
                     gateway.phase = Phase::Serving;
                 }
-                self.report(&Report::Ready { version: ORDER_VERSION, rung: self.ground.rung.name().to_owned(), missing: Vec::new() });
+                self.offer_orphans();
             }
             (Phase::Greeting, Order::Hello { version }) => {
                 self.refuse(
@@ -56,6 +56,7 @@ impl Warden {
                 );
             }
             (Phase::Serving, Order::Launch { receipt, size, term }) => self.launch(&receipt, size, term),
+            (Phase::Serving, Order::Adopt { receipt }) => self.adopt(&receipt),
             (Phase::Serving, Order::Signal { session, signal }) => self.signal(session, signal),
             (Phase::Serving, Order::End { session, reason }) => self.end(session, &reason),
             (Phase::Serving, Order::ListWorkspaces) => self.list_workspaces(),
@@ -64,6 +65,7 @@ impl Warden {
                 let (name, session) = match order {
                     Order::Hello { .. } => ("hello", None),
                     Order::Launch { .. } => ("launch", None),
+                    Order::Adopt { .. } => ("adopt", None),
                     Order::Signal { session, .. } => ("signal", Some(session)),
                     Order::End { session, .. } => ("end", Some(session)),
                     Order::ListWorkspaces => ("list-workspaces", None),
@@ -161,8 +163,8 @@ impl Warden {
             return self.refuse("end", Some(session), None, "the reason is not one of the closing entry's".to_owned());
         };
         match self.cells.get(&session) {
-            Some(cell) if cell.orphaned_until.is_none() => self.reap(session, reason),
-            Some(_) => self.refuse("end", Some(session), None, "the cell is not this gateway's".to_owned()),
+            // Also one that this gateway has not adopted: it has judged it, and what ends may always be ended.
+            Some(_) => self.reap(session, reason),
             None => self.refuse("end", Some(session), None, "there is no such cell".to_owned()),
         }
     }
@@ -190,14 +192,15 @@ impl Warden {
         }
     }
 
-    /// Nobody sees or ends these cells any more: no egress and no processor from now on, and gone after the grace.
+    /// Nobody sees or ends these cells any more: no egress and no processor from now on, and gone after the grace unless the next gateway
+    /// adopts them.
     pub(super) fn gateway_lost(&mut self) {
         self.gateway = None;
         let until = Instant::now() + self.config.gateway_lost_grace;
         let mut lost = Vec::new();
         let orphans = self.cells.iter().filter(|(_, cell)| cell.is_alive() && cell.orphaned_until.is_none());
         for session in orphans.map(|(session, _)| *session).collect::<Vec<_>>() {
-            self.cut_off(session);
+            self.suspend(session);
             let Some(cell) = self.cells.get_mut(&session) else { continue };
             if let Err(error) = cell.set_motion(Motion::Frozen) {
                 tracing::error!(%session, %error, "a cell could not be frozen");
@@ -209,7 +212,7 @@ impl Warden {
         self.record(Draft::new(Event::GatewayLost { cells: lost.len() as u64, grace_s: self.config.gateway_lost_grace.as_secs() }));
         for session in lost {
             // A cell that runs nothing yet has nothing to keep; one that can't be frozen must not go on.
-            let unfinished = self.cells.get(&session).is_some_and(|cell| !matches!(cell.phase, CellPhase::Running));
+            let unfinished = self.cells.get(&session).is_some_and(|cell| !matches!(cell.phase, CellPhase::Running | CellPhase::Ended(_)));
             if unfinished {
                 self.reap(session, CloseReason::GatewayLost);
             }

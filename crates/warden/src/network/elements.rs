@@ -45,13 +45,24 @@ pub struct Elements {
     standing: Vec<(&'static str, Vec<Element>)>,
 }
 
-/// A session that is let through, and until when.
+/// Whether a session's packets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// They do.
+    Open,
+    /// They do not until it is resumed; what it had open and what its budgets have left is kept for it.
+    Suspended,
+}
+
+/// A session that the router has elements of, and until when.
 #[derive(Debug, Clone, Copy)]
 pub struct Admitted<'a> {
     /// What it may do.
     pub grant: &'a Grant,
     /// Its end.
     pub ends: Timestamp,
+    /// Whether its packets pass.
+    pub passage: Passage,
 }
 
 /// All sets and maps that hold elements.
@@ -120,11 +131,12 @@ impl Elements {
                 .into_iter()
                 .for_each(|(name, rate)| batch.add_limit(&name, rate.connections, rate.per.seconds(), rate.connections));
         }
-        self.put_session(&mut batch, grant, clock, ends);
+        self.put_session(&mut batch, &Admitted { grant, ends, passage: Passage::Open }, clock);
         batch.commit(&self.socket)
     }
 
-    fn put_session(&self, batch: &mut Batch, grant: &Grant, clock: Clock, ends: Timestamp) {
+    fn put_session(&self, batch: &mut Batch, session: &Admitted<'_>, clock: Clock) {
+        let Admitted { grant, ends, passage } = *session;
         let lasts_ms = clock.ms_until(ends).max(1);
         let mut allowed = Vec::new();
         let (mut bytes, mut rates) = (Vec::new(), Vec::new());
@@ -143,7 +155,9 @@ impl Elements {
         }
         let ways: Vec<_> = grant.named.ways().cloned().collect();
         put_ways(batch, grant, &ways, clock);
-        batch.add(SESSIONS, &[grant.session().giving(Gives::Mark(grant.mark)).lasting(lasts_ms)]);
+        if passage == Passage::Open {
+            batch.add(SESSIONS, &[grant.session().giving(Gives::Mark(grant.mark)).lasting(lasts_ms)]);
+        }
     }
 
     /// Writes everything anew, in one transaction, in place of whatever is in the sets: what stands as long as the router does, these
@@ -169,7 +183,7 @@ impl Elements {
         }
         self.standing.iter().for_each(|(set, elements)| batch.add(set, elements));
         batch.add(DIALLED, &dialled.iter().map(|to| dialled_until(to, clock)).collect::<Vec<_>>());
-        sessions.iter().for_each(|Admitted { grant, ends }| self.put_session(&mut batch, grant, clock, *ends));
+        sessions.iter().for_each(|session| self.put_session(&mut batch, session, clock));
         batch.commit(&self.socket)?;
         Ok(taken)
     }
@@ -204,18 +218,42 @@ impl Elements {
         batch.commit(&self.socket)
     }
 
-    /// Lets nothing of the session through any more, in either direction.
+    /// Lets nothing of the session through until it is resumed, in either direction. What it has open stays as it is, and so does what its
+    /// budgets have left.
     ///
     /// # Errors
-    /// The kernel refused. A session that has no elements is none: that is what was asked.
-    pub fn revoke(&self, grant: &Grant) -> io::Result<()> {
-        // The session's element alone cuts it off; it goes first and by itself.
+    /// The kernel refused. A session that has no element is none: that is what was asked.
+    pub fn suspend(&self, grant: &Grant) -> io::Result<()> {
+        // The session's element alone lets it through.
         let mut session = Batch::default();
         session.destroy(SESSIONS, &[grant.session()]);
         let cut = session.commit(&self.socket);
         // What has passed the router already is in the relay's hands.
         let closed = self.relay.as_ref().map_or(Ok(()), |relay| relay.close(grant.address));
-        cut.and(closed)?;
+        cut.and(closed)
+    }
+
+    /// Lets a session's packets through again that was suspended, until then.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn resume(&self, grant: &Grant, now: Timestamp, ends: Timestamp) -> io::Result<()> {
+        if let Some(relay) = &self.relay {
+            relay.open(grant.address)?;
+        }
+        let mut session = Batch::default();
+        let lasts_ms = Clock(now).ms_until(ends).max(1);
+        session.add(SESSIONS, &[grant.session().giving(Gives::Mark(grant.mark)).lasting(lasts_ms)]);
+        session.commit(&self.socket)
+    }
+
+    /// Lets nothing of the session through any more, in either direction.
+    ///
+    /// # Errors
+    /// The kernel refused. A session that has no elements is none: that is what was asked.
+    pub fn revoke(&self, grant: &Grant) -> io::Result<()> {
+        // It cuts the session off, so it goes first and by itself.
+        self.suspend(grant)?;
         let mut rest = Batch::default();
         rest.destroy(ALLOWED, &self.carried(grant).map(|open| grant.interval(open)).collect::<Vec<_>>());
         let (mut bytes, mut rates) = (Vec::new(), Vec::new());

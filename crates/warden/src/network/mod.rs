@@ -21,7 +21,7 @@ mod watch;
 
 pub use changes::Foreign;
 pub use drift::Drift;
-pub use elements::Admitted;
+pub use elements::{Admitted, Passage};
 pub use grant::Grant;
 pub use named::{Look, Way};
 pub use pool::{CellNetwork, Pool};

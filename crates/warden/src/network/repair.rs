@@ -22,7 +22,7 @@ const GET_GENERATION: u16 = 10 << 8 | 16;
 /// What the warden knows of what must be there.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// The sessions that are let through.
+    /// The sessions that are let through, or will be again.
     pub sessions: &'a [Admitted<'a>],
     /// Where the resolver may connect to, and until when.
     pub dialled: &'a [(Ipv4Addr, Timestamp)],

@@ -286,6 +286,8 @@ impl Stage {
                 rung: rung().to_owned(),
                 policy: "1 0".to_owned(),
                 client: "test".to_owned().into(),
+                stays_s: None,
+                certificates: None.into(),
             },
         }
     }
@@ -330,6 +332,21 @@ impl Stage {
                 other => panic!("not reaped: {other:?}"),
             }
         }
+    }
+
+    /// The gateway goes, and another comes; gives what that one hears of the cells that were left.
+    pub fn change_gateways(&mut self) -> Vec<(Report, OwnedFd)> {
+        let lost = self.ledger.count("warden.gateway-lost");
+        self.gateway.leave();
+        eventually("the loss is recorded", || (self.ledger.count("warden.gateway-lost") > lost).then_some(()));
+        self.gateway = Gateway::connect(&self.path("warden.sock")).expect("a connection");
+        self.gateway.greet_orphans()
+    }
+
+    /// The adoption of an opened session as the next gateway drafts it.
+    pub fn adoption(&self, opened: &Draft, opening: u64, part: u32) -> Draft {
+        let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(600);
+        Draft { event: Event::SessionAdopted { opening, part, policy: "1 0".to_owned(), until }, ..opened.clone() }
     }
 
     /// Runs a command inside the router's network namespace, as a root of the host may who has found it.
@@ -557,9 +574,21 @@ impl Gateway {
     }
 
     pub fn greet(&mut self) {
+        assert!(self.greet_orphans().is_empty(), "no cell was left");
+    }
+
+    /// Greets, and hears of the cells that another gateway left.
+    pub fn greet_orphans(&mut self) -> Vec<(Report, OwnedFd)> {
         self.order(&Order::<Receipt>::Hello { version: ORDER_VERSION });
         match self.report().0 {
-            Report::Ready { version: ORDER_VERSION, rung, missing } => assert_eq!((rung.as_str(), missing), (self::rung(), Vec::new())),
+            Report::Ready { version: ORDER_VERSION, rung, missing, orphans } => {
+                assert_eq!((rung.as_str(), missing), (self::rung(), Vec::new()));
+                let orphan = |_| match self.report() {
+                    (report @ Report::Orphan { .. }, Some(master)) => (report, master),
+                    (other, _) => panic!("no orphan: {other:?}"),
+                };
+                (0..orphans).map(orphan).collect()
+            }
             other => panic!("not ready: {other:?}"),
         }
     }
