@@ -36,9 +36,23 @@ struct SessionCount {
     entries: u64,
     chunks: u64,
     recorded_bytes: u64,
+    /// Of these, those of the parts before the last.
+    #[serde(default)]
+    before: Before,
+    /// The last part of the recording.
+    #[serde(default)]
+    part: u32,
     /// Until when the recording is kept at least; `None` before it has begun.
     keep_until: Option<Timestamp>,
     deletion: Deletion,
+}
+
+/// What the parts of a recording hold that were finished.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    chunks: u64,
+    bytes: u64,
 }
 
 /// Whether a recording was deleted.
@@ -59,6 +73,8 @@ pub struct Recorded {
     pub chunks: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Its last part, from 0; not every number below need be there.
+    pub last_part: u32,
     /// Until when it is kept at least; `None` for one that no `recording.begun` began.
     pub keep_until: Option<Timestamp>,
     /// Whether it was deleted.
@@ -74,12 +90,44 @@ pub enum Part {
     Key,
 }
 
+impl Part {
+    /// The file in the log's folder, of this part of a session's recording.
+    #[must_use]
+    pub fn path(self, session: &SessionId, number: u32) -> String {
+        let ending = match self {
+            Self::Chunks => "rec",
+            Self::Key => "key",
+        };
+        if number == 0 { format!("recordings/{session}.{ending}") } else { format!("recordings/{session}.{number}.{ending}") }
+    }
+
+    /// The session and the number of the part that a path names.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<(Self, SessionId, u32)> {
+        let (name, ending) = path.strip_prefix("recordings/")?.rsplit_once('.')?;
+        let part = match ending {
+            "rec" => Self::Chunks,
+            "key" => Self::Key,
+            _ => return None,
+        };
+        let (session, number) = match name.split_once('.') {
+            None => (name, 0),
+            Some((session, number)) => (session, number.parse().ok()?),
+        };
+        let session = session.parse().ok()?;
+        // One name for each file, and no other.
+        (part.path(&session, number) == path).then_some((part, session, number))
+    }
+}
+
 /// A piece of a recording, as an entry names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
     /// Whose recording.
     pub session: SessionId,
-    /// Which of its files.
+    /// Which part of it, from 0.
+    pub number: u32,
+    /// Which of the part's files.
     pub part: Part,
     /// Where it begins, in bytes.
     pub offset: u64,
@@ -93,11 +141,7 @@ impl Chunk {
     /// The file that it belongs to, in the log's folder.
     #[must_use]
     pub fn path(&self) -> String {
-        let Self { session, part, .. } = self;
-        match part {
-            Part::Chunks => format!("recordings/{session}.rec"),
-            Part::Key => format!("recordings/{session}.key"),
-        }
+        self.part.path(&self.session, self.number)
     }
 }
 
@@ -118,8 +162,14 @@ pub enum CounterError {
     #[error("a recording's chunk names no session")]
     NoSession,
     /// A chunk does not follow the one before.
-    #[error("the chunk is number {chunk} at byte {offset}; the recording goes on with number {next_chunk} at byte {end}")]
+    #[error(
+        "the chunk is number {chunk} of part {part} at byte {offset}; the recording goes on with number {next_chunk} of part {last} at byte {end}"
+    )]
     Misplaced {
+        /// Its part.
+        part: u32,
+        /// The part that has begun last.
+        last: u32,
         /// Its number.
         chunk: u64,
         /// Its place.
@@ -129,8 +179,8 @@ pub enum CounterError {
         /// The recording's end.
         end: u64,
     },
-    /// A recording begins again.
-    #[error("the session's recording has begun already")]
+    /// A part of a recording begins again, or one from before.
+    #[error("the session's recording, or a later part of it, has begun already")]
     BegunAlready,
     /// An entry about a recording that is gone.
     #[error("the session's recording was deleted")]
@@ -185,22 +235,17 @@ impl Counters {
         self.permits.get(permit).map(|count| count.last)
     }
 
-    /// Where the session's recording ends, in bytes.
-    #[must_use]
-    pub fn recorded_bytes(&self, session: &SessionId) -> u64 {
-        self.sessions.get(session).map_or(0, |count| count.recorded_bytes)
-    }
-
     /// What the log says of the session's recording, if there is one.
     #[must_use]
     pub fn recording(&self, session: &SessionId) -> Option<Recorded> {
-        let SessionCount { entries: _, chunks, recorded_bytes: bytes, keep_until, deletion } = *self.sessions.get(session)?;
-        (keep_until.is_some() || chunks > 0).then_some(Recorded { chunks, bytes, keep_until, deletion })
+        let SessionCount { entries: _, chunks, recorded_bytes: bytes, before: _, part: last_part, keep_until, deletion } =
+            *self.sessions.get(session)?;
+        (keep_until.is_some() || chunks > 0).then_some(Recorded { chunks, bytes, last_part, keep_until, deletion })
     }
 
-    /// The sessions whose recordings were deleted, in no order.
-    pub fn deleted(&self) -> impl Iterator<Item = SessionId> + '_ {
-        self.sessions.iter().filter(|(_, count)| count.deletion == Deletion::Deleted).map(|(session, _)| *session)
+    /// The sessions whose recordings were deleted, each with its last part, in no order.
+    pub fn deleted(&self) -> impl Iterator<Item = (SessionId, u32)> + '_ {
+        self.sessions.iter().filter(|(_, count)| count.deletion == Deletion::Deleted).map(|(session, count)| (*session, count.part))
     }
 
     /// The counters that an entry of this draft gets: `permit_seq` and `session_seq`.
@@ -226,23 +271,26 @@ impl Counters {
         if count.deletion == Deletion::Deleted {
             return Err(CounterError::Deleted);
         }
-        let (part, offset, length, sha256) = match event {
-            Event::RecordingBegun { key_sha256, key_length, .. } if count.keep_until.is_none() && count.chunks == 0 => {
-                (Part::Key, 0, *key_length, key_sha256)
+        let is_new = count.keep_until.is_none() && count.chunks == 0;
+        let (number, part, offset, length, sha256) = match event {
+            // Of a gateway that took a session over, the first part may be the session's first, if the one before did not come to any.
+            Event::RecordingBegun { part, key_sha256, key_length, .. } if is_new || *part > count.part => {
+                (*part, Part::Key, 0, *key_length, key_sha256)
             }
             Event::RecordingBegun { .. } => return Err(CounterError::BegunAlready),
-            Event::RecordingChunk { chunk, offset, length, sha256, .. } => {
-                if (*chunk, *offset) != (count.chunks, count.recorded_bytes) {
-                    let (next_chunk, end) = (count.chunks, count.recorded_bytes);
-                    return Err(CounterError::Misplaced { chunk: *chunk, offset: *offset, next_chunk, end });
+            Event::RecordingChunk { part, chunk, offset, length, sha256, .. } => {
+                let (next_chunk, end) = (count.chunks - count.before.chunks, count.recorded_bytes - count.before.bytes);
+                // What a gateway that died had sent may come after its successor has begun.
+                if (*part, *chunk, *offset) != (count.part, next_chunk, end) {
+                    return Err(CounterError::Misplaced { part: *part, last: count.part, chunk: *chunk, offset: *offset, next_chunk, end });
                 }
-                (Part::Chunks, *offset, *length, sha256)
+                (*part, Part::Chunks, *offset, *length, sha256)
             }
             _ if count.keep_until.is_none() && count.chunks == 0 => return Err(CounterError::NoRecording),
             _ => return Ok(None),
         };
         let sha256 = Hash::from_hex(sha256).filter(|_| (1..=BLOB_BYTES_MAX as u64).contains(&length)).ok_or(CounterError::Unfit)?;
-        Ok(Some(Chunk { session, part, offset, length, sha256 }))
+        Ok(Some(Chunk { session, number, part, offset, length, sha256 }))
     }
 
     /// Counts what becomes the log's next entry, of this time, with the counters that [`Counters::next`] gave it.
@@ -262,7 +310,11 @@ impl Counters {
             let count = self.sessions.entry(session).or_default();
             count.entries += 1;
             match subject.event {
-                Event::RecordingBegun { keep_until, .. } => count.keep_until = Some(*keep_until),
+                Event::RecordingBegun { part, keep_until, .. } => {
+                    count.before = Before { chunks: count.chunks, bytes: count.recorded_bytes };
+                    count.part = *part;
+                    count.keep_until = count.keep_until.max(Some(*keep_until));
+                }
                 Event::RecordingChunk { length, .. } => (count.chunks, count.recorded_bytes) = (count.chunks + 1, count.recorded_bytes + length),
                 Event::RecordingDeleted { .. } => count.deletion = Deletion::Deleted,
                 _ => {}

@@ -15,6 +15,12 @@ use crate::ending::CloseReason;
 use crate::observed::{DriftOutcome, Observed, Process, WhyDenied};
 use crate::personal::Private;
 
+/// Whether a part of a recording is the first, as nearly all are: then it is not written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_first(part: &u32) -> bool {
+    *part == 0
+}
+
 /// What a process asks the ledger to keep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -468,6 +474,10 @@ events! {
         chunks: u64,
         /// Bytes of its recording.
         recorded_bytes: u64,
+        /// The part of the recording from whose beginning on bytes and chunks are counted: those of the parts before were another gateway's,
+        /// which did not live to count them. 0, and not written, where they are those of the whole session.
+        #[serde(default, skip_serializing_if = "is_first")]
+        from_part: u32,
     }
     /// A session goes on without a connection: nobody sees it, and it ends unless its holder takes it up again in time.
     SessionDetached "session.detached" "SLK2303I" Gateway {
@@ -513,6 +523,10 @@ events! {
     }
     /// A session is recorded from here on; the recording's key comes with the entry, wrapped for the auditors.
     RecordingBegun "recording.begun" "SLK2403I" Gateway {
+        /// Which part of the session's recording begins: 0, and not written, is the first. Each gateway that has the session makes one, with a
+        /// key of its own; numbers rise, and may leave some out.
+        #[serde(default, skip_serializing_if = "is_first")]
+        part: u32,
         /// SHA-256 of the wrapped key's file, in hexadecimal.
         key_sha256: String,
         /// Its length in bytes.
@@ -528,15 +542,18 @@ events! {
     }
     /// A piece of a session's recording, durable before it is shown.
     RecordingChunk "recording.chunk" "SLK2402I" Gateway {
-        /// Its number in the session, from 0.
+        /// The part of the recording that it is of; 0 is not written.
+        #[serde(default, skip_serializing_if = "is_first")]
+        part: u32,
+        /// Its number in the part, from 0.
         chunk: u64,
-        /// Where it begins in the recording's file.
+        /// Where it begins in the part's file.
         offset: u64,
         /// Its length in bytes.
         length: u64,
         /// SHA-256 of the chunk, in hexadecimal.
         sha256: String,
-        /// When its first line was written, in milliseconds since the recording began.
+        /// When its first line was written, in milliseconds since the part began.
         began_ms: u64,
         /// When its last line was written, likewise.
         ended_ms: u64,

@@ -26,7 +26,7 @@ mod recording;
 mod sequence;
 
 pub use portion::{Checked, Portion};
-pub use recording::{ChunkRead, read_chunk, recording_key_path, recording_path};
+pub use recording::{ChunkRead, read_chunk};
 pub use sequence::Sequence;
 
 /// Whether recordings are read.
@@ -87,26 +87,26 @@ pub enum Fault {
         cause: RotationError,
     },
     /// A recording is missing or other than its entry says.
-    #[error("entry {index}: {what} (recordings/{session}.rec from byte {offset}, {length} bytes)")]
+    #[error("entry {index}: {what} ({path} from byte {offset}, {length} bytes)")]
     Recording {
         /// The chunk's entry.
         index: u64,
         /// What is wrong.
         what: &'static str,
-        /// Whose recording.
-        session: sulku_permit::SessionId,
+        /// The recording's file.
+        path: String,
         /// Where the chunk begins.
         offset: u64,
         /// Its length.
         length: u64,
     },
     /// The wrapped key of a recording is not the one that its entry names.
-    #[error("entry {index}: recordings/{session}.key is not the key that the entry names")]
+    #[error("entry {index}: {path} is not the key that the entry names")]
     RecordingKey {
         /// The entry.
         index: u64,
-        /// Whose recording.
-        session: sulku_permit::SessionId,
+        /// Its file.
+        path: String,
     },
     /// A tile does not follow from the tiles below it.
     #[error("entry {index}: {path} does not follow from the entries; the tree was changed")]

@@ -138,6 +138,7 @@ fn draft(number: u64) -> Draft {
             certificates: None.into(),
         },
         99 => Event::SessionClosed {
+            from_part: 0,
             reason: CloseReason::HolderLeft,
             bytes_out: number,
             bytes_in: step,

@@ -74,6 +74,7 @@ fn append_for(length: Duration, socket: &Path, appenders: u8, chunks: bool) -> R
             let (chunk, at) = &mut sent[usize::from(number)];
             let event = if chunks {
                 Event::RecordingChunk {
+                    part: 0,
                     chunk: *chunk,
                     offset: *chunk * 4096,
                     length: 4096,

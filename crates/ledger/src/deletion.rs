@@ -4,10 +4,10 @@
 //! the log says. The entries stay, and verification knows by them that the recording is gone. What copies and backups still hold, and what a
 //! file system keeps of overwritten bytes, this can't reach.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
-use sulku_audit::counters::{Chunk, Counters, Deletion, Part};
+use sulku_audit::counters::{Counters, Deletion, Part};
 use sulku_audit::entry::time_text;
 use sulku_audit::wire::BLOB_BYTES_MAX;
 use sulku_audit::{Event, Recorded};
@@ -31,18 +31,27 @@ pub(crate) fn order(counters: &Counters, session: &SessionId, uid: u32, now: Tim
     }
 }
 
-/// Destroys a recording whose deletion is in the log. Does nothing the second time.
-pub(crate) fn destroy(disk: &dyn Disk, directory: &Path, session: &SessionId) -> Result<(), FileError> {
-    let [key, chunks] = [Part::Key, Part::Chunks].map(|part| directory.join(path_of(*session, part)));
+/// Destroys a recording, up to its last part, whose deletion is in the log. Does nothing the second time.
+pub(crate) fn destroy(disk: &dyn Disk, directory: &Path, session: &SessionId, last_part: u32) -> Result<(), FileError> {
+    // The keys first: without them nothing opens what is left, should this end in between.
+    (0..=last_part).try_for_each(|number| destroy_key(disk, &directory.join(Part::Key.path(session, number))))?;
+    for number in 0..=last_part {
+        let chunks = directory.join(Part::Chunks.path(session, number));
+        if disk.exists(&chunks).map_err(at(&chunks))? {
+            remove(disk, &chunks)?;
+        }
+    }
+    Ok(())
+}
+
+fn destroy_key(disk: &dyn Disk, key: &Path) -> Result<(), FileError> {
+    let key = key.to_owned();
     if disk.exists(&key).map_err(at(&key))? {
         let file = disk.open(&key, Open::Existing).map_err(at(&key))?;
         let length = usize::try_from(file.length().map_err(at(&key))?).unwrap_or(BLOB_BYTES_MAX).min(BLOB_BYTES_MAX);
         file.write_at(&vec![0; length], 0).and_then(|()| file.sync()).map_err(at(&key))?;
         drop(file);
         remove(disk, &key)?;
-    }
-    if disk.exists(&chunks).map_err(at(&chunks))? {
-        remove(disk, &chunks)?;
     }
     Ok(())
 }
@@ -51,8 +60,4 @@ pub(crate) fn destroy(disk: &dyn Disk, directory: &Path, session: &SessionId) ->
 fn remove(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
     disk.remove(path).map_err(at(path))?;
     path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder).map_err(at(folder)))
-}
-
-fn path_of(session: SessionId, part: Part) -> PathBuf {
-    Chunk { session, part, offset: 0, length: 0, sha256: sulku_audit::Hash::from_bytes([0; 32]) }.path().into()
 }

@@ -209,7 +209,7 @@ mod tests {
         for (number, entry) in entries.iter().enumerate() {
             let chunk = chunks.get(number).map(|bytes| {
                 let (session, sha256) = (SessionId::from_random([1; 10]), sha256(&[bytes]));
-                (Chunk { session, part: Part::Chunks, offset: 0, length: bytes.len() as u64, sha256 }, bytes.clone())
+                (Chunk { session, number: 0, part: Part::Chunks, offset: 0, length: bytes.len() as u64, sha256 }, bytes.clone())
             });
             contents.push(entry, chunk).expect("short entries");
         }

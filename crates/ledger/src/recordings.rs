@@ -44,7 +44,7 @@ pub(crate) enum RecordingError {
 pub(crate) struct Recordings {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    unsynced: HashMap<SessionId, (PathBuf, Box<dyn DiskFile>)>,
+    unsynced: HashMap<(SessionId, u32), (PathBuf, Box<dyn DiskFile>)>,
     /// Whether files were written that are not in `unsynced`.
     has_more: bool,
 }
@@ -67,10 +67,10 @@ impl Recordings {
         if chunk.part == Part::Key {
             return self.write_key(chunk, bytes);
         }
-        if let Some((path, file)) = self.unsynced.get(&chunk.session) {
+        if let Some((path, file)) = self.unsynced.get(&(chunk.session, chunk.number)) {
             return write_at_end(path, &**file, chunk, bytes);
         }
-        let path = self.path.join(format!("{}.rec", chunk.session));
+        let path = self.file_of(chunk);
         let cut = |path, found| RecordingError::Cut { path, found, expected: chunk.offset };
         let how = if chunk.offset == 0 { Open::OrNew } else { Open::Existing };
         let file = match self.disk.open(&path, how) {
@@ -80,7 +80,7 @@ impl Recordings {
         };
         write_at_end(&path, &*file, chunk, bytes)?;
         if self.unsynced.len() < OPEN_FILES_MAX {
-            self.unsynced.insert(chunk.session, (path, file));
+            self.unsynced.insert((chunk.session, chunk.number), (path, file));
         } else {
             self.has_more = true;
         }
@@ -89,7 +89,12 @@ impl Recordings {
 
     /// Writes a recording's wrapped key, durably and whole or not at all: it is one small file that never changes.
     fn write_key(&self, chunk: &Chunk, bytes: &[u8]) -> Result<(), RecordingError> {
-        Ok(replace(&*self.disk, &self.path.join(format!("{}.key", chunk.session)), bytes)?)
+        Ok(replace(&*self.disk, &self.file_of(chunk), bytes)?)
+    }
+
+    /// The file of this folder that a piece belongs to.
+    fn file_of(&self, chunk: &Chunk) -> PathBuf {
+        Path::new(&chunk.path()).file_name().map_or_else(|| self.path.clone(), |name| self.path.join(name))
     }
 
     /// Makes all that was written durable. A failure is not tried again, and a full disk is one: what was written may be lost.

@@ -4,7 +4,7 @@
 //! the tree over them must have the root that the signed head has at its size, and the counters must have no gap. An unfinished last write is dropped and counted. Repairs nothing else:
 //! what a crash can't have done, somebody did, and a person has to look.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -201,11 +201,11 @@ pub(crate) fn recover(directory: &Path, disk: &Arc<dyn Disk>, segment_bytes: usi
         None => Wal::begin(segments, 0)?,
     };
     wal.clear_tail()?;
-    let deleted: BTreeSet<SessionId> = log.counters.deleted().collect();
-    log.publisher.forget(&deleted);
+    let deleted: BTreeMap<SessionId, u32> = log.counters.deleted().collect();
+    log.publisher.forget(&deleted.keys().copied().collect());
     // A crash may have come between the entry and the deletion.
-    for session in &deleted {
-        deletion::destroy(&**disk, directory, session)?;
+    for (session, last_part) in &deleted {
+        deletion::destroy(&**disk, directory, session, *last_part)?;
     }
     match log.publisher.write() {
         Err(error) if error.is_full() => {}

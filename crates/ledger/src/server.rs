@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::net::sockopt::socket_peercred;
+use sulku_audit::counters::Part;
 use sulku_audit::personal::{KeyId, Scope};
 use sulku_audit::source::{CHECKPOINT, COSIGNED};
 use sulku_audit::tile::Tile;
@@ -226,8 +227,8 @@ enum Purpose {
     Refusal(String),
     /// When kept, the key is destroyed.
     Destruction(Arc<Keys>, KeyId),
-    /// When kept, the recording is deleted from the log's folder.
-    Deletion(PathBuf, SessionId),
+    /// When kept, the recording is deleted from the log's folder, up to its last part.
+    Deletion(PathBuf, SessionId, u32),
 }
 
 impl Reply {
@@ -240,6 +241,14 @@ impl Reply {
     #[cfg(test)]
     pub(crate) fn to(outbox: &Arc<Outbox>, id: u64) -> Self {
         Self(Some(Addressee { outbox: Expected::new(outbox), id, weight: 0, purpose: Purpose::Plain, taken: Metrics::new(0).taken(0) }))
+    }
+
+    /// The same, of a recording whose last part is this.
+    pub(crate) fn of_parts(mut self, last: u32) -> Self {
+        if let Some(Addressee { purpose: Purpose::Deletion(_, _, last_part), .. }) = &mut self.0 {
+            *last_part = last;
+        }
+        self
     }
 
     /// Answers. To a peer that is gone there is nothing to say.
@@ -273,8 +282,8 @@ impl Reply {
                         body = ResponseBody::Refused { cause: Cause::Broken, reason: format!("the key is still there: {error}; restart the ledger") };
                     }
                 }
-                Purpose::Deletion(directory, session) => {
-                    if let Err(error) = deletion::destroy(&RealDisk, &directory, &session) {
+                Purpose::Deletion(directory, session, last_part) => {
+                    if let Err(error) = deletion::destroy(&RealDisk, &directory, &session, last_part) {
                         tracing::error!(%error, %session, "a recording that was ordered to be deleted is still there; the next start tries again");
                         let reason = format!("the recording is still there: {error}; restart the ledger");
                         body = ResponseBody::Refused { cause: Cause::Broken, reason };
@@ -403,7 +412,7 @@ fn handle(
             return Ok(Some((Command::DestroyKey { scope, uid: peer.uid, reply }, weight)));
         }
         RequestBody::DeleteRecording { session } if peer.uid == ROOT => {
-            let reply = reply(Purpose::Deletion(server.settings.directory.clone(), session));
+            let reply = reply(Purpose::Deletion(server.settings.directory.clone(), session, 0));
             return Ok(Some((Command::DeleteRecording { session, uid: peer.uid, reply }, weight)));
         }
         RequestBody::BreakGlass { .. } | RequestBody::DestroyKey { .. } | RequestBody::DeleteRecording { .. } => return not_root(),
@@ -428,11 +437,7 @@ fn handle(
 
 /// The file of the log that a path names; `None` for whatever is not one. Nothing of the peer's text reaches the file system.
 fn readable(directory: &Path, path: &str, peer: Peer) -> Option<PathBuf> {
-    let recording = || {
-        let name = path.strip_prefix("recordings/")?;
-        let (session, ending) = name.rsplit_once('.').filter(|(_, ending)| ["rec", "key"].contains(ending))?;
-        Some(format!("recordings/{}.{ending}", session.parse::<SessionId>().ok()?))
-    };
+    let recording = || Part::parse(path).map(|(part, session, number)| part.path(&session, number));
     let key = || path.strip_prefix("keys/").and_then(KeyId::parse);
     if let Some(note) = [CHECKPOINT, COSIGNED].into_iter().find(|note| *note == path) {
         Some(directory.join(note))
@@ -451,7 +456,7 @@ fn readable(directory: &Path, path: &str, peer: Peer) -> Option<PathBuf> {
 fn fetch(directory: &Path, path: &str, offset: u64, peer: Peer) -> (ResponseBody, Vec<u8>) {
     let refused = |reason: String| (ResponseBody::Refused { cause: Cause::NotAllowed, reason }, Vec::new());
     let Some(file) = readable(directory, path, peer) else {
-        return refused("not a file of the log that you may read: checkpoint, tile/…, keys/<id> or recordings/<session>.rec or .key".to_owned());
+        return refused("not a file of the log that you may read: checkpoint, tile/…, keys/<id>, recordings/<session>.rec or .key, or of a later part recordings/<session>.<part>.rec or .key".to_owned());
     };
     let read = || -> io::Result<(u64, Vec<u8>)> {
         let file = OpenOptions::new().read(true).custom_flags(NO_LINK).open(&file)?;

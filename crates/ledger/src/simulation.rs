@@ -147,7 +147,7 @@ fn acted(number: u64) -> Draft {
 
 fn chunk(session: SessionId, chunk: u64) -> Draft {
     let (length, sha256) = (PIECE.len() as u64, sha256(&[PIECE]).to_string());
-    let event = Event::RecordingChunk { chunk, offset: chunk * length, length, sha256, began_ms: chunk, ended_ms: chunk, lines: 1 };
+    let event = Event::RecordingChunk { part: 0, chunk, offset: chunk * length, length, sha256, began_ms: chunk, ended_ms: chunk, lines: 1 };
     Draft { session: Some(session), ..Draft::new(event) }
 }
 

@@ -264,7 +264,8 @@ impl Writer {
         match deletion::order(self.stage.counters(), &session, uid, Timestamp::now()) {
             Ok(event) => {
                 let draft = Draft { session: Some(session), ..Draft::new(event) };
-                self.take(Prepared::new(&self.keys, draft, Blob::none())?, reply)
+                let last_part = self.stage.counters().recording(&session).map_or(0, |recorded| recorded.last_part);
+                self.take(Prepared::new(&self.keys, draft, Blob::none())?, reply.of_parts(last_part))
             }
             Err(reason) => {
                 reply.refuse(Cause::NotAllowed, reason);

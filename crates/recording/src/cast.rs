@@ -91,6 +91,21 @@ impl Line {
     }
 }
 
+/// The first lines of a recording's later part, without the header and as they follow the part before: at this time after its last line.
+///
+/// # Errors
+/// They do not begin with a header.
+pub fn continued(lines: &[u8], gap: Duration) -> Result<Vec<u8>, LineError> {
+    let (first, rest) = lines.split_at(lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1));
+    let header: Header = serde_json::from_slice(first)?;
+    if header.version != 3 {
+        return Err(LineError::Version(header.version));
+    }
+    let Term { cols, rows, kind: _ } = header.term;
+    let resize = format!("[{}.{:06}, \"r\", \"{cols}x{rows}\"]\n", gap.as_secs(), gap.subsec_micros());
+    Ok([resize.as_bytes(), rest].concat())
+}
+
 /// The terminal as it was when a recording began.
 #[derive(Debug, Clone, Copy)]
 pub struct Began<'a> {
@@ -238,6 +253,16 @@ mod tests {
         assert_eq!((header.term.cols, header.term.rows, header.timestamp), (80, 24, Some(1_790_000_000)));
         let older = taken.text.replace("\"version\":3", "\"version\":2");
         assert!(matches!(Line::parse(older.as_bytes(), true), Err(LineError::Version(2))));
+    }
+
+    #[test]
+    fn a_later_part_follows_the_one_before_without_a_header() {
+        let mut cast = Cast::begin(began(), Duration::from_secs(9));
+        cast.push('o', "again", Duration::from_secs(10));
+        let taken = cast.take().expect("lines");
+        let lines = continued(taken.text().as_bytes(), Duration::from_millis(1_500)).expect("a part");
+        assert_eq!(lines, b"[1.500000, \"r\", \"80x24\"]\n[1.000000, \"o\", \"again\"]\n");
+        assert!(continued(&lines, Duration::ZERO).is_err(), "it has no header any more");
     }
 
     #[test]

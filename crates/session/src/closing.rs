@@ -155,7 +155,7 @@ impl Closing {
         let Work { reason, bytes_out, bytes_in, duration, exit_status } = self.work;
         let (chunks, recorded_bytes) = self.owed.recorded();
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Entry::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes }
+        Entry::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes, from_part: 0 }
     }
 
     fn tell(&mut self, effects: &mut Vec<Effect>) {

@@ -54,6 +54,7 @@ impl Recording {
         let terms = facts.permit().recording;
         let kept = SignedDuration::from_hours(24 * i64::from(terms.retention_days));
         let event = Event::RecordingBegun {
+            part: 0,
             key_sha256: hex(&sulku_recording::sha256(&wrapped)),
             key_length: wrapped.len() as u64,
             recipients,
@@ -116,6 +117,7 @@ impl Recording {
         let (began, ended) = lines.span();
         let length = sealed.bytes.len() as u64;
         let event = Event::RecordingChunk {
+            part: 0,
             chunk: sealed.number,
             offset: self.offset,
             length,

@@ -25,9 +25,22 @@ struct Log {
     session: SessionId,
 }
 
+#[derive(Clone, Copy)]
 enum Ending {
     Closed,
     Died,
+    /// The gateway died after three seconds, and another had the session until it was closed.
+    Restarted,
+}
+
+impl Ending {
+    /// The parts of the recording, each with its seconds.
+    fn parts(self) -> Vec<(u32, std::ops::RangeInclusive<u64>)> {
+        match self {
+            Self::Closed | Self::Died => vec![(0, 1..=CHUNKS)],
+            Self::Restarted => vec![(0, 1..=3), (1, 4..=CHUNKS)],
+        }
+    }
 }
 
 impl Log {
@@ -92,49 +105,59 @@ impl Log {
         let identity = Identity::generate();
         fs::write(self.path("identity"), format!("# aino\n{}\n", identity.to_string().expose_secret())).expect("written");
         fs::write(self.path("stranger"), Identity::generate().to_string().expose_secret()).expect("written");
-        let wrapped = age::encrypt(&identity.to_public(), &[7; 32]).expect("wrapped");
-        keep(
-            Event::RecordingBegun {
-                key_sha256: hex(&sha256(&wrapped)),
-                key_length: wrapped.len() as u64,
-                recipients: vec![identity.to_public().to_string()],
-                durability: "windowed".to_owned(),
-                input: "timing".to_owned(),
-                keep_until: until.parse().expect("a time"),
-            },
-            &wrapped,
-        );
-        let mut cast = Cast::begin(Began { size: (80, 24), term: "xterm", timestamp: 0, title: "t" }, Duration::ZERO);
-        let mut sealer = Sealer::new(SessionKey::take(&mut [7; 32]), self.session);
-        let mut offset = 0;
-        for second in 1..=CHUNKS {
-            cast.push('o', &format!("shown in second {second}\r\n"), Duration::from_secs(second));
-            let lines = cast.take().expect("lines");
-            let sealed = sealer.seal(&lines);
-            let length = sealed.bytes.len() as u64;
-            let (began, ended) = lines.span();
-            let ms = |moment: Duration| u64::try_from(moment.as_millis()).expect("few");
-            let event = Event::RecordingChunk {
-                chunk: sealed.number,
-                offset,
-                length,
-                sha256: hex(&sealed.sha256),
-                began_ms: ms(began),
-                ended_ms: ms(ended),
-                lines: lines.count(),
-            };
-            keep(event, &sealed.bytes);
-            offset += length;
+        let (mut chunks, mut recorded_bytes) = (0, 0);
+        for (part, seconds) in ending.parts() {
+            let own_key = [7 + u8::try_from(part).expect("few"); 32];
+            let wrapped = age::encrypt(&identity.to_public(), &own_key).expect("wrapped");
+            keep(
+                Event::RecordingBegun {
+                    part,
+                    key_sha256: hex(&sha256(&wrapped)),
+                    key_length: wrapped.len() as u64,
+                    recipients: vec![identity.to_public().to_string()],
+                    durability: "windowed".to_owned(),
+                    input: "timing".to_owned(),
+                    keep_until: until.parse().expect("a time"),
+                },
+                &wrapped,
+            );
+            let before = seconds.start() - 1;
+            let mut cast = Cast::begin(Began { size: (80, 24), term: "xterm", timestamp: 0, title: "t" }, Duration::from_secs(before));
+            let mut sealer = Sealer::new(SessionKey::take(&mut own_key.clone()), self.session);
+            let mut offset = 0;
+            (chunks, recorded_bytes) = (seconds.clone().count() as u64, 0);
+            for second in seconds {
+                cast.push('o', &format!("shown in second {second}\r\n"), Duration::from_secs(second));
+                let lines = cast.take().expect("lines");
+                let sealed = sealer.seal(&lines);
+                let length = sealed.bytes.len() as u64;
+                let (began, ended) = lines.span();
+                let ms = |moment: Duration| u64::try_from((moment - Duration::from_secs(before)).as_millis()).expect("few");
+                let event = Event::RecordingChunk {
+                    part,
+                    chunk: sealed.number,
+                    offset,
+                    length,
+                    sha256: hex(&sealed.sha256),
+                    began_ms: ms(began),
+                    ended_ms: ms(ended),
+                    lines: lines.count(),
+                };
+                keep(event, &sealed.bytes);
+                offset += length;
+                recorded_bytes = offset;
+            }
         }
-        if let Ending::Closed = ending {
+        if !matches!(ending, Ending::Died) {
             let event = Event::SessionClosed {
                 reason: CloseReason::ShellExited,
                 bytes_out: 1,
                 bytes_in: 0,
                 duration_ms: 5000,
                 exit_status: Some(0),
-                chunks: CHUNKS,
-                recorded_bytes: offset,
+                chunks,
+                recorded_bytes,
+                from_part: ending.parts().last().map_or(0, |(part, _)| *part),
             };
             keep(event, b"");
         }
@@ -231,6 +254,39 @@ fn a_recording_without_an_end_says_so() {
     let played = log.play("identity", &["--no-wait"]);
     assert!(played.status.success() && text(&played.stdout).contains("second 5"), "{played:?}");
     assert!(text(&played.stderr).contains("has no end") && text(&played.stderr).contains("64 KiB and 250 ms"), "{played:?}");
+}
+
+/// LG-02: what several gateways recorded of a session plays as one, each part checked and opened with its own key.
+#[test]
+fn the_parts_of_a_recording_play_one_after_the_other() {
+    let log = Log::new(Ending::Restarted);
+    let later = |ending: &str| log.path("log").join(format!("recordings/{}.1.{ending}", log.session));
+    let played = log.play("identity", &["--no-wait"]);
+    let all: String = (1..=CHUNKS).map(|second| format!("shown in second {second}\r\n")).collect();
+    assert!(played.status.success() && text(&played.stdout) == all, "{played:?}");
+    assert!(text(&played.stderr).contains("has 2 parts") && text(&played.stderr).contains("64 KiB"), "{played:?}");
+    let path = log.path("export.cast");
+    assert!(log.play("identity", &["--export", path.to_str().expect("text")]).status.success());
+    let cast = Asciicast::<V3>::from_path(&path).expect("one asciicast of both");
+    let times: Vec<f64> = cast.absolute_times().map(|(time, _)| time).collect();
+    assert_eq!(times, [1.0, 2.0, 3.0, 3.0, 4.0, 5.0], "the second begins with the terminal's size");
+    let verified = log.audit("verify");
+    assert!(verified.status.success() && text(&verified.stdout).contains("5 recorded chunks"), "{verified:?}");
+    for (file, said) in [(later("rec"), "was changed"), (later("key"), "key")] {
+        let whole = fs::read(&file).expect("there");
+        fs::write(&file, [&whole[..whole.len() - 1], &[whole[whole.len() - 1] ^ 1]].concat()).expect("written");
+        let (played, verified) = (log.play("identity", &["--no-wait"]), log.audit("verify"));
+        assert!(text(&played.stderr).contains(said) && !text(&played.stdout).contains("second 5"), "{played:?}");
+        assert!(!verified.status.success() && format!("{verified:?}").contains(".1."), "{verified:?}");
+        fs::write(&file, whole).expect("put back");
+    }
+
+    let log = Log::kept_until(Ending::Restarted, "2026-01-01T00:00:00Z");
+    let files = || fs::read_dir(log.path("log/recordings")).expect("a folder").count();
+    assert_eq!(files(), 4, "the control");
+    let deleted = log.while_running(|| log.delete());
+    assert!(deleted.status.success() && files() == 0, "{deleted:?}");
+    assert!(log.audit("verify").status.success());
 }
 
 #[test]

@@ -113,8 +113,9 @@ impl Subject<'_> {
         Mapped::new(Class::FileActivity, activity, message).success().with("actor", self.actor(USER)).with("device", self.device())
     }
 
-    fn recording_file(&self) -> Value {
-        json!({ "name": format!("{}.rec", self.session.unwrap_or("unknown")), "type_id": REGULAR_FILE, "is_encrypted": true })
+    fn recording_file(&self, part: u32) -> Value {
+        let part = if part == 0 { String::new() } else { format!(".{part}") };
+        json!({ "name": format!("{}{part}.rec", self.session.unwrap_or("unknown")), "type_id": REGULAR_FILE, "is_encrypted": true })
     }
 }
 
@@ -178,7 +179,7 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
                 .with("entity", json!({ "uid": key, "name": scope, "type": "sealing key", "type_id": OTHER_KIND }))
         }
         Event::RecordingDeleted { uid, bytes, .. } => {
-            let mut file = subject.recording_file();
+            let mut file = subject.recording_file(0);
             (file["size"], file["is_deleted"]) = ((*bytes).into(), true.into());
             subject
                 .recording(4, "A recording's key is gone for good, and the recording with it")
@@ -270,9 +271,9 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
         .with("src_endpoint", subject.cell())
         .with("count", (*count).into())
         .with("file", json!({ "name": kind, "type": "terminal sequence", "type_id": OTHER_KIND })),
-        Event::RecordingBegun { .. } => subject.recording(1, "A session is recorded from here on").with("file", subject.recording_file()),
-        Event::RecordingChunk { length, sha256: digest, .. } => {
-            let mut file = subject.recording_file();
+        Event::RecordingBegun { part, .. } => subject.recording(1, "A session is recorded from here on").with("file", subject.recording_file(*part)),
+        Event::RecordingChunk { part, length, sha256: digest, .. } => {
+            let mut file = subject.recording_file(*part);
             file["size"] = (*length).into();
             file["hashes"] = sha256(digest);
             subject.recording(3, "A piece of a session's recording is durable").with("file", file)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use sulku_permit::SessionId;
 
-use crate::counters::Chunk;
+use crate::counters::{Chunk, Part};
 use crate::entry::Entry;
 use crate::event::Event;
 use crate::lanes;
@@ -19,12 +19,6 @@ use crate::wire::BLOB_BYTES_MAX;
 const BATCH_MAX: usize = 16;
 /// Bytes of chunks held for that; beyond, fewer are taken together.
 const BATCH_BYTES_MAX: u64 = 4 << 20;
-
-/// The file of a session's recording, in the log's folder.
-#[must_use]
-pub fn recording_path(session: &sulku_permit::SessionId) -> String {
-    format!("recordings/{session}.rec")
-}
 
 /// What a recording holds where an entry says that a chunk is.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,12 +44,6 @@ pub fn read_chunk<S: Source + ?Sized>(source: &mut S, chunk: &Chunk) -> Result<C
     })
 }
 
-/// The file of a session's recording key, wrapped for the auditors, in the log's folder.
-#[must_use]
-pub fn recording_key_path(session: &sulku_permit::SessionId) -> String {
-    format!("recordings/{session}.key")
-}
-
 /// Reads as much as the entry says, without a look at the digest.
 fn read_unchecked<S: Source + ?Sized>(source: &mut S, chunk: &Chunk) -> Result<ChunkRead, SourceError> {
     Ok(match source.read_at(&chunk.path(), chunk.offset, chunk.length)? {
@@ -73,15 +61,12 @@ pub(super) struct Recorded {
     /// Chunks that were read and whose digests are not known yet.
     batch: Vec<(u64, Chunk, Vec<u8>)>,
     batch_bytes: u64,
-    /// Sessions of which something is missing, with the first that is: its entry and, of a chunk, its place.
-    missing: BTreeMap<SessionId, (u64, Place)>,
+    /// Sessions of which something is missing, with the first that is and its entry.
+    missing: BTreeMap<SessionId, (u64, Chunk)>,
     pub(super) chunks: u64,
     pub(super) bytes: u64,
     pub(super) deleted: u64,
 }
-
-/// From where on, and how many bytes.
-type Place = (u64, u64);
 
 impl Recorded {
     /// Looks at what an entry says about recordings. The digest of a chunk is compared with this or a later call.
@@ -92,8 +77,11 @@ impl Recorded {
                 self.deleted += 1;
                 Ok(())
             }
-            (Event::RecordingBegun { key_sha256, key_length, .. }, Some(session)) => self.take_key(source, index, session, key_sha256, *key_length),
-            _ => chunk.map_or(Ok(()), |chunk| self.take_chunk(source, index, chunk)),
+            _ => match chunk {
+                Some(chunk) if chunk.part == Part::Key => self.take_key(source, index, chunk),
+                Some(chunk) => self.take_chunk(source, index, chunk),
+                None => Ok(()),
+            },
         };
         if outcome.is_err() || self.batch.len() >= BATCH_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
             // Of two things that are wrong, the one that came before comes first.
@@ -103,29 +91,28 @@ impl Recorded {
     }
 
     fn take_chunk<S: Source + ?Sized>(&mut self, source: &mut S, index: u64, chunk: Chunk) -> Result<(), Fault> {
-        let Chunk { session, offset, length, .. } = chunk;
-        let fault = |what| Fault::Recording { index, what, session, offset, length };
+        let fault = |what| fault(index, what, &chunk);
         match read_unchecked(source, &chunk).map_err(|cause| Fault::Unreadable { index, cause: cause.into() })? {
             ChunkRead::Whole(bytes) => {
                 self.chunks += 1;
-                self.bytes += length;
-                self.batch_bytes += length;
+                self.bytes += chunk.length;
+                self.batch_bytes += chunk.length;
                 self.batch.push((index, chunk, bytes));
             }
-            ChunkRead::Missing => drop(self.missing.entry(session).or_insert((index, (offset, length)))),
+            ChunkRead::Missing => drop(self.missing.entry(chunk.session).or_insert((index, chunk))),
             ChunkRead::Short => return Err(fault("the recording ends before the chunk does")),
             ChunkRead::Changed => return Err(fault("the recording was changed")),
         }
         Ok(())
     }
 
-    fn take_key<S: Source + ?Sized>(&mut self, source: &mut S, index: u64, session: SessionId, sha256: &str, length: u64) -> Result<(), Fault> {
+    fn take_key<S: Source + ?Sized>(&mut self, source: &mut S, index: u64, key: Chunk) -> Result<(), Fault> {
         // One byte more than it has, so that a longer one is noticed.
-        let bytes = source.read_at(&recording_key_path(&session), 0, length.min(BLOB_BYTES_MAX as u64) + 1);
+        let bytes = source.read_at(&key.path(), 0, key.length.min(BLOB_BYTES_MAX as u64) + 1);
         match bytes.map_err(|cause| Fault::Unreadable { index, cause: cause.into() })? {
-            None => drop(self.missing.entry(session).or_insert((index, (0, length)))),
-            Some(bytes) if bytes.len() as u64 == length && crate::merkle::sha256(&[&bytes]).to_string() == *sha256 => {}
-            Some(_) => return Err(Fault::RecordingKey { index, session }),
+            None => drop(self.missing.entry(key.session).or_insert((index, key))),
+            Some(bytes) if bytes.len() as u64 == key.length && sha256(&[&bytes]) == key.sha256 => {}
+            Some(_) => return Err(Fault::RecordingKey { index, path: key.path() }),
         }
         Ok(())
     }
@@ -136,9 +123,7 @@ impl Recorded {
         self.batch_bytes = 0;
         let bytes: Vec<&[u8]> = batch.iter().map(|(_, _, bytes)| bytes.as_slice()).collect();
         match lanes::digests(&bytes).iter().zip(&batch).find(|(digest, (_, chunk, _))| **digest != chunk.sha256) {
-            Some((_, (index, Chunk { session, offset, length, .. }, _))) => {
-                Err(Fault::Recording { index: *index, what: "the recording was changed", session: *session, offset: *offset, length: *length })
-            }
+            Some((_, (index, chunk, _))) => Err(fault(*index, "the recording was changed", chunk)),
             None => Ok(()),
         }
     }
@@ -146,9 +131,10 @@ impl Recorded {
     /// At the log's end: the first recording that is gone without an entry that says so.
     pub(super) fn finish(&self) -> Result<(), Fault> {
         let first = self.missing.iter().min_by_key(|(_, (index, _))| *index);
-        first.map_or(Ok(()), |(session, (index, (offset, length)))| {
-            let what = "the recording is missing, and no entry says that it was deleted";
-            Err(Fault::Recording { index: *index, what, session: *session, offset: *offset, length: *length })
-        })
+        first.map_or(Ok(()), |(_, (index, chunk))| Err(fault(*index, "the recording is missing, and no entry says that it was deleted", chunk)))
     }
+}
+
+fn fault(index: u64, what: &'static str, chunk: &Chunk) -> Fault {
+    Fault::Recording { index, what, path: chunk.path(), offset: chunk.offset, length: chunk.length }
 }

@@ -4,11 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sulku_audit::counters::{CounterError, Part};
 use sulku_audit::entry::{ENTRY_BYTES_MAX, EntryError};
 use sulku_audit::merkle::leaf_hash;
 use sulku_audit::personal::{KeyFile, KeyState, Names, Scope};
 use sulku_audit::wire::{self, Request, Response};
-use sulku_audit::{Draft, Entry, Event, PersonalKey, Private, Receipt, ReceiptError, Writer};
+use sulku_audit::{Counters, Draft, Entry, Event, PersonalKey, Private, Receipt, ReceiptError, Writer};
 
 use crate::support::{acted, encode, opened, personal_key, session, signer, stamp};
 
@@ -295,5 +296,46 @@ proptest! {
         prop_assert!(matches!(wire::decode::<Request>(&frame[..cut.index(frame.len())]), Ok(None)));
         let (head, found, length) = wire::decode::<Request>(&frame).unwrap().unwrap();
         prop_assert_eq!((head, found, length), (request, blob.as_slice(), frame.len()));
+    }
+}
+
+/// What a gateway that died had sent may arrive after its successor has begun: it is of a part that is over, and is not taken.
+#[test]
+fn a_recordings_parts_rise_and_one_that_is_over_takes_nothing() {
+    let time = "2026-11-24T08:00:00Z".parse().unwrap();
+    let digest = "0".repeat(64);
+    let about = |event: Event| Draft { event, ..opened() };
+    let begun = |part: u32| {
+        about(Event::RecordingBegun {
+            part,
+            key_sha256: digest.clone(),
+            key_length: 1,
+            recipients: Vec::new(),
+            durability: "strict".to_owned(),
+            input: "timing".to_owned(),
+            keep_until: "2027-01-01T00:00:00Z".parse().unwrap(),
+        })
+    };
+    let chunk = |part: u32, chunk: u64, offset: u64| {
+        about(Event::RecordingChunk { part, chunk, offset, length: 5, sha256: digest.clone(), began_ms: 0, ended_ms: 0, lines: 1 })
+    };
+    let mut counters = Counters::default();
+    let mut count = |draft: Draft| counters.count(&draft, time);
+    for (draft, path) in [(begun(0), "key"), (chunk(0, 0, 0), "rec"), (chunk(0, 1, 5), "rec"), (begun(2), "2.key"), (chunk(2, 0, 0), "2.rec")] {
+        let counted = count(draft).unwrap().unwrap().path();
+        assert_eq!(counted, format!("recordings/{}.{path}", session(1)));
+        assert_eq!(Part::parse(&counted).map(|(part, session, number)| part.path(&session, number)), Some(counted));
+    }
+    for stale in [chunk(0, 2, 10), chunk(0, 1, 5), chunk(2, 0, 0), chunk(3, 0, 0)] {
+        assert!(matches!(count(stale.clone()), Err(CounterError::Misplaced { .. })), "{stale:?}");
+    }
+    for again in [begun(0), begun(1), begun(2)] {
+        assert!(matches!(count(again), Err(CounterError::BegunAlready)));
+    }
+    count(chunk(2, 1, 5)).unwrap();
+    let recorded = counters.recording(&session(1)).unwrap();
+    assert_eq!((recorded.chunks, recorded.bytes, recorded.last_part), (4, 20, 2), "all parts together");
+    for path in ["recordings/x.rec", "recordings/../checkpoint", "recordings/040g2081040g2081.0.rec", "recordings/040g2081040g2081.01.rec"] {
+        assert_eq!(Part::parse(path), None, "{path}");
     }
 }

@@ -1,10 +1,11 @@
 //! Whole logs: verification names what is wrong, and proofs of single entries hold offline.
 
 use proptest::prelude::*;
+use sulku_audit::counters::Part;
 use sulku_audit::proof::ProofError;
 use sulku_audit::source::TileNodes;
 use sulku_audit::tile::{Tile, TileKind};
-use sulku_audit::verify::{Verified, recording_path, verify};
+use sulku_audit::verify::{Verified, verify};
 use sulku_audit::{Checkpoint, EntryProof, Fault, Recordings};
 
 use crate::support::{
@@ -23,7 +24,7 @@ fn fault(log: &mut Memory) -> String {
 fn log() -> Memory {
     let first = [opened(), chunk(0, 0, b"first"), acted(2), chunk(1, 5, b"second")];
     let mut log = log_of(&entries_of(first.into_iter().chain((4..700).map(acted))));
-    log.0.insert(recording_path(&session(1)), b"firstsecond and what no checkpoint covers yet".to_vec());
+    log.0.insert(Part::Chunks.path(&session(1), 0), b"firstsecond and what no checkpoint covers yet".to_vec());
     log
 }
 
@@ -124,7 +125,7 @@ fn what_is_no_entry_is_named_by_its_number() {
 
 #[test]
 fn a_recording_that_differs_from_its_entries_is_named_by_the_first_that_does() {
-    let path = recording_path(&session(1));
+    let path = Part::Chunks.path(&session(1), 0);
     let damaged = |bytes: Option<&[u8]>| {
         let mut log = log();
         match bytes {

@@ -55,6 +55,7 @@ pub fn acted(number: u64) -> Draft {
 
 pub fn chunk(chunk: u64, offset: u64, bytes: &[u8]) -> Draft {
     let event = Event::RecordingChunk {
+        part: 0,
         chunk,
         offset,
         length: bytes.len() as u64,

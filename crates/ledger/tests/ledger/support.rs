@@ -234,6 +234,7 @@ pub fn closed(number: u8) -> Draft {
         session: Some(session(number)),
         person: None,
         event: Event::SessionClosed {
+            from_part: 0,
             reason: sulku_audit::CloseReason::AuditFull,
             bytes_out: 0,
             bytes_in: 0,
@@ -262,13 +263,14 @@ pub fn long(bytes: usize) -> Draft {
 
 pub fn chunk(number: u8, chunk: u64, offset: u64, bytes: &[u8]) -> Draft {
     let sha256 = sulku_audit::merkle::sha256(&[bytes]).to_string();
-    let event = Event::RecordingChunk { chunk, offset, length: bytes.len() as u64, sha256, began_ms: chunk, ended_ms: chunk, lines: 1 };
+    let event = Event::RecordingChunk { part: 0, chunk, offset, length: bytes.len() as u64, sha256, began_ms: chunk, ended_ms: chunk, lines: 1 };
     Draft { permit: Some(permit()), session: Some(session(number)), person: None, event }
 }
 
 /// A recording that begins, with its wrapped key, kept until then.
 pub fn begun(number: u8, key: &[u8], keep_until: &str) -> Draft {
     let event = Event::RecordingBegun {
+        part: 0,
         key_sha256: sulku_audit::merkle::sha256(&[key]).to_string(),
         key_length: key.len() as u64,
         recipients: vec!["age1auditor".to_owned()],

@@ -448,7 +448,9 @@ fn a_recording_begins_with_an_entry_that_has_the_wrapped_key() {
     let driven = Driven::open();
     let (draft, wrapped) =
         driven.effects.iter().find_map(|effect| if let Effect::Record(draft, bytes) = effect { Some((draft, bytes)) } else { None }).expect("one");
-    let Entry::RecordingBegun { key_sha256, key_length, recipients, durability, input, keep_until } = &draft.event else { panic!("{draft:?}") };
+    let Entry::RecordingBegun { part: 0, key_sha256, key_length, recipients, durability, input, keep_until } = &draft.event else {
+        panic!("{draft:?}")
+    };
     let sha256: String = sulku_recording::sha256(wrapped).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!((key_sha256, *key_length, wrapped.as_slice()), (&sha256, 7, &b"wrapped"[..]));
     assert_eq!((recipients.as_slice(), durability.as_str(), input.as_str()), (&["age1auditor".to_owned()][..], "strict", "timing"));

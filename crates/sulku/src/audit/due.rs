@@ -30,7 +30,8 @@ pub(super) fn list(source: &mut dyn Source, trust: &Trust, now: Timestamp) -> an
         match &entry.event {
             Event::RecordingBegun { keep_until, .. } => {
                 let permit = entry.permit.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-                kept.insert(session, Kept { permit, until: *keep_until, chunks: 0, bytes: 0 });
+                let recording = kept.entry(session).or_insert(Kept { permit, until: *keep_until, chunks: 0, bytes: 0 });
+                recording.until = recording.until.max(*keep_until);
             }
             Event::RecordingChunk { length, .. } => {
                 if let Some(recording) = kept.get_mut(&session) {

@@ -101,6 +101,10 @@ pub(super) fn run(source: &mut dyn Source, trust: &Trust, session: SessionId, ar
             outcome => outcome?,
         }
     }
+    if recording.parts() > 1 {
+        let (parts, missing) = (recording.parts(), recording.may_be_missing());
+        eprintln!("sulku: this recording has {parts} parts: its gateway was started anew in between; where a part ends, {missing}");
+    }
     if recording.end() == End::Open {
         let missing = recording.may_be_missing();
         eprintln!("sulku: this recording has no end: the session is still open, or the gateway or the ledger died; {missing}");

@@ -1,10 +1,14 @@
-//! A session's recording in a log: what the entries say of it, and its chunks, each checked against its entry before it is opened.
+//! A session's recording in a log: what the entries say of it, and its chunks, each checked against its entry before it is opened; all its
+//! parts one after the other, where more than one gateway had the session.
 //!
 //! Shows nothing. Trusts neither the recording's files nor who keeps them: a chunk that is missing, moved, added or changed is an error that
 //! names its entry.
 
+use std::time::Duration;
+
 use age::x25519::Identity;
 use anyhow::{Context as _, bail, ensure};
+use jiff::Timestamp;
 use sulku_audit::counters::{Chunk, Counters, Part};
 use sulku_audit::reading::Pages;
 use sulku_audit::source::read_checkpoint;
@@ -24,6 +28,25 @@ struct Named {
     ended_ms: u64,
 }
 
+/// What one gateway recorded of the session, under a key of its own.
+struct PartOfIt {
+    /// Its number, from 0.
+    number: u32,
+    /// When it began, by the ledger's clock.
+    began: Timestamp,
+    key: (u64, Chunk),
+    recipients: Vec<String>,
+    durability: String,
+    chunks: Vec<Named>,
+}
+
+impl PartOfIt {
+    /// When its last line was written, since it began.
+    fn lasts(&self) -> Duration {
+        Duration::from_millis(self.chunks.last().map_or(0, |named| named.ended_ms))
+    }
+}
+
 /// How the log says that a recording ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -36,10 +59,8 @@ pub(super) enum End {
 /// What the log says of a session's recording.
 pub(super) struct Recording {
     session: SessionId,
-    key: (u64, Chunk),
-    recipients: Vec<String>,
-    durability: String,
-    chunks: Vec<Named>,
+    /// In order; never empty.
+    parts: Vec<PartOfIt>,
     end: End,
 }
 
@@ -51,17 +72,21 @@ impl Recording {
     /// What was read does not prove, or has no recording of the session, or it was deleted, or its entries contradict each other.
     pub(super) fn find(source: &mut dyn Source, trust: &Trust, session: SessionId) -> anyhow::Result<Self> {
         let mut counters = Counters::default();
-        let (mut begun, mut chunks, mut closed, mut deleted) = (None, Vec::new(), None, None);
+        let (mut parts, mut closed, mut deleted) = (Vec::<PartOfIt>::new(), None, None);
         for (index, mut entry) in entries_of(source, trust, session)? {
             // Its permit's other entries were not looked at; the session's are all here, and in order.
             (entry.permit, entry.stamp.permit_seq) = (None, None);
             let chunk = counters.check(&entry).with_context(|| format!("entry {index}"))?;
             match (&entry.event, chunk) {
-                (Event::RecordingBegun { recipients, durability, .. }, Some(chunk)) => {
-                    begun = Some((index, chunk, recipients.clone(), durability.clone()));
+                (Event::RecordingBegun { part, recipients, durability, .. }, Some(chunk)) => {
+                    let (recipients, durability, began) = (recipients.clone(), durability.clone(), entry.stamp.time);
+                    parts.push(PartOfIt { number: *part, began, key: (index, chunk), recipients, durability, chunks: Vec::new() });
                 }
-                (Event::RecordingChunk { ended_ms, .. }, Some(chunk)) => chunks.push(Named { index, chunk, ended_ms: *ended_ms }),
-                (Event::SessionClosed { chunks, .. }, _) => closed = Some((index, *chunks)),
+                (Event::RecordingChunk { ended_ms, .. }, Some(chunk)) => {
+                    let part = parts.last_mut().with_context(|| format!("entry {index}: the recording has not begun"))?;
+                    part.chunks.push(Named { index, chunk, ended_ms: *ended_ms });
+                }
+                (Event::SessionClosed { chunks, from_part, .. }, _) => closed = Some((index, *chunks, *from_part)),
                 (Event::RecordingDeleted { .. }, _) => deleted = Some(index),
                 _ => {}
             }
@@ -69,18 +94,18 @@ impl Recording {
         if let Some(index) = deleted {
             bail!("the recording of session {session} was deleted, as entry {index} says; its entries stay, and nothing opens it any more");
         }
-        let Some((index, chunk, recipients, durability)) = begun else {
+        if parts.is_empty() {
             bail!("nothing is recorded of session {session}: it never opened, or has shown nothing yet");
-        };
+        }
         let end = match closed {
-            Some((index, counted)) => {
-                let found = chunks.len() as u64;
+            Some((index, counted, from)) => {
+                let found = parts.iter().filter(|part| part.number >= from).map(|part| part.chunks.len() as u64).sum::<u64>();
                 ensure!(counted == found, "entry {index} counts {counted} chunks of session {session}, and the log has {found}");
                 End::Closed
             }
             None => End::Open,
         };
-        Ok(Self { session, key: (index, chunk), recipients, durability, chunks, end })
+        Ok(Self { session, parts, end })
     }
 
     /// How it ended.
@@ -88,9 +113,14 @@ impl Recording {
         self.end
     }
 
-    /// What may be missing at the end of a recording that has none.
+    /// How many parts it has.
+    pub(super) fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// What may be missing at the end of a part whose gateway died.
     pub(super) fn may_be_missing(&self) -> &'static str {
-        if self.durability == "windowed" {
+        if self.parts.iter().any(|part| part.durability == "windowed") {
             "at most the last 64 KiB and 250 ms of what its holder saw may be missing"
         } else {
             "nothing that its holder saw is missing"
@@ -99,19 +129,29 @@ impl Recording {
 
     /// Its length in seconds, as its entries say.
     pub(super) fn seconds(&self) -> f64 {
-        self.chunks.last().map_or(0.0, |named| std::time::Duration::from_millis(named.ended_ms).as_secs_f64())
+        self.parts.iter().fold(Duration::ZERO, |clock, part| clock.max(self.since_first(part)) + part.lasts()).as_secs_f64()
     }
 
-    /// Opens its key with one of the identities.
+    /// When a part began, since the first did.
+    fn since_first(&self, part: &PartOfIt) -> Duration {
+        let first = self.parts.first().map_or(part.began, |first| first.began);
+        Duration::try_from(part.began.duration_since(first)).unwrap_or_default()
+    }
+
+    /// Opens the keys of its parts with one of the identities.
     ///
     /// # Errors
-    /// The key's file is not what its entry says, or none of the identities opens it.
-    pub(super) fn unlock(&self, source: &mut dyn Source, identities: &[Identity]) -> anyhow::Result<SessionKey> {
-        let (index, chunk) = &self.key;
+    /// A key's file is not what its entry says, or none of the identities opens it.
+    pub(super) fn unlock(&self, source: &mut dyn Source, identities: &[Identity]) -> anyhow::Result<Vec<SessionKey>> {
+        self.parts.iter().map(|part| self.unlock_part(part, source, identities)).collect()
+    }
+
+    fn unlock_part(&self, part: &PartOfIt, source: &mut dyn Source, identities: &[Identity]) -> anyhow::Result<SessionKey> {
+        let (index, chunk) = &part.key;
         let wrapped = whole(source, *index, chunk)?;
         let opened = identities.iter().find_map(|identity| age::decrypt(identity, &wrapped).ok());
         let mut bytes = zeroize::Zeroizing::new(opened.with_context(|| {
-            let whose = self.recipients.join(" or ");
+            let whose = part.recipients.join(" or ");
             format!("this identity does not open the recording of session {}; it is for {whose}", self.session)
         })?);
         let bytes: &mut [u8; SessionKey::BYTES] =
@@ -119,24 +159,34 @@ impl Recording {
         Ok(SessionKey::take(bytes))
     }
 
-    /// Opens one chunk after the other and hands their lines over, each chunk only after it was checked against its entry.
+    /// Opens one chunk after the other and hands their lines over, each chunk only after it was checked against its entry. Parts after the
+    /// first have no header: they go on at the time since the first at which they began.
     ///
     /// # Errors
     /// A chunk is not what its entry says; what comes before it was handed over. Or `show` failed.
-    pub(super) fn each(&self, source: &mut dyn Source, key: &SessionKey, mut show: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let mut previous = None;
-        for (number, Named { index, chunk, .. }) in (0..).zip(&self.chunks) {
-            let bytes = whole(source, *index, chunk)?;
-            let lines = sulku_recording::open(key, &self.session, number, previous.as_ref(), &bytes)
-                .with_context(|| format!("entry {index}: chunk {number} of the recording is not shown"))?;
-            previous = Some(*chunk.sha256.as_bytes());
-            show(&lines)?;
+    pub(super) fn each(&self, source: &mut dyn Source, keys: &[SessionKey], mut show: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut clock = Duration::ZERO;
+        for (place, (part, key)) in self.parts.iter().zip(keys).enumerate() {
+            let gap = self.since_first(part).saturating_sub(clock);
+            let mut previous = None;
+            for (number, Named { index, chunk, .. }) in (0..).zip(&part.chunks) {
+                let bytes = whole(source, *index, chunk)?;
+                let lines = sulku_recording::open(key, &self.session, number, previous.as_ref(), &bytes)
+                    .with_context(|| format!("entry {index}: chunk {number} of part {} of the recording is not shown", part.number))?;
+                previous = Some(*chunk.sha256.as_bytes());
+                if place > 0 && number == 0 {
+                    show(&sulku_recording::cast::continued(&lines, gap).with_context(|| format!("entry {index}"))?)?;
+                } else {
+                    show(&lines)?;
+                }
+            }
+            clock += gap + part.lasts();
         }
-        self.ends_where_its_entries_do(source)
+        self.parts.iter().try_for_each(|part| self.ends_where_its_entries_do(part, source))
     }
 
-    fn ends_where_its_entries_do(&self, source: &mut dyn Source) -> anyhow::Result<()> {
-        let Some(last) = self.chunks.last().filter(|_| self.end == End::Closed) else { return Ok(()) };
+    fn ends_where_its_entries_do(&self, part: &PartOfIt, source: &mut dyn Source) -> anyhow::Result<()> {
+        let Some(last) = part.chunks.last().filter(|_| self.end == End::Closed) else { return Ok(()) };
         let end = last.chunk.offset + last.chunk.length;
         let beyond = source.read_at(&last.chunk.path(), end, 1)?;
         ensure!(

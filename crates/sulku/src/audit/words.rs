@@ -57,6 +57,11 @@ pub(super) fn gist(event: &Event) -> String {
     if text.chars().count() <= GIST_CHARS_MAX { text } else { text.chars().take(GIST_CHARS_MAX - 1).chain(['…']).collect() }
 }
 
+/// Which part of a recording, where it is not the first.
+fn of_part(part: u32) -> String {
+    if part == 0 { String::new() } else { format!("part {part}, ") }
+}
+
 /// A revision's number, without its digest.
 fn revision(policy: &str) -> &str {
     policy.split(' ').next().unwrap_or_default()
@@ -127,10 +132,11 @@ fn describe(event: &Event) -> String {
             };
             format!("from {} over {transport}: {what}; by {at}, until {}, rung {rung}, policy {}", known(from), time(*ends), revision(policy))
         }
-        Event::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes: _ } => {
+        Event::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes: _, from_part } => {
             let exit = exit_status.map_or_else(String::new, |status| format!(", exit status {status}"));
             let (out, taken, seconds) = (amount(*bytes_out), amount(*bytes_in), duration_ms / 1000);
-            format!("{} after {seconds} s: {out} shown, {taken} taken, {chunks} chunks{exit}", close_reason(*reason))
+            let since = if *from_part == 0 { String::new() } else { format!(", since the recording's part {from_part}") };
+            format!("{} after {seconds} s: {out} shown, {taken} taken, {chunks} chunks{since}{exit}", close_reason(*reason))
         }
         Event::SessionDetached { reason, until } => format!("{reason}; open without a connection until {}", time(*until)),
         Event::SessionReattached { transport, policy, detached_ms, from, client: _ } => {
@@ -144,11 +150,11 @@ fn describe(event: &Event) -> String {
             )
         }
         Event::SequenceRemoved { kind, count, bytes } => format!("{kind}, {count} times, {}", amount(*bytes)),
-        Event::RecordingBegun { key_sha256: _, key_length: _, recipients, durability, input, keep_until } => {
-            format!("{durability}, input: {input}, for {} auditors' keys, kept until {}", recipients.len(), time(*keep_until))
+        Event::RecordingBegun { part, key_sha256: _, key_length: _, recipients, durability, input, keep_until } => {
+            format!("{}{durability}, input: {input}, for {} auditors' keys, kept until {}", of_part(*part), recipients.len(), time(*keep_until))
         }
-        Event::RecordingChunk { chunk, offset, length, sha256, .. } => {
-            format!("chunk {chunk}: {length} bytes from {offset} on, sha256:{}", short(sha256))
+        Event::RecordingChunk { part, chunk, offset, length, sha256, .. } => {
+            format!("{}chunk {chunk}: {length} bytes from {offset} on, sha256:{}", of_part(*part), short(sha256))
         }
         Event::OperatorActed { action, from } => format!("{action} from {}", known(from)),
         Event::WardenStarted { version, rung, kernel, landlock_abi, ruleset } => {
