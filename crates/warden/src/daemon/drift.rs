@@ -89,6 +89,9 @@ impl Warden {
         broken.tried = now;
         let more = std::mem::take(&mut broken.more);
         broken.doubted.extend(more.budgets.iter().cloned());
+        // Those of sessions that live, so that nobody makes the list grow.
+        let budgets: BTreeSet<_> = self.cells.values().flat_map(|cell| cell.grant.budgets()).collect();
+        broken.doubted.retain(|name| budgets.contains(name));
         let (since, doubted) = (broken.since, broken.doubted.clone());
         let mended = self.mend(&doubted);
         if !more.is_empty() {

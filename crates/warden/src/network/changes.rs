@@ -16,9 +16,9 @@ const STRANGERS_MAX: usize = 8;
 /// The kernel's messages of one kind of thing, the attribute that names it, and what it is called; those first that weigh most.
 const KINDS: &[(u16, u16, Option<u16>, &str)] = &[
     (0, 2, None, "table"),
-    (3, 5, Some(3), "chain"),
     (12, 14, Some(2), "element"),
     (18, 20, Some(2), "object"),
+    (3, 5, Some(3), "chain"),
     (22, 24, Some(2), "flowtable"),
     (6, 8, Some(2), "rule"),
     (9, 11, Some(2), "set"),

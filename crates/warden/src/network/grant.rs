@@ -104,7 +104,7 @@ impl Grant {
     }
 
     /// The names of what counts for it.
-    pub(super) fn budgets(&self) -> impl Iterator<Item = String> {
+    pub fn budgets(&self) -> impl Iterator<Item = String> {
         self.purses()
             .into_iter()
             .flat_map(|purse| [purse.bytes(self.mark).map(|(name, _)| name), purse.rate(self.mark).map(|(name, _)| name)])
