@@ -650,6 +650,18 @@ events! {
         cpu_ms: u64,
         /// What it used: most memory at once, in bytes; 0 where the kernel does not tell.
         memory_peak_bytes: u64,
+        /// What it used: most processes and threads at once; 0 where the kernel does not tell.
+        #[serde(default)]
+        processes_peak: u64,
+        /// Processes of it that the kernel ended because the cell had no memory left.
+        #[serde(default)]
+        oom_kills: u64,
+        /// Bytes that it sent to its destinations: those of all its `egress.allowed` entries.
+        #[serde(default)]
+        bytes_out: u64,
+        /// Bytes that its destinations sent to it, counted likewise.
+        #[serde(default)]
+        bytes_in: u64,
         /// What could not be removed; empty when all is gone.
         leftovers: Vec<String>,
     }

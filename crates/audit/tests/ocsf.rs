@@ -104,7 +104,11 @@ fn samples() -> Vec<(&'static str, About, Value)> {
                 "address": "10.77.0.2", "ruleset": digest("e"),
             }),
         ),
-        ("cell.reaped", About::Session, json!({ "reason": "holder-left", "cpu_ms": 1200, "memory_peak_bytes": 52_428_800, "leftovers": [] })),
+        (
+            "cell.reaped",
+            About::Session,
+            json!({ "reason": "holder-left", "cpu_ms": 1200, "memory_peak_bytes": 52_428_800, "processes_peak": 12, "oom_kills": 1, "bytes_out": 4_096, "bytes_in": 1_048_576, "leftovers": [] }),
+        ),
         (
             "egress.denied",
             About::Session,

@@ -50,6 +50,10 @@ pub struct Usage {
     pub cpu_ms: u64,
     /// Most memory at once, in bytes; 0 where the kernel does not tell.
     pub memory_peak_bytes: u64,
+    /// Most processes and threads at once; 0 where the kernel does not tell.
+    pub processes_peak: u64,
+    /// Processes that the kernel ended because the group had no memory left.
+    pub oom_kills: u64,
 }
 
 /// Whether a cell's processes run.
@@ -220,19 +224,25 @@ impl Group {
     /// What the group has used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let number = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0_u64);
+        let text = |root: &Path, file: &str| fs::read_to_string(root.join(&self.name).join(file)).unwrap_or_default();
+        let number = |root: &Path, file: &str| text(root, file).trim().parse().unwrap_or(0_u64);
+        let field = |root: &Path, file: &str, key: &str| {
+            text(root, file).lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0_u64)
+        };
         match &self.hierarchy {
             Hierarchy::Absent => Usage::default(),
-            Hierarchy::V2(root) => {
-                let folder = root.join(&self.name);
-                let stat = fs::read_to_string(folder.join("cpu.stat")).unwrap_or_default();
-                let used_us = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")).and_then(|text| text.parse().ok()).unwrap_or(0_u64);
-                Usage { cpu_ms: used_us / 1_000, memory_peak_bytes: number(folder.join("memory.peak")) }
-            }
-            Hierarchy::V1 { trees: [_, memory, ..], cpuacct } => {
-                let used_ns = cpuacct.as_ref().map_or(0, |root| number(root.join(&self.name).join("cpuacct.usage")));
-                Usage { cpu_ms: used_ns / 1_000_000, memory_peak_bytes: number(memory.join(&self.name).join("memory.max_usage_in_bytes")) }
-            }
+            Hierarchy::V2(root) => Usage {
+                cpu_ms: field(root, "cpu.stat", "usage_usec") / 1_000,
+                memory_peak_bytes: number(root, "memory.peak"),
+                processes_peak: number(root, "pids.peak"),
+                oom_kills: field(root, "memory.events", "oom_kill"),
+            },
+            Hierarchy::V1 { trees: [pids, memory, ..], cpuacct } => Usage {
+                cpu_ms: cpuacct.as_ref().map_or(0, |root| number(root, "cpuacct.usage")) / 1_000_000,
+                memory_peak_bytes: number(memory, "memory.max_usage_in_bytes"),
+                processes_peak: number(pids, "pids.peak"),
+                oom_kills: field(memory, "memory.oom_control", "oom_kill"),
+            },
         }
     }
 

@@ -153,3 +153,37 @@ fn no_shell_runs_before_its_launch_is_recorded() {
     });
     assert_eq!(ruleset, sulku_plan::ruleset::digest(), "each opening names them, not the warden's start alone");
 }
+
+/// What a session used stands in its last entry, also that it had no memory left.
+#[test]
+fn what_a_cell_used_stands_in_its_last_entry() {
+    let mut stage = Stage::with(Options { resources: "memory = \"64 MiB\"\nprocesses = 64\ncpus = 1.0".to_owned(), ..Options::default() });
+    let used = |stage: &mut Stage, script: &str| {
+        let running = stage.launch("one.toml", Some(&["/bin/bash", "-c", script]));
+        let output = running.read_to_end();
+        assert!(matches!(stage.gateway.report().0, Report::Exited { .. }));
+        stage.end(&running, "shell-exited");
+        let of = |draft: &sulku_audit::Draft| draft.session == Some(running.session);
+        let last = stage.ledger.entry("the cell's last entry", |draft| match draft.event {
+            Event::CellReaped { processes_peak, oom_kills, bytes_out, bytes_in, .. } if of(draft) => {
+                Some((processes_peak, oom_kills, bytes_out, bytes_in))
+            }
+            _ => None,
+        });
+        let flows = stage.ledger.entries().iter().filter(|draft| of(draft)).fold((0, 0), |(out, back), draft| match draft.event {
+            Event::EgressAllowed { bytes_out, bytes_in, .. } => (out + bytes_out, back + bytes_in),
+            _ => (out, back),
+        });
+        (output, last, flows)
+    };
+    let talk = "for n in 1 2 3 4 5; do sleep 1000 & done; exec 3<>/dev/tcp/198.18.0.10/443; head -c 10 <&3; echo 1234567890 >&3; head -c 11 <&3";
+    let (output, (processes_peak, oom_kills, bytes_out, bytes_in), flows) = used(&mut stage, talk);
+    assert_eq!((oom_kills, (bytes_out, bytes_in)), (0, flows), "{output}");
+    assert!(bytes_out > 11 && bytes_in > 11, "{bytes_out} {bytes_in}: {output}");
+    // The first process, the shell and five that sleep; where there are no control groups the kernel does not tell.
+    assert!(if stage::is_rootless() { processes_peak == 0 } else { (7..=64).contains(&processes_peak) }, "{processes_peak}");
+    let (output, (_, oom_kills, bytes_out, bytes_in), flows) = used(&mut stage, "head -c 200M /dev/zero | tail; echo tried");
+    assert!(output.contains("tried"), "{output}");
+    assert!(if stage::is_rootless() { oom_kills == 0 } else { oom_kills >= 1 }, "{oom_kills}: {output}");
+    assert_eq!(((bytes_out, bytes_in), flows), ((0, 0), (0, 0)), "control: what reaches nothing has no bytes");
+}

@@ -137,6 +137,8 @@ pub struct Cell {
     pub runs: Runs,
     /// Files of datasets opened, and not yet told.
     pub opens: Opens,
+    /// Bytes of the flows that were told: sent, and received.
+    pub carried: (u64, u64),
     process: Process,
     channel_open: bool,
     group: Group,
@@ -215,6 +217,7 @@ impl Cell {
             denials: Denials::default(),
             runs: Runs::default(),
             opens: Opens::default(),
+            carried: (0, 0),
             process,
             channel_open: true,
             group,
@@ -328,7 +331,7 @@ impl Cell {
     /// Its first process's exit status, if it has ended; with it every other process of the cell has.
     pub fn ended(&mut self) -> Option<i32> {
         let end = crate::sys::end_of(self.process.pidfd.as_fd()).ok()??;
-        self.used = Usage { cpu_ms: end.cpu_ms, memory_peak_bytes: end.memory_peak_bytes };
+        self.used = Usage { cpu_ms: end.cpu_ms, memory_peak_bytes: end.memory_peak_bytes, ..Usage::default() };
         Some(end.status)
     }
 

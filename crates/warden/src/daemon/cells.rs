@@ -10,6 +10,7 @@ use sulku_plan::order::Report;
 
 use super::{BUILD_WITHIN, ENDED_STAYS, GONE_WITHIN, LINK_LINGERS, Mode, REVIEW_EVERY, Reliance, Warden};
 use crate::cell::{Outcome, Phase, Remains, Said};
+use crate::cgroup::Usage;
 use crate::ledger::Pending;
 
 impl Warden {
@@ -281,7 +282,10 @@ impl Warden {
             Outcome::Refused(_) => CloseReason::CellFailed,
         };
         if cell.recorded {
-            let event = Event::CellReaped { reason, cpu_ms: usage.cpu_ms, memory_peak_bytes: usage.memory_peak_bytes, leftovers: leftovers.clone() };
+            let Usage { cpu_ms, memory_peak_bytes, processes_peak, oom_kills } = usage;
+            let (bytes_out, bytes_in) = cell.carried;
+            let leftovers = leftovers.clone();
+            let event = Event::CellReaped { reason, cpu_ms, memory_peak_bytes, processes_peak, oom_kills, bytes_out, bytes_in, leftovers };
             self.record(cell.draft(event));
         }
         let orphan = cell.orphaned_until.is_some();

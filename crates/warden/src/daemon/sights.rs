@@ -109,6 +109,7 @@ impl Warden {
         let (process, program) = began.map_or((None, None), |Doer { process, program }| (Some(process), program));
         let name = cell.grant.named.name_of_flow(source_port, destination, protocol, port).map(|name| name.to_string());
         let (protocol, at) = Cell::allowed_by(cell, protocol, Ipv4Addr::from(destination.octets()), port)?;
+        cell.carried = (cell.carried.0.saturating_add(bytes_out), cell.carried.1.saturating_add(bytes_in));
         Some(cell.draft(Event::EgressAllowed {
             protocol,
             destination: destination.into(),
