@@ -159,7 +159,7 @@ fn who_changes_the_rules_again_and_again_freezes_every_cell() {
 /// NW-06: what the kernel had no room to tell of is taken for somebody else's doing, and all is written anew.
 #[test]
 fn changes_that_could_not_be_heard_count_as_changes() {
-    const ELEMENTS: u32 = 200_000;
+    const ELEMENTS: u32 = 130_000;
     let mut stage = Stage::new();
     let before = standing(&stage);
     signal(&stage, "-STOP");
@@ -168,6 +168,8 @@ fn changes_that_could_not_be_heard_count_as_changes() {
     let file = stage.path("flood.nft");
     std::fs::write(&file, flood).expect("written");
     nft(&stage, &["-f", &file.display().to_string()]);
+    // Each element is told of when it comes and when it goes.
+    nft(&stage, &["flush", "set", "ip", "flood", "marks"]);
     signal(&stage, "-CONT");
     stage.ledger.entry("that something was not heard", |draft| match &draft.event {
         Event::RulesetDrifted { changes, process: None, program: None, outcome: DriftOutcome::Mended, .. } => {
