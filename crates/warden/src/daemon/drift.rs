@@ -11,7 +11,7 @@ use sulku_audit::{Draft, DriftOutcome, Event};
 
 use super::{Mode, Warden};
 use crate::cgroup::Motion;
-use crate::network::{Admitted, Foreign, Mended, Wanted};
+use crate::network::{Admitted, Foreign, Mending, NetworkError, Wanted};
 
 /// Why no cell is launched while the rules are not as they must be.
 pub(super) const BROKEN: &str =
@@ -21,8 +21,10 @@ const MEND_EVERY: Duration = Duration::from_secs(1);
 /// Who changes the rules more often than so many times in so long has not been stopped by mending: the rules count as broken.
 const MENDED_MAX: usize = 16;
 const MENDED_WITHIN: Duration = Duration::from_secs(10);
-/// The longest reason that an entry has, in bytes.
-const REASON_BYTES_MAX: usize = 500;
+/// The longest reason that an entry has, in characters.
+const REASON_MAX: usize = 500;
+/// The reason where mending itself succeeds.
+const AGAIN: &str = "they are changed again and again";
 
 /// The state of the router's rules.
 #[derive(Debug, Default)]
@@ -67,12 +69,12 @@ impl Warden {
             // It is told of with the next try, so that who changes them again and again fills no ledger.
             return broken.more.join(foreign);
         }
-        let mended = self.mend(&foreign.budgets);
-        tracing::info!(took_ms = now.elapsed().as_millis(), mended = mended.is_ok(), "the router's rules were written anew");
-        match mended {
-            Ok(Mended { budgets_taken }) if !self.rules.is_too_often(now) => self.tell_of_drift(&foreign, DriftOutcome::Mended, None, budgets_taken),
-            Ok(Mended { budgets_taken }) => self.give_up_rules(foreign, "they are changed again and again".to_owned(), budgets_taken, now),
-            Err(reason) => self.give_up_rules(foreign, reason, 0, now),
+        let Mending { budgets_taken, whole } = self.mend(&foreign.budgets);
+        tracing::info!(took_ms = now.elapsed().as_millis(), whole = whole.is_ok(), "the router's rules were written anew");
+        match whole {
+            Ok(()) if !self.rules.is_too_often(now) => self.tell_of_drift(&foreign, DriftOutcome::Mended, None, budgets_taken),
+            Ok(()) => self.give_up_rules(foreign, AGAIN.to_owned(), budgets_taken, now),
+            Err(error) => self.give_up_rules(foreign, in_words(&error), budgets_taken, now),
         }
     }
 
@@ -93,15 +95,14 @@ impl Warden {
         let budgets: BTreeSet<_> = self.cells.values().flat_map(|cell| cell.grant.budgets()).collect();
         broken.doubted.retain(|name| budgets.contains(name));
         let (since, doubted) = (broken.since, broken.doubted.clone());
-        let mended = self.mend(&doubted);
+        let Mending { budgets_taken, whole } = self.mend(&doubted);
         if !more.is_empty() {
             // They go on only after a while in which nobody has touched the rules.
-            let (reason, taken) =
-                mended.map_or_else(|reason| (reason, 0), |mended| ("they are changed again and again".to_owned(), mended.budgets_taken));
-            return self.tell_of_drift(&more, DriftOutcome::Frozen, Some(reason), taken);
+            let reason = whole.err().map_or_else(|| AGAIN.to_owned(), |error| in_words(&error));
+            return self.tell_of_drift(&more, DriftOutcome::Frozen, Some(reason), budgets_taken);
         }
-        match mended {
-            Ok(Mended { budgets_taken }) => {
+        match whole {
+            Ok(()) => {
                 self.rules = Rules::default();
                 let after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(after_ms, "the router's rules are whole again");
@@ -110,17 +111,17 @@ impl Warden {
                     self.set_motion_of_all(Motion::Thawed);
                 }
             }
-            Err(reason) => tracing::error!(reason, "the router's rules are still broken; all cells stand still"),
+            Err(error) => tracing::error!(reason = in_words(&error), "the router's rules are still broken; all cells stand still"),
         }
     }
 
-    fn mend(&mut self, doubted: &BTreeSet<String>) -> Result<Mended, String> {
+    fn mend(&mut self, doubted: &BTreeSet<String>) -> Mending {
         let now = Timestamp::now();
         let admitted = self.cells.values().filter_map(|cell| Some(Admitted { grant: &cell.grant, ends: cell.ends.0, passage: cell.passage()? }));
         let sessions: Vec<_> = admitted.collect();
         let dialled = self.naming.as_ref().map(|naming| naming.dialled(now)).unwrap_or_default();
         let wanted = Wanted { sessions: &sessions, dialled: &dialled, doubted, now };
-        self.router.mend(&mut self.drift, wanted).map_err(|error| crate::chain(&error).chars().take(REASON_BYTES_MAX).collect())
+        self.router.mend(&mut self.drift, wanted)
     }
 
     /// An entry for each process that has changed something.
@@ -133,4 +134,8 @@ impl Warden {
             self.record(Draft::new(Event::RulesetDrifted { changes, process, program, outcome, reason, budgets_taken }));
         }
     }
+}
+
+fn in_words(error: &NetworkError) -> String {
+    crate::chain(error).chars().take(REASON_MAX).collect()
 }

@@ -25,7 +25,7 @@ pub use elements::{Admitted, Passage};
 pub use grant::Grant;
 pub use named::{Look, Way};
 pub use pool::{CellNetwork, Pool};
-pub use repair::{Mended, Wanted};
+pub use repair::{Mending, Wanted};
 pub use router::{CellLink, NetworkError, Router, overlap};
 pub use rules::NFT;
 pub use watch::{Denial, Flow, Sighting, Watch};

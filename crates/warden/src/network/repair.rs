@@ -32,11 +32,13 @@ pub struct Wanted<'a> {
     pub now: Timestamp,
 }
 
-/// The ruleset is whole again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mended {
-    /// Budgets that count as used up, because nobody knows what was left of them.
+/// What came of mending.
+#[derive(Debug)]
+pub struct Mending {
+    /// Budgets that count as used up from now on, because nobody knows what was left of them; also where the rest did not succeed.
     pub budgets_taken: u64,
+    /// Whether the ruleset is as it must be; it may be anything where it is not.
+    pub whole: Result<(), NetworkError>,
 }
 
 /// Why it is not whole.
@@ -56,27 +58,25 @@ impl Failed {
 
 impl Router {
     /// Mends it. What the warden does meanwhile is known to `drift` as its own.
-    ///
-    /// # Errors
-    /// Why it is not as it must be; it may be anything then.
-    pub fn mend(&self, drift: &mut Drift, wanted: Wanted<'_>) -> Result<Mended, NetworkError> {
-        // Once more in its place: somebody may have changed something meanwhile.
-        let mut mended = self.mend_at(Place::Kept, drift, wanted);
-        for place in [Place::Kept, Place::Gone] {
-            match mended {
+    pub fn mend(&self, drift: &mut Drift, wanted: Wanted<'_>) -> Mending {
+        let mut budgets_taken = 0;
+        let mut whole = Ok(());
+        // Twice in its place: somebody may have changed something meanwhile.
+        for place in [Place::Kept, Place::Kept, Place::Gone] {
+            match self.mend_at(place, drift, wanted, &mut budgets_taken) {
                 Err(Failed::Own(error)) => {
-                    tracing::warn!(error = crate::chain(&error), ?place, "the ruleset could not be mended at once; it is tried again");
-                    mended = self.mend_at(place, drift, wanted);
+                    tracing::warn!(error = crate::chain(&error), ?place, "the ruleset could not be mended at once");
+                    whole = Err(error);
                 }
-                ended => return ended.map_err(Failed::into_error),
+                ended => return Mending { budgets_taken, whole: ended.map_err(Failed::into_error) },
             }
         }
-        mended.map_err(Failed::into_error)
+        Mending { budgets_taken, whole }
     }
 
-    fn mend_at(&self, place: Place, drift: &mut Drift, wanted: Wanted<'_>) -> Result<Mended, Failed> {
+    fn mend_at(&self, place: Place, drift: &mut Drift, wanted: Wanted<'_>, budgets_taken: &mut u64) -> Result<(), Failed> {
         let others = self.contents().and_then(|found| step("take other tables away", found.delete_other_tables(self.elements.socket())));
-        let mended = self.mend_table(place, drift, wanted);
+        let mended = self.mend_table(place, drift, wanted, budgets_taken);
         // Another table that can't be taken away does not go by making this one anew.
         others.map_err(Failed::ByOthers)?;
         mended.map_err(Failed::Own)
@@ -86,7 +86,7 @@ impl Router {
         step("list what the router's tables hold", Contents::read(self.elements.socket()))
     }
 
-    fn mend_table(&self, place: Place, drift: &mut Drift, wanted: Wanted<'_>) -> Result<Mended, NetworkError> {
+    fn mend_table(&self, place: Place, drift: &mut Drift, wanted: Wanted<'_>, budgets_taken: &mut u64) -> Result<(), NetworkError> {
         let socket = self.elements.socket();
         let found = self.contents()?;
         if place == Place::Gone {
@@ -97,12 +97,12 @@ impl Router {
         }
         let budgets = Budgets { found: &found, doubted: wanted.doubted, place };
         let rewritten = self.elements.rewrite(wanted.sessions, wanted.dialled, &budgets, wanted.now);
-        let budgets_taken = step("write sessions' elements anew", rewritten)?;
+        // What one try has taken, the next one finds used up.
+        *budgets_taken = step("write sessions' elements anew", rewritten)?.max(*budgets_taken);
         self.with_nft(drift, |rules| rules.rewrite())?;
         let known: BTreeSet<String> = wanted.sessions.iter().flat_map(|session| session.grant.budgets()).collect();
         step("take away what the ruleset has not", self.contents()?.delete_others(socket, &known))?;
-        self.inside(|| self.rules().compare())?;
-        Ok(Mended { budgets_taken })
+        self.inside(|| self.rules().compare())
     }
 
     /// Runs something of `nft`'s in the router; the generation that it makes is the warden's own.
