@@ -138,7 +138,7 @@ impl Gateway {
     /// The connection has ended.
     pub fn flush(&mut self) -> io::Result<()> {
         while let Some((packet, master)) = self.reports.front() {
-            match packet::send(&self.socket, packet, master.as_ref().map(AsFd::as_fd)) {
+            match packet::send(&self.socket, packet, &master.iter().map(AsFd::as_fd).collect::<Vec<_>>()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 result => result?,
             }

@@ -43,9 +43,8 @@ pub enum Said {
 /// What the warden says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Told {
-    /// Carries something that the cell is made with.
-    Take(Part),
-    /// Which cell it becomes; it has all the parts.
+    /// Which cell it becomes. Carries a detached mount of the workspace's folder, the cell's network namespace, and the user namespace that knows
+    /// the workspace's owner alone, where there is one.
     Become(Box<Blueprint>),
     /// The user namespace is mapped.
     Mapped,
@@ -57,33 +56,28 @@ pub enum Told {
     Move(Motion),
 }
 
-/// What a cell is made with and only the warden can open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Part {
-    /// A detached mount of the workspace's folder.
-    Workspace,
-    /// The user namespace that knows the workspace's owner alone.
-    Owners,
-    /// The cell's network namespace.
-    Network,
-}
-
 /// Says something, with a descriptor if one is given.
 pub fn say<T: Serialize>(socket: impl AsFd, message: &T, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    packet::send(socket, &serde_json::to_vec(message)?, descriptor)
+    packet::send(socket, &serde_json::to_vec(message)?, &descriptor.into_iter().collect::<Vec<_>>())
+}
+
+/// Tells a waiting process all at once: each packet would wake it, and have it wait again.
+pub fn tell_blueprint(socket: impl AsFd, blueprint: Blueprint, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    packet::send(socket, &serde_json::to_vec(&Told::Become(Box::new(blueprint)))?, descriptors)
 }
 
 /// Hears one message, waiting for it if the socket waits. The end of the connection is an error.
 pub fn hear<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, Option<OwnedFd>)> {
-    hear_at_most(socket, MESSAGE_BYTES_MAX)
+    let (message, descriptors) = hear_at_most(socket, MESSAGE_BYTES_MAX)?;
+    Ok((message, descriptors.into_iter().next()))
 }
 
-/// As [`hear`], of a process that waits for its blueprint, which is longer than other messages.
-pub fn hear_blueprint(socket: impl AsFd) -> io::Result<(Told, Option<OwnedFd>)> {
+/// As [`hear`], of a process that waits for its blueprint, which is longer than other messages and carries more.
+pub fn hear_blueprint(socket: impl AsFd) -> io::Result<(Told, Vec<OwnedFd>)> {
     hear_at_most(socket, BLUEPRINT_BYTES_MAX)
 }
 
-fn hear_at_most<T: DeserializeOwned>(socket: impl AsFd, bytes_max: usize) -> io::Result<(T, Option<OwnedFd>)> {
-    let (packet, descriptor) = packet::receive(socket, bytes_max)?;
-    if packet.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((serde_json::from_slice(&packet)?, descriptor)) }
+fn hear_at_most<T: DeserializeOwned>(socket: impl AsFd, bytes_max: usize) -> io::Result<(T, Vec<OwnedFd>)> {
+    let (packet, descriptors) = packet::receive(socket, bytes_max)?;
+    if packet.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((serde_json::from_slice(&packet)?, descriptors)) }
 }

@@ -23,7 +23,7 @@ use sulku_plan::filesystem::{CELL_UID, PATH, Programmes, WORKSPACE};
 use sulku_plan::order::TerminalSize;
 
 use super::blueprint::{Blueprint, c_strings};
-use super::channel::{Part, Said, Told, hear, hear_blueprint, say};
+use super::channel::{Said, Told, hear, hear_blueprint, say};
 use super::files::Devices;
 use super::motion::Held;
 use super::walls::{self, Filter};
@@ -89,17 +89,10 @@ impl First<'_> {
         umask(Mode::empty());
         Step::at("enter the control group", self.group.enter())?;
         Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
-        let (mut workspace, mut owners, mut network) = (None, None, None);
-        loop {
-            match Step::at("hear which cell to become", hear_blueprint(&self.channel))? {
-                (Told::Take(Part::Workspace), part) => workspace = part,
-                (Told::Take(Part::Owners), part) => owners = part,
-                (Told::Take(Part::Network), part) => network = part,
-                (Told::Become(blueprint), _) => {
-                    let (Some(workspace), Some(network)) = (workspace, network) else { break };
-                    return Ok(Builder { first: self, blueprint: *blueprint, workspace, owners, network });
-                }
-                _ => break,
+        if let (Told::Become(blueprint), descriptors) = Step::at("hear which cell to become", hear_blueprint(&self.channel))? {
+            let mut descriptors = descriptors.into_iter();
+            if let (Some(workspace), Some(network), owners) = (descriptors.next(), descriptors.next(), descriptors.next()) {
+                return Ok(Builder { first: self, blueprint: *blueprint, workspace, owners, network });
             }
         }
         Err(Step::new("hear which cell to become", io::ErrorKind::InvalidData.into()))

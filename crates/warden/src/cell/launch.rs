@@ -14,7 +14,7 @@ use sulku_plan::Plan;
 use sulku_plan::filesystem::{CELL_UID, Programmes};
 
 use super::blueprint::Blueprint;
-use super::channel::{Part, Told, say};
+use super::channel::{Told, say, tell_blueprint};
 use super::seat::Process;
 use super::{Site, Step};
 use crate::config::{CELL_UIDS, Users};
@@ -99,10 +99,7 @@ impl Process {
 
     /// Has a waiting process become the cell.
     pub fn become_cell(&self, blueprint: Blueprint, folder: &Folder, network: &OwnedFd) -> io::Result<()> {
-        let give = |part, descriptor: &OwnedFd| say(&self.channel, &Told::Take(part), Some(descriptor.as_fd()));
-        give(Part::Workspace, &folder.mount)?;
-        give(Part::Network, network)?;
-        folder.owners.iter().try_for_each(|owners| give(Part::Owners, owners))?;
-        say(&self.channel, &Told::Become(Box::new(blueprint)), None)
+        let descriptors: Vec<_> = [&folder.mount, network].into_iter().chain(&folder.owners).map(AsFd::as_fd).collect();
+        tell_blueprint(&self.channel, blueprint, &descriptors)
     }
 }

@@ -6,6 +6,7 @@
 mod blueprint;
 mod channel;
 mod child;
+mod concern;
 mod files;
 mod filter;
 mod launch;
@@ -15,11 +16,12 @@ mod seat;
 mod walls;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use rustix::event::epoll;
 use rustix::process::{Signal, pidfd_send_signal};
 use sulku_audit::{CloseReason, Draft, Event, Opening};
 use sulku_permit::Rung;
@@ -37,6 +39,7 @@ use crate::network::{CellLink, CellNetwork, Grant, Passage};
 use crate::seen::{Denials, Opens, Runs};
 
 pub use self::channel::Said;
+pub use self::concern::Concern;
 pub use self::filter::Instruction;
 pub use self::owners::Owners;
 pub use self::seat::{Ground, Seats};
@@ -141,6 +144,8 @@ pub struct Cell {
     pub carried: (u64, u64),
     process: Process,
     channel_open: bool,
+    /// Whether its words and its end are watched.
+    watched: [bool; 2],
     group: Group,
     uid: u32,
     rung: Rung,
@@ -220,6 +225,7 @@ impl Cell {
             carried: (0, 0),
             process,
             channel_open: true,
+            watched: [false; 2],
             group,
             uid,
             rung: site.ground.rung,
@@ -259,16 +265,23 @@ impl Cell {
         })
     }
 
-    /// The descriptor over which its first process speaks, while it may.
-    #[must_use]
-    pub fn channel(&self) -> Option<BorrowedFd<'_>> {
-        self.channel_open.then(|| self.process.channel.as_fd())
-    }
-
-    /// The descriptor that becomes readable when its first process has ended, while that matters.
-    #[must_use]
-    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        (!matches!(self.phase, Phase::Ended(_) | Phase::Vanishing(..))).then(|| self.process.pidfd.as_fd())
+    /// Has what its first process says, and its end, watched as long as they matter and no longer.
+    ///
+    /// # Errors
+    /// The kernel watches no more.
+    pub fn be_watched(&mut self, by: &OwnedFd) -> io::Result<()> {
+        let matters = [self.channel_open, !matches!(self.phase, Phase::Ended(_) | Phase::Vanishing(..))];
+        for ((concern, descriptor), (watched, matters)) in
+            [(Concern::Words, &self.process.channel), (Concern::End, &self.process.pidfd)].into_iter().zip(self.watched.iter_mut().zip(matters))
+        {
+            match (*watched, matters) {
+                (false, true) => epoll::add(by, descriptor, epoll::EventData::new_u64(concern.in_cell(self.grant.mark)), epoll::EventFlags::IN)?,
+                (true, false) => epoll::delete(by, descriptor)?,
+                _ => {}
+            }
+            *watched = matters;
+        }
+        Ok(())
     }
 
     /// Hears what its first process says; keeps the terminal if it comes.

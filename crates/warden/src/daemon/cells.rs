@@ -38,6 +38,7 @@ impl Warden {
             }
             (Phase::Starting, Said::Running) => {
                 cell.phase = Phase::Running;
+                self.launched = Some(Instant::now());
                 // The warden keeps a copy of the terminal's master, so that the session can outlive its gateway.
                 let master = cell.master.as_ref().and_then(|master| master.as_fd().try_clone_to_owned().ok());
                 match master {

@@ -19,13 +19,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::process::{Resource, Rlimit};
 use sulku_audit::{CloseReason, Draft, Event};
 use sulku_permit::{Rung, SessionId};
 use sulku_plan::ruleset;
 
-use crate::cell::{Cell, Filter, Ground, Owners, Seats};
+use crate::cell::{Cell, Concern, Filter, Ground, Owners, Seats};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
@@ -40,6 +41,8 @@ use crate::verdict::{Judge, Names};
 use crate::workspace::Deletion;
 use crate::{doctor, sys};
 
+/// Words and ends of cells that are taken in between two looks at everything else.
+const CELLS_AT_ONCE: usize = 64;
 /// How often time-outs are looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 /// How often the warden looks whether its permits have changed.
@@ -48,6 +51,8 @@ const REVIEW_EVERY: Duration = Duration::from_millis(500);
 const VANISHING_TICK: Duration = Duration::from_millis(5);
 /// How long cells stay frozen for a ledger that is away.
 const LEDGER_AWAY_MAX: Duration = Duration::from_secs(30);
+/// Nothing is made ahead of need so long after a launch: the shell that starts then has the processors first.
+const FILL_AFTER: Duration = Duration::from_millis(20);
 /// How long a cell may take to build itself; milliseconds are usual.
 const BUILD_WITHIN: Duration = Duration::from_secs(10);
 /// How long a cell whose shell has ended waits for the gateway to end it.
@@ -115,6 +120,8 @@ struct Warden {
     ground: Ground,
     owners: Owners,
     seats: Seats,
+    /// When a cell was last launched.
+    launched: Option<Instant>,
     judge: Judge,
     ledger: Ledger,
     router: Router,
@@ -131,6 +138,8 @@ struct Warden {
     signals: OwnedFd,
     gateway: Option<Gateway>,
     cells: BTreeMap<SessionId, Cell>,
+    /// What cells say and their ends, watched by the kernel: asking for each of hundreds takes longer than what follows.
+    concern: OwnedFd,
     /// Sessions whose flows may still be reported as ended: their mark, and their draft without an event.
     next_mark: u32,
     mode: Mode,
@@ -144,7 +153,7 @@ struct Warden {
 }
 
 /// What a descriptor that became readable stands for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Signals,
     Listener,
@@ -156,6 +165,7 @@ enum Source {
     Resolver,
     ResolverEnd,
     Eyes,
+    Cells,
     Channel(SessionId),
     Process(SessionId),
 }
@@ -196,6 +206,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         // The kernel asks nobody before files are opened but who is root on the host.
         Rung::Rootless | Rung::NoNetwork => None,
     };
+    let concern = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| system("watch cells")(error.into()))?;
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
     let (mut router, watch, drift) = Router::make(&config.uplinks, relay)?;
     let own_networks = config.own_networks();
@@ -220,6 +231,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         ground: Ground { instance: config.instance.clone(), rung, hierarchy, layers, filter },
         owners: Owners::default(),
         seats: Seats::new(config.pool),
+        launched: None,
         judge,
         ledger,
         router,
@@ -233,6 +245,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         signals,
         gateway: None,
         cells: BTreeMap::new(),
+        concern,
         next_mark: 1,
         mode: Mode::Serving,
         reviewed: Instant::now(),
@@ -269,7 +282,12 @@ impl Warden {
     }
 
     /// Waits for something to happen, and says where.
-    fn wait(&self) -> Vec<Source> {
+    fn wait(&mut self) -> Vec<Source> {
+        for (session, cell) in &mut self.cells {
+            if let Err(error) = cell.be_watched(&self.concern) {
+                tracing::error!(%session, %error, "a cell can't be watched; it is tried again");
+            }
+        }
         let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> =
             vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN), (Source::Drift, self.drift.descriptor(), PollFlags::IN)];
         if let Some(ledger) = self.ledger.descriptor() {
@@ -293,22 +311,38 @@ impl Warden {
         }
         // After the gateway: the one that comes may be the successor of one that has just gone.
         watched.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
-        for (session, cell) in &self.cells {
-            watched.extend(cell.channel().map(|fd| (Source::Channel(*session), fd, PollFlags::IN)));
-            watched.extend(cell.pidfd().map(|fd| (Source::Process(*session), fd, PollFlags::IN)));
-        }
+        watched.push((Source::Cells, self.concern.as_fd(), PollFlags::IN));
         let mut fds: Vec<_> = watched.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         let wait = self.wait_at_most();
         let timeout = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(1), tv_nsec: wait.subsec_nanos().into() };
         if poll(&mut fds, Some(&timeout)).is_err() {
             return Vec::new();
         }
-        watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|((source, _, _), _)| *source).collect()
+        let ready: Vec<_> = watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|((source, _, _), _)| *source).collect();
+        ready.into_iter().flat_map(|source| if source == Source::Cells { self.cells_ready() } else { vec![source] }).collect()
+    }
+
+    /// Which cells have something to say, or have ended.
+    fn cells_ready(&self) -> Vec<Source> {
+        let mut events = Vec::with_capacity(CELLS_AT_ONCE);
+        if epoll::wait(&self.concern, spare_capacity(&mut events), Some(&Timespec::default())).is_err() {
+            return Vec::new();
+        }
+        let sources = events.iter().filter_map(|event| {
+            let (mark, concern) = Concern::of(event.data.u64());
+            let (session, _) = self.cells.iter().find(|(_, cell)| cell.grant.mark == mark)?;
+            Some(match concern {
+                Concern::Words => Source::Channel(*session),
+                Concern::End => Source::Process(*session),
+            })
+        });
+        sources.collect()
     }
 
     /// Whether something may be made ahead of need now: never while somebody waits for her prompt.
     fn may_fill(&self) -> bool {
-        self.mode == Mode::Serving && (self.pool.wants_more() || self.seats.wants_more()) && !self.cells.values().any(Cell::is_starting)
+        let wanted = self.mode == Mode::Serving && (self.pool.wants_more() || self.seats.wants_more());
+        wanted && self.launched.is_none_or(|at| at.elapsed() >= FILL_AFTER) && !self.cells.values().any(Cell::is_starting)
     }
 
     /// Makes one thing that the next cell needs ahead of it.
@@ -334,7 +368,8 @@ impl Warden {
         if self.may_fill() || self.is_deleting() {
             return Duration::ZERO;
         }
-        if self.cells.values().any(Cell::is_vanishing) { VANISHING_TICK } else { TICK }
+        let tick = if self.cells.values().any(Cell::is_vanishing) { VANISHING_TICK } else { TICK };
+        if self.launched.is_some_and(|at| at.elapsed() < FILL_AFTER) { tick.min(FILL_AFTER) } else { tick }
     }
 
     fn attend(&mut self, source: Source) {
@@ -356,6 +391,7 @@ impl Warden {
             Source::Resolver => self.hear_resolver(),
             Source::ResolverEnd => self.resolver_ended(),
             Source::Eyes => self.see(),
+            Source::Cells => {}
             Source::Channel(session) => self.hear_cell(session),
             Source::Process(session) => self.process_ended(session),
         }

@@ -140,7 +140,7 @@ impl Naming {
     pub fn flush(&mut self) {
         let Some(running) = &mut self.running else { return };
         while let Some(packet) = running.tasks.front() {
-            match packet::send(&running.process.channel, packet, None) {
+            match packet::send(&running.process.channel, packet, &[]) {
                 Ok(()) => drop(running.tasks.pop_front()),
                 Err(_) => return,
             }

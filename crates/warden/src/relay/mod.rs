@@ -65,7 +65,7 @@ impl Relay {
                 }
             }
             None => {
-                let result = confine(warden, theirs.as_fd()).and_then(|()| packet::send(&theirs, WALLED, None)).and_then(|()| carry::serve(&theirs));
+                let result = confine(warden, theirs.as_fd()).and_then(|()| packet::send(&theirs, WALLED, &[])).and_then(|()| carry::serve(&theirs));
                 if let Err(error) = &result {
                     tracing::error!(%error, "the relay ends");
                 }
@@ -104,7 +104,7 @@ impl Relay {
     }
 
     fn say(&self, word: &Word, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        packet::send(&self.channel, &serde_json::to_vec(word)?, socket)
+        packet::send(&self.channel, &serde_json::to_vec(word)?, &socket.into_iter().collect::<Vec<_>>())
     }
 }
 
@@ -116,8 +116,8 @@ impl AsFd for Relay {
 }
 
 fn hear(channel: &OwnedFd) -> io::Result<Option<(Word, Option<OwnedFd>)>> {
-    let (packet, socket) = packet::receive(channel, WORD_BYTES_MAX)?;
-    if packet.is_empty() { Ok(None) } else { Ok(Some((serde_json::from_slice(&packet)?, socket))) }
+    let (packet, sockets) = packet::receive(channel, WORD_BYTES_MAX)?;
+    if packet.is_empty() { Ok(None) } else { Ok(Some((serde_json::from_slice(&packet)?, sockets.into_iter().next()))) }
 }
 
 /// The walls of this process: what it does not need it can't do.
