@@ -305,6 +305,9 @@ events! {
         reason: String,
         /// Sessions that were closed for it.
         sessions_closed: u64,
+        /// Sessions that were left to the next gateway.
+        #[serde(default)]
+        sessions_left: u64,
     }
     /// A revision of the policy comes into force; nothing is admitted by it before this entry is durable. About the operator who made it.
     PolicyActivated "policy.activated" "SLK2111I" Gateway {
@@ -481,7 +484,7 @@ events! {
     }
     /// A session goes on without a connection: nobody sees it, and it ends unless its holder takes it up again in time.
     SessionDetached "session.detached" "SLK2303I" Gateway {
-        /// `connection-lost`, `holder-detached`, `taken-over` by another connection of hers, or `source-not-allowed`.
+        /// `connection-lost`, `holder-detached`, `taken-over` by another connection of hers, `gateway-stopped`, or `source-not-allowed`.
         reason: String,
         /// When it ends at the latest if nobody takes it up.
         until: Timestamp,

@@ -27,7 +27,7 @@ pub use dial::{Carrier, QUIC_PATIENCE, Transport};
 pub use error::{DialError, GatewayFault, Refused, SessionError};
 pub use open::{Terminal, connect, delete_workspace, denials, end_session, own_sessions, sessions, take_up, workspaces};
 pub use profile::{Notices, PROFILE_BYTES_MAX, Profile, ProfileError};
-pub use session::{Event, Keyboard, Over, Screen, Session};
+pub use session::{By, Event, Keyboard, Over, Screen, Session, TakenUp};
 
 #[cfg(test)]
 mod tests;

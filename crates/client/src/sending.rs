@@ -77,6 +77,16 @@ impl Untaken {
         taken.and_then(|taken| u32::try_from(taken).ok()).ok_or(SessionError::OutOfPhase)
     }
 
+    /// Counts from what a gateway says that has had the session for no longer than that. Gives how many bytes were sent to the one before and
+    /// not reported as taken: nobody knows what became of them, and they are not sent again.
+    pub(crate) fn begin_anew(&self, resumed: &ResumedFrame) -> u32 {
+        let mut sent = self.lock();
+        let unknown = u32::try_from(sent.bytes.len()).unwrap_or(u32::MAX);
+        let anew = Self::of(Some(*resumed));
+        *sent = std::mem::take(&mut *anew.lock());
+        unknown
+    }
+
     fn push(&self, bytes: &[u8]) {
         self.lock().bytes.extend(bytes);
     }

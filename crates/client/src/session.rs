@@ -59,6 +59,7 @@ impl Session {
         let credit = InputCredit(Arc::clone(&input_credit));
         let screen = Screen {
             session: welcome.session,
+            part: welcome.resumed.map_or(0, |resumed| resumed.part),
             incoming,
             lines,
             number: 0,
@@ -156,9 +157,34 @@ pub enum Event {
     Detached(DetachedFrame),
 }
 
+/// A session that was taken up again over another connection.
+#[derive(Debug)]
+pub struct TakenUp {
+    /// What the gateway says of it.
+    pub welcome: WelcomeFrame,
+    /// What it runs over.
+    pub carrier: Carrier,
+    /// Which gateway has it.
+    pub by: By,
+}
+
+/// Which gateway has a session that was taken up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The one that had it before.
+    TheSame,
+    /// One that took it over, and knows neither what was shown nor what was typed before.
+    Another {
+        /// Bytes that were typed and of which nobody knows whether they reached the terminal. They are not sent again.
+        unknown: u32,
+    },
+}
+
 /// The end of a session that the holder looks at.
 pub struct Screen {
     session: SessionId,
+    /// Which of the gateways that had the session.
+    part: u32,
     incoming: Incoming,
     lines: mpsc::Sender<Next>,
     /// Which connection this is.
@@ -215,12 +241,7 @@ impl Screen {
     ///
     /// # Errors
     /// It could not be taken up. Where [`DialError::may_pass`] says so, it may be later.
-    pub async fn take_up(
-        &mut self,
-        profile: &Profile,
-        transport: Transport,
-        (columns, rows): (u16, u16),
-    ) -> Result<(WelcomeFrame, Carrier), DialError> {
+    pub async fn take_up(&mut self, profile: &Profile, transport: Transport, (columns, rows): (u16, u16)) -> Result<TakenUp, DialError> {
         let (columns, rows) = size(columns, rows);
         let (link, tell) = ask(profile, transport, Purpose::TakeUp { session: self.session, columns, rows }).await?;
         let Tell::Welcome(welcome @ WelcomeFrame { resumed: Some(resumed), .. }) = tell else {
@@ -228,7 +249,16 @@ impl Screen {
             return Err(DialError::OutOfPhase);
         };
         let Link { carrier, incoming, outgoing, farewell } = link;
-        if self.untaken.taken_unreported(&resumed).and_then(|bytes| self.taken(bytes)).is_err() {
+        if resumed.waiting > INPUT_CREDIT_BYTES {
+            farewell.say().await;
+            return Err(DialError::OutOfPhase);
+        }
+        let by = if resumed.part == self.part { By::TheSame } else { By::Another { unknown: self.untaken.begin_anew(&resumed) } };
+        if let By::Another { unknown } = by {
+            self.input_credit.0.add_permits(unknown.saturating_sub(resumed.waiting) as usize);
+            self.input_credit.0.forget_permits(resumed.waiting.saturating_sub(unknown) as usize);
+            self.part = resumed.part;
+        } else if self.untaken.taken_unreported(&resumed).and_then(|bytes| self.taken(bytes)).is_err() {
             farewell.say().await;
             return Err(DialError::OutOfPhase);
         }
@@ -241,7 +271,7 @@ impl Screen {
         let before = std::mem::replace(&mut self.farewell, farewell);
         // Nobody hears it, unless the old connection was not as lost as it seemed.
         tokio::spawn(before.say());
-        Ok((welcome, carrier))
+        Ok(TakenUp { welcome, carrier, by })
     }
 
     fn taken(&self, bytes: u32) -> Result<(), SessionError> {

@@ -1,11 +1,13 @@
 //! The gateway as a process: start in the one order that is safe, run, drain.
 //!
 //! Start: read the configuration and certificates; bind; become an ordinary user; connect to ledger and warden; confine; read
-//! the policy; tell the ledger; accept. Stop: accept no more, end every session in order, tell the ledger, exit. When the ledger or the warden
-//! is lost, sessions end at once and the process with them: its supervisor starts it anew.
+//! the policy; tell the ledger; adopt what another gateway left; accept. Stop: accept no more, leave every session to the next gateway (SIGTERM) or
+//! end it in order (SIGINT), tell the ledger, exit. When the ledger or the warden is lost, sessions end at once and the process with them: its
+//! supervisor starts it anew.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::adoption;
 use crate::busy::{self, Addresses, Handshakes, TooFewDescriptors};
 use crate::config::{Config, ConfigError};
 use crate::confine::{self, ConfineError};
@@ -26,7 +29,7 @@ use crate::listener;
 use crate::lists;
 use crate::policy::{Current, PolicyError, PolicyStore};
 use crate::refusals::{self, Refusals};
-use crate::registry::Registry;
+use crate::registry::{Registry, Verdict};
 use crate::revisions::{self, Start};
 use crate::tls::{TlsError, Trust};
 use crate::warden::{Warden, WardenError};
@@ -94,6 +97,8 @@ pub struct Shared {
     pub reload: Notify,
     /// Cancelled when no new session may open.
     pub drain: CancellationToken,
+    /// Sessions that were left to the next gateway.
+    pub left: AtomicU64,
     /// Every task that serves a peer.
     pub tasks: TaskTracker,
     trust: RwLock<Arc<Trust>>,
@@ -162,7 +167,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
         }
     };
     let socket = config.warden_socket.clone();
-    let warden = loop {
+    let (warden, orphans) = loop {
         match Warden::connect(&socket, warden_lost.clone()).await {
             Err(WardenError::Socket(error)) if not_yet(&error) && Instant::now() < deadline => tokio::time::sleep(START_PAUSE).await,
             connected => break connected.map_err(|source| StartError::Warden { socket, source })?,
@@ -196,10 +201,13 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
         refusals: Refusals::new(Instant::now()),
         reload: Notify::new(),
         drain: drain.clone(),
+        left: AtomicU64::new(0),
         tasks: TaskTracker::new(),
         trust: RwLock::new(Arc::new(trust)),
         config,
     });
+    // Before anybody can come for one of them.
+    adoption::take_over(&shared, orphans).await?;
     let endpoint = listener::quic_endpoint(&shared, udp).map_err(|source| StartError::Listen { address, source })?;
     shared.tasks.spawn(listener::tls(Arc::clone(&shared), tcp));
     shared.tasks.spawn(listener::quic(Arc::clone(&shared), endpoint.clone()));
@@ -209,24 +217,36 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
     tracing::info!(%listen, rung = shared.warden.rung, "gateway accepts connections");
 
     let stopped = until_stopped(signals, &shared, &ledger_lost, &warden_lost).await;
-    let (reason, closing) = match &stopped {
-        Ok(()) => ("told to stop", CloseReason::Drain),
-        Err(StartError::WardenLost) => ("the warden was lost", CloseReason::WardenLost),
-        Err(_) => ("the ledger was lost", CloseReason::AuditFailed),
+    let (reason, verdict) = match &stopped {
+        Ok(Stop::Leave) => ("told to stop", Verdict::HandedOver),
+        Ok(Stop::Drain) => ("told to end every session and stop", Verdict::Ends(CloseReason::Drain)),
+        Err(StartError::WardenLost) => ("the warden was lost", Verdict::Ends(CloseReason::WardenLost)),
+        Err(_) => ("the ledger was lost", Verdict::Ends(CloseReason::AuditFailed)),
     };
     tracing::info!(reason, "gateway drains");
     drain.cancel();
-    let sessions_closed = shared.registry.end_all(closing) as u64;
+    let sessions = shared.registry.tell_all(verdict) as u64;
     shared.tasks.close();
     if tokio::time::timeout(DRAIN_PATIENCE, shared.tasks.wait()).await.is_err() {
         tracing::error!(left = shared.registry.count(), "sessions did not end in time");
     }
     endpoint.close(sulku_protocol::quic_code::DONE.into(), b"gateway stops");
+    let sessions_left = shared.left.load(Ordering::Relaxed);
+    let sessions_closed = sessions.saturating_sub(sessions_left);
     if !matches!(stopped, Err(StartError::LedgerLost)) {
-        shared.ledger.append(Draft::new(Event::GatewayStopped { reason: reason.to_owned(), sessions_closed })).await?;
+        shared.ledger.append(Draft::new(Event::GatewayStopped { reason: reason.to_owned(), sessions_closed, sessions_left })).await?;
     }
-    tracing::info!(reason, sessions_closed, "gateway stopped");
-    stopped
+    tracing::info!(reason, sessions_closed, sessions_left, "gateway stopped");
+    stopped.map(|_told| ())
+}
+
+/// How the gateway was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The next gateway takes the sessions over.
+    Leave,
+    /// They end.
+    Drain,
 }
 
 /// The signals that the gateway answers.
@@ -249,11 +269,11 @@ async fn until_stopped(
     shared: &Shared,
     ledger_lost: &CancellationToken,
     warden_lost: &CancellationToken,
-) -> Result<(), StartError> {
+) -> Result<Stop, StartError> {
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return Ok(()),
-            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.terminate.recv() => return Ok(Stop::Leave),
+            _ = signals.interrupt.recv() => return Ok(Stop::Drain),
             () = ledger_lost.cancelled() => return Err(StartError::LedgerLost),
             () = warden_lost.cancelled() => return Err(StartError::WardenLost),
             _ = signals.hangup.recv() => {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
-use sulku_permit::{Credential, Identity};
+use sulku_permit::{Credential, Identity, RefusalCode};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
@@ -68,6 +68,18 @@ impl VerifiedIdentity {
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
+    }
+
+    /// The identity of a chain that an entry has, as [`VerifiedIdentity::to_text`] gave it: another gateway verified it in a handshake. Here it is
+    /// verified anew, but for the possession of its key, which nobody shows now.
+    ///
+    /// # Errors
+    /// It is none, or would be refused now.
+    pub fn of_text(chain: &[String], trust: &Trust, now: Timestamp) -> Result<Self, RefusalCode> {
+        let decoded: Result<Vec<_>, _> = chain.iter().map(|certificate| STANDARD.decode(certificate).map(CertificateDer::from)).collect();
+        let chain = decoded.map_err(|_| RefusalCode::CertificateInvalid)?;
+        trust.still_accepts(&chain, now).map_err(|refused| refused.code)?;
+        Self::of_verified_chain(chain, trust).map_err(|_| RefusalCode::CertificateInvalid)
     }
 
     /// The chain as entries have it, each certificate DER in base 64; `None` for one that is too long to be kept.

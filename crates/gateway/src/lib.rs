@@ -7,7 +7,8 @@
 //! ledger's. After start it can open no file but those in the folders of authorities and revocation lists, and connect by TCP to
 //! nobody.
 
-pub mod auditors;
+pub mod adoption;
+mod auditors;
 mod busy;
 pub mod config;
 mod confine;

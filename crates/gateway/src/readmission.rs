@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use sulku_audit::CloseReason;
-use sulku_permit::{RefusalCode, Request};
+use sulku_permit::{Admission, RefusalCode, Request};
 
 use crate::daemon::Shared;
 use crate::registry::{OpenSession, Verdict};
@@ -31,6 +31,15 @@ pub fn readmit(shared: &Shared) {
 /// # Errors
 /// Why it would be refused now.
 pub fn judge(shared: &Shared, sweep: &Sweep<'_>, open: &OpenSession, now: Timestamp) -> Result<Verdict, RefusalCode> {
+    let admission = admission(shared, sweep, open, now)?;
+    Ok(Verdict::Stays { ends: admission.ends(), because: CloseReason::of_end(admission.ends_because()) })
+}
+
+/// What admits the session now.
+///
+/// # Errors
+/// Why it would be refused now.
+pub fn admission(shared: &Shared, sweep: &Sweep<'_>, open: &OpenSession, now: Timestamp) -> Result<Admission, RefusalCode> {
     sweep.judge(&open.identity).map_err(|refused| refused.code)?;
     let rung = shared.warden.rung.parse().ok();
     let request = Request { credential: open.credential(), permit: Some(&open.permit), from: open.from, now, opened: Some(open.opened), rung };
@@ -39,5 +48,5 @@ pub fn judge(shared: &Shared, sweep: &Sweep<'_>, open: &OpenSession, now: Timest
         // The permit says now that her certificate is another person's; or she came back with another certificate of this key.
         return Err(RefusalCode::NotAHolder);
     }
-    Ok(Verdict::Stays { ends: admission.ends(), because: CloseReason::of_end(admission.ends_because()) })
+    Ok(admission)
 }

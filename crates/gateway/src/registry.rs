@@ -77,6 +77,8 @@ pub enum Verdict {
     },
     /// It ends now.
     Ends(CloseReason),
+    /// The gateway stops, and leaves it to the next one; what can't be left ends.
+    HandedOver,
 }
 
 struct Entry {
@@ -94,7 +96,7 @@ impl Entry {
     /// Tells the session; what ends it is not taken back.
     fn tell(&self, verdict: Verdict) {
         self.end.send_if_modified(|told| {
-            let news = *told != Some(verdict) && !matches!(told, Some(Verdict::Ends(_)));
+            let news = *told != Some(verdict) && !matches!(told, Some(Verdict::Ends(_) | Verdict::HandedOver));
             if news {
                 *told = Some(verdict);
             }
@@ -123,7 +125,7 @@ impl Entry {
     fn until(&self) -> Timestamp {
         match *self.end.borrow() {
             Some(Verdict::Stays { ends, .. }) => ends.min(self.ends),
-            Some(Verdict::Ends(_)) | None => self.ends,
+            Some(Verdict::Ends(_) | Verdict::HandedOver) | None => self.ends,
         }
     }
 }
@@ -184,14 +186,31 @@ impl Registry {
         if sessions.len() >= most {
             return Err(refuse(RefusalCode::TooManySessions, format!("{most} sessions are open, as many as [limits] sessions allows")));
         }
+        let Origin { from, transport, identity } = origin;
+        let admitted = OpenSession { permit: permit.id.clone(), holder: holder.id.clone(), identity, from, opened: now };
+        Ok(self.place(&mut sessions, session, admitted, transport, admission.ends()))
+    }
+
+    /// Takes a place for a session that another gateway admitted, and that has it whatever the limits are now. Counts like any other.
+    pub fn adopt(&self, session: SessionId, admitted: OpenSession, transport: &'static str, ends: Timestamp) -> Place {
+        let mut sessions = self.lock();
+        self.place(&mut sessions, session, admitted, transport, ends)
+    }
+
+    fn place(
+        &self,
+        sessions: &mut HashMap<SessionId, Entry>,
+        session: SessionId,
+        admitted: OpenSession,
+        transport: &'static str,
+        ends: Timestamp,
+    ) -> Place {
         let activity = Arc::<Activity>::default();
         let (end, ended) = watch::channel(None);
         let (joins, joining) = mpsc::channel(JOINS_MAX);
-        let Origin { from, transport, identity } = origin;
-        let admitted = Arc::new(OpenSession { permit: permit.id.clone(), holder: holder.id.clone(), identity, from, opened: now });
-        let entry = Entry { admitted: Arc::clone(&admitted), transport, joins, ends: admission.ends(), activity: Arc::clone(&activity), end };
-        sessions.insert(session, entry);
-        Ok(Place { registry: self.clone(), session, activity, admitted, joins: joining, end: ended })
+        let admitted = Arc::new(admitted);
+        sessions.insert(session, Entry { admitted: Arc::clone(&admitted), transport, joins, ends, activity: Arc::clone(&activity), end });
+        Place { registry: self.clone(), session, activity, admitted, joins: joining, end: ended }
     }
 
     /// Every open session, for an operator, the oldest first.
@@ -262,11 +281,11 @@ impl Registry {
         verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Ends(_))).count()
     }
 
-    /// Tells every session to end; says how many there are.
-    pub fn end_all(&self, reason: CloseReason) -> usize {
+    /// Tells every session; says how many there are.
+    pub fn tell_all(&self, verdict: Verdict) -> usize {
         let sessions = self.lock();
         for entry in sessions.values() {
-            entry.tell(Verdict::Ends(reason));
+            entry.tell(verdict);
         }
         sessions.len()
     }

@@ -8,6 +8,7 @@ mod line;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,7 +30,7 @@ use crate::warden::CellNews;
 use line::{Held, joined, next, reserve};
 pub use line::{Joining, Line};
 
-/// What the terminal has taken is reported when it reaches this: a person typing causes no reports, and a paste never runs dry.
+/// What the terminal has taken is reported when it reaches this, so that a paste never runs dry; and what a person types, at each [`TICK`].
 const TAKEN_REPORT_BYTES: usize = INPUT_CREDIT_BYTES as usize / 4;
 /// How often a session looks at its clocks.
 const TICK: Duration = Duration::from_millis(250);
@@ -43,36 +44,32 @@ const NEWS_MAX: usize = 16;
 /// Runs a session from its admission to its close.
 pub async fn run(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Place, line: Line) {
     let (news_in, news) = mpsc::channel(NEWS_MAX);
-    let id = facts.id();
-    let size = TerminalSize { columns: facts.asked().size.0, rows: facts.asked().size.1 };
-    let cell = CellOrder { id, size, term: facts.asked().term.clone() };
-    shared.warden.follow(id, news_in).await;
-    let mut relay = Relay {
-        shared: Arc::clone(&shared),
-        permit: facts.permit_id().clone(),
-        identity: facts.identity().to_owned(),
-        cell,
-        began: Instant::now(),
-        terminal: None,
-        typed: VecDeque::new(),
-        taken_bytes: 0,
-        line: Held::new(line),
-        unsubmitted: VecDeque::new(),
-        owed: VecDeque::new(),
-        violation: None,
-    };
+    shared.warden.follow(facts.id(), news_in).await;
+    let relay = Relay::new(&shared, &facts, Held::new(line));
     let mut effects = Vec::new();
     let session = Session::begin(facts, key, &mut effects);
-    let reason = relay.drive(session, effects, news, place).await;
-    tracing::info!(session = %id, ?reason, "session closed");
-    shared.warden.forget(id).await;
-    if reason == CloseReason::ProtocolError {
-        relay.break_off("a frame that has no place in an open session".to_owned());
-    }
-    if let Some(Breach { what, from, transport }) = relay.violation.take() {
-        violated(&shared, what, from, transport).await;
-    }
-    relay.line.end().await;
+    relay.finish(session, effects, news, place).await;
+}
+
+/// Runs a session that another gateway opened that long ago, from its adoption to its close. Nobody is connected at first.
+pub async fn adopt(shared: Arc<Shared>, facts: Facts, key: RecordingKey, place: Place, terminal: Terminal, ago: Duration) {
+    let (news_in, news) = mpsc::channel(NEWS_MAX);
+    shared.warden.follow(facts.id(), news_in).await;
+    let mut relay = Relay::new(&shared, &facts, Held::nobody(facts.asked().from, facts.asked().transport));
+    relay.began = relay.began.checked_sub(ago).unwrap_or(relay.began);
+    relay.terminal = Some(terminal);
+    let mut effects = Vec::new();
+    let session = Session::adopt(facts, key, relay.now(), &mut effects);
+    relay.finish(session, effects, news, place).await;
+}
+
+/// How this gateway came to have a session no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// It is closed.
+    Closed(CloseReason),
+    /// It is left to the next gateway.
+    Left,
 }
 
 struct CellOrder {
@@ -110,7 +107,43 @@ struct Breach {
 }
 
 impl Relay {
-    async fn drive(&mut self, mut session: Session, mut effects: Vec<Effect>, mut news: mpsc::Receiver<CellNews>, mut place: Place) -> CloseReason {
+    fn new(shared: &Arc<Shared>, facts: &Facts, line: Held) -> Self {
+        let asked = facts.asked();
+        let size = TerminalSize { columns: asked.size.0, rows: asked.size.1 };
+        Self {
+            shared: Arc::clone(shared),
+            permit: facts.permit_id().clone(),
+            identity: facts.identity().to_owned(),
+            cell: CellOrder { id: facts.id(), size, term: asked.term.clone() },
+            began: Instant::now(),
+            terminal: None,
+            typed: VecDeque::new(),
+            taken_bytes: 0,
+            line,
+            unsubmitted: VecDeque::new(),
+            owed: VecDeque::new(),
+            violation: None,
+        }
+    }
+
+    async fn finish(mut self, session: Session, effects: Vec<Effect>, news: mpsc::Receiver<CellNews>, place: Place) {
+        let over = self.drive(session, effects, news, place).await;
+        let shared = Arc::clone(&self.shared);
+        tracing::info!(session = %self.cell.id, ?over, "session over");
+        shared.warden.forget(self.cell.id).await;
+        if over == Over::Left {
+            shared.left.fetch_add(1, Ordering::Relaxed);
+        }
+        if over == Over::Closed(CloseReason::ProtocolError) {
+            self.break_off("a frame that has no place in an open session".to_owned());
+        }
+        if let Some(Breach { what, from, transport }) = self.violation.take() {
+            violated(&shared, what, from, transport).await;
+        }
+        self.line.end().await;
+    }
+
+    async fn drive(&mut self, mut session: Session, mut effects: Vec<Effect>, mut news: mpsc::Receiver<CellNews>, mut place: Place) -> Over {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut news_here, mut told_to_end) = (true, false);
@@ -119,14 +152,16 @@ impl Relay {
             for effect in effects.drain(..) {
                 self.perform(effect).await;
             }
-            if let Session::Closed(reason) = session {
-                return reason;
+            match session {
+                Session::Closed(reason) => return Over::Closed(reason),
+                Session::Left => return Over::Left,
+                _ => {}
             }
             if matches!(session, Session::Closing(_)) {
                 let since = *closing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > CLOSE_PATIENCE {
                     tracing::error!(session = %self.cell.id, "session let go: warden or ledger did not answer");
-                    return CloseReason::CellFailed;
+                    return Over::Closed(CloseReason::CellFailed);
                 }
             }
             self.shared.ledger.submit(&mut self.unsubmitted);
@@ -143,6 +178,7 @@ impl Relay {
                     told_to_end = !matches!(verdict, Some(Verdict::Stays { .. }));
                     match verdict {
                         Some(Verdict::Ends(reason)) => Event::EndNow(reason),
+                        Some(Verdict::HandedOver) => Event::HandedOver,
                         Some(Verdict::Stays { ends, because }) => Event::Ends(ends, because),
                         None => continue,
                     }
@@ -159,6 +195,7 @@ impl Relay {
                             Event::LaunchRefused
                         }
                     },
+                    Some(CellNews::Adopted) => Event::Launched,
                     Some(CellNews::Refused) => Event::LaunchRefused,
                     Some(CellNews::Exited(status)) => Event::Exited(status),
                     Some(CellNews::Denied(denied)) => Event::Denied(denied),
@@ -184,7 +221,8 @@ impl Relay {
                     }
                 },
                 () = self.shared.ledger.has_room(), if !self.unsubmitted.is_empty() => continue,
-                Some(joining) = place.joins.recv() => {
+                // Who comes for a session that is just being adopted waits the moment that it takes.
+                Some(joining) = place.joins.recv(), if !matches!(session, Session::Adopting(_)) => {
                     if !session.may_be_taken_up() {
                         let refused = refuse(joining.line.writer, RefusedFrame::plain(RefusalCode::NoSuchSession), quic_code::REFUSED);
                         self.shared.tasks.spawn(refused);
@@ -240,7 +278,10 @@ impl Relay {
                         Event::EndNow(CloseReason::CellFailed)
                     }
                 },
-                _ = tick.tick() => Event::Tick,
+                _ = tick.tick() => {
+                    self.report_all_taken();
+                    Event::Tick
+                }
             };
             let now = self.now();
             let ended = matches!(event, Event::OutputEnded);
@@ -267,6 +308,7 @@ impl Relay {
                 let CellOrder { id: _, size, term } = &self.cell;
                 self.shared.warden.order(Order::Launch { receipt, size: *size, term: term.clone() }).await;
             }
+            Effect::Adopt(receipt) => self.shared.warden.order(Order::Adopt { receipt }).await,
             Effect::Type(bytes) => self.typed.extend(bytes),
             Effect::Resize(columns, rows) => {
                 if let Some(Err(error)) = self.terminal.as_ref().map(|terminal| terminal.resize(columns, rows)) {
@@ -298,7 +340,10 @@ impl Relay {
                 }
                 self.shared.warden.order(Order::End { session: self.cell.id, reason: reason.name() }).await;
             }
-            Effect::HangUp => self.line.hang_up(),
+            Effect::HangUp => {
+                self.report_all_taken();
+                self.line.hang_up();
+            }
             Effect::Abandon => self.line.abandon(),
         }
     }
@@ -312,8 +357,15 @@ impl Relay {
 
     /// Tells the client what the terminal has taken, so that it may type on.
     fn report_taken(&mut self) {
+        if self.taken_bytes >= TAKEN_REPORT_BYTES {
+            self.report_all_taken();
+        }
+    }
+
+    /// The same, however little it is: what is not reported when this gateway dies, its holder is told may be missing.
+    fn report_all_taken(&mut self) {
         if self.line.welcomed
-            && self.taken_bytes >= TAKEN_REPORT_BYTES
+            && self.taken_bytes > 0
             && let Ok(bytes) = u32::try_from(self.taken_bytes)
         {
             self.taken_bytes = 0;

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use crate::descriptor::Descriptor;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
 /// A terminal that can be read, typed into and resized.
 #[derive(Debug)]
@@ -64,6 +64,15 @@ impl Terminal {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Its columns and rows.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn size(&self) -> io::Result<(u16, u16)> {
+        let Winsize { ws_col, ws_row, .. } = tcgetwinsize(self.master.get_ref())?;
+        Ok((ws_col, ws_row))
     }
 
     /// Gives the terminal a size; what runs in it gets SIGWINCH from the kernel.

@@ -6,12 +6,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use jiff::Timestamp;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags,
     SocketType, connect, recvmsg, sendmsg, socket_with,
 };
-use sulku_audit::{CloseReason, Receipt};
+use sulku_audit::{CloseReason, Draft, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::Denied;
 use sulku_plan::order::{self, ORDER_VERSION, Order, PACKET_BYTES_MAX, Report};
@@ -40,6 +41,9 @@ pub enum WardenError {
         /// The warden's version.
         theirs: u32,
     },
+    /// What it says of a cell that was left makes no sense.
+    #[error("the warden speaks of a cell that was left, and not so that it can be adopted")]
+    Orphan,
     /// It did not begin with `ready`.
     #[error("the warden did not begin with its readiness")]
     Unready,
@@ -50,6 +54,8 @@ pub enum WardenError {
 pub enum CellNews {
     /// It runs, with this terminal.
     Launched(OwnedFd),
+    /// It was another gateway's and is this one's, and runs.
+    Adopted,
     /// An order was not carried out, for the reason logged.
     Refused,
     /// What ran in it has ended.
@@ -58,6 +64,25 @@ pub enum CellNews {
     Denied(Denied),
     /// It is gone, for this reason.
     Reaped(CloseReason),
+}
+
+/// A cell that another gateway left, standing still.
+#[derive(Debug)]
+pub struct Orphan {
+    /// Whose.
+    pub session: SessionId,
+    /// The number of its opening entry.
+    pub entry: u64,
+    /// When the ledger took that.
+    pub opened: Timestamp,
+    /// What that says, with all that is private in it.
+    pub opening: Draft,
+    /// The terminal's kind.
+    pub term: String,
+    /// How many gateways have adopted it before.
+    pub adoptions: u32,
+    /// The terminal's master.
+    pub master: OwnedFd,
 }
 
 /// Places that denials leave free for news that a session can't do without.
@@ -90,21 +115,25 @@ pub struct Warden {
 }
 
 impl Warden {
-    /// Connects and exchanges versions. `lost` is cancelled when the connection breaks.
+    /// Connects, exchanges versions, and hears of the cells that another gateway left. `lost` is cancelled when the connection breaks.
     ///
     /// # Errors
     /// There is no warden at that socket, or it is of another version.
-    pub async fn connect(path: &Path, lost: CancellationToken) -> Result<Self, WardenError> {
+    pub async fn connect(path: &Path, lost: CancellationToken) -> Result<(Self, Vec<Orphan>), WardenError> {
         let socket = Socket::connect(path)?;
         socket.send(&order::encode(&Order::<Receipt>::Hello { version: ORDER_VERSION })?).await?;
-        let (rung, missing) = match socket.receive().await? {
+        let (rung, missing, orphans) = match socket.receive().await? {
             Some((packet, _)) => match order::decode(&packet)? {
-                Report::Ready { version: ORDER_VERSION, rung, missing, orphans: _ } => (rung, missing),
+                Report::Ready { version: ORDER_VERSION, rung, missing, orphans } => (rung, missing, orphans),
                 Report::Ready { version: theirs, .. } => return Err(WardenError::Version { theirs }),
                 _ => return Err(WardenError::Unready),
             },
             None => return Err(WardenError::Unready),
         };
+        let mut left = Vec::new();
+        for _ in 0..orphans {
+            left.push(orphan(&socket).await?);
+        }
         let (jobs, queue) = mpsc::channel(ORDERS_WAITING_MAX);
         tokio::spawn(async move {
             if let Err(error) = work(&socket, queue).await {
@@ -112,7 +141,7 @@ impl Warden {
             }
             lost.cancel();
         });
-        Ok(Self { jobs, rung, missing })
+        Ok((Self { jobs, rung, missing }, left))
     }
 
     /// Gives an order. An order that the warden is no longer there to take is answered by the gateway's end.
@@ -138,6 +167,13 @@ impl Warden {
     pub async fn forget(&self, session: SessionId) {
         self.jobs.send(Job::Forget(session)).await.ok();
     }
+}
+
+async fn orphan(socket: &Socket) -> Result<Orphan, WardenError> {
+    let Some((packet, Some(master))) = socket.receive().await? else { return Err(WardenError::Orphan) };
+    let Report::Orphan { session, entry, opened, opening, term, adoptions } = order::decode(&packet)? else { return Err(WardenError::Orphan) };
+    let opening = serde_json::from_str(&opening).map_err(|_| WardenError::Orphan)?;
+    Ok(Orphan { session, entry, opened, opening, term, adoptions, master })
 }
 
 async fn work(socket: &Socket, mut queue: mpsc::Receiver<Job>) -> Result<(), WardenError> {
@@ -242,9 +278,8 @@ fn news(report: Report, fd: Option<OwnedFd>) -> Option<(SessionId, CellNews)> {
             let reason = serde_json::from_value(serde_json::Value::String(reason)).unwrap_or(CloseReason::CellFailed);
             Some((session, CellNews::Reaped(reason)))
         }
-        // Cells of the gateway before this one are the warden's to reap.
-        (Report::Orphan { .. } | Report::Adopted { .. }, _) => None,
-        (Report::Ready { .. } | Report::Workspaces { .. } | Report::Deleted { .. } | Report::Kept { .. }, _) => None,
+        (Report::Adopted { session }, _) => Some((session, CellNews::Adopted)),
+        (Report::Ready { .. } | Report::Orphan { .. } | Report::Workspaces { .. } | Report::Deleted { .. } | Report::Kept { .. }, _) => None,
     }
 }
 

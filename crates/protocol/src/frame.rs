@@ -198,6 +198,16 @@ pub struct ResumedFrame {
     pub replay: u32,
     /// For how long nobody was connected, in milliseconds.
     pub detached_ms: u64,
+    /// How many gateways had the session before this one. Another number than before says that what is counted is counted anew: this one
+    /// knows nothing of what was typed before it had the session, and nothing of that is to be sent again.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub part: u32,
+}
+
+/// Most sessions have one gateway all their time.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_first(part: &u32) -> bool {
+    *part == 0
 }
 
 /// The session goes on without this connection.

@@ -31,6 +31,15 @@ pub(crate) enum Holder {
     WasTold,
 }
 
+/// Whether the warden still has the cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CellIs {
+    /// It has, or may have.
+    There,
+    /// It has not.
+    Gone,
+}
+
 /// Where the closing entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClosingEntry {
@@ -68,6 +77,14 @@ impl Closing {
     pub(crate) fn with_cell(facts: Facts, reason: CloseReason, now: Now, effects: &mut Vec<Effect>) -> Session {
         effects.push(Effect::EndCell(reason));
         Self { was_open: false, ..Self::new(facts, Work::none(reason, now), Owed::default()) }.settle(effects)
+    }
+
+    /// The session was another gateway's, and did not become this one's. Nobody was connected.
+    pub(crate) fn unattended(facts: Facts, reason: CloseReason, owed: Owed, cell: CellIs, now: Now, effects: &mut Vec<Effect>) -> Session {
+        if cell == CellIs::There {
+            effects.push(Effect::EndCell(reason));
+        }
+        Self { was_open: false, cell: cell == CellIs::There, ..Self::new(facts, Work::none(reason, now), owed) }.settle(effects)
     }
 
     /// The ledger would not even keep the opening entry: nothing was opened.
@@ -128,6 +145,7 @@ impl Closing {
             | Event::TakenUp(_)
             | Event::EndNow(_)
             | Event::Ends(..)
+            | Event::HandedOver
             | Event::Tick => {}
         }
         self.settle(effects)
@@ -155,7 +173,7 @@ impl Closing {
         let Work { reason, bytes_out, bytes_in, duration, exit_status } = self.work;
         let (chunks, recorded_bytes) = self.owed.recorded();
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Entry::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes, from_part: 0 }
+        Entry::SessionClosed { reason, bytes_out, bytes_in, duration_ms, exit_status, chunks, recorded_bytes, from_part: self.facts.part() }
     }
 
     fn tell(&mut self, effects: &mut Vec<Effect>) {

@@ -13,7 +13,8 @@ use sulku_protocol::{DetachedFrame, ResumedFrame, Tell};
 
 use crate::open::Open;
 use crate::owed::Sent;
-use crate::{Effect, Event, Now, Session, words};
+use crate::recording::RecordingKey;
+use crate::{Effect, Event, Facts, Now, Session, words};
 
 /// Connections that came to take it up and whose entries the ledger has not kept yet.
 const COMERS_MAX: usize = 4;
@@ -72,6 +73,11 @@ struct Coming {
 }
 
 impl Detached {
+    /// A session that another gateway lost goes on with this one, and nobody is connected yet.
+    pub(crate) fn adopted(facts: Facts, key: RecordingKey, now: Now, effects: &mut Vec<Effect>) -> Self {
+        Self { open: Box::new(Open::adopted(facts, key, now, effects)), since: now.elapsed, comes: None }
+    }
+
     /// Lets go of the connection of an open session that stays.
     pub(crate) fn let_go(mut open: Box<Open>, why: Why, now: Now, effects: &mut Vec<Effect>) -> Session {
         let until = open.stays_until(now.wall);
@@ -138,6 +144,12 @@ impl Detached {
             // She was not welcomed yet, so there is nothing that she may ask for.
             Event::PeerGone | Event::PeerBroke | Event::Asked(_) => self.lose_comer(Why::Lost, now, effects),
             Event::TakenOver => self.lose_comer(Why::TakenOver, now, effects),
+            Event::HandedOver => {
+                if self.comes.is_some() {
+                    effects.push(Effect::Abandon);
+                }
+                self.open.leave(now, effects)
+            }
             Event::Kept(receipt) => {
                 let kept = self.open.owes();
                 if let (Some(Sent::Comer(number)), Some(coming)) = (kept, &mut self.comes) {
@@ -183,7 +195,7 @@ impl Detached {
         let detached_ms = u64::try_from(now.elapsed.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
         let screen = open.screen();
         let replay = u32::try_from(screen.len()).unwrap_or(u32::MAX);
-        let resumed = ResumedFrame { typed: open.typed(), waiting: 0, replay, detached_ms };
+        let resumed = ResumedFrame { typed: open.typed(), waiting: 0, replay, detached_ms, part: open.part() };
         open.take_up(resumed, screen, who.size, now, effects);
         Session::Open(open)
     }

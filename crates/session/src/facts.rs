@@ -46,6 +46,18 @@ pub struct Facts {
     rung: String,
     policy: String,
     asked: Asked,
+    adopted: Option<Adopted>,
+}
+
+/// What is true of a session that another gateway opened and lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// The number of its opening entry.
+    pub opening: u64,
+    /// When it ends at the latest, as that says.
+    pub ends: Timestamp,
+    /// The part of its recording that begins now: 1 for the second gateway that has it.
+    pub part: u32,
 }
 
 impl Facts {
@@ -65,7 +77,21 @@ impl Facts {
             policy: policy.to_owned(),
             permit: Arc::clone(admission.permit()),
             asked,
+            adopted: None,
         }
+    }
+
+    /// The same of a session that another gateway opened: it ends no later than it was to then.
+    #[must_use]
+    pub fn adopted(mut self, adopted: Adopted) -> Self {
+        self.ends.0 = self.ends.0.min(adopted.ends);
+        self.adopted = Some(adopted);
+        self
+    }
+
+    /// The part of the session's recording that this gateway makes, from 0.
+    pub(crate) fn part(&self) -> u32 {
+        self.adopted.map_or(0, |adopted| adopted.part)
     }
 
     /// The session.
@@ -115,7 +141,8 @@ impl Facts {
     }
 
     /// For how long it stays open without a connection; `None`: it ends with it.
-    pub(crate) fn stays(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn stays(&self) -> Option<Duration> {
         self.permit.session.max_detached.filter(|_| self.asked.stays)
     }
 
@@ -128,6 +155,13 @@ impl Facts {
     /// Something that happened in this session, ready for the ledger.
     pub(crate) fn draft(&self, event: Event) -> Draft {
         Draft { permit: Some(self.permit.id.clone()), session: Some(self.id), person: Some(self.holder.clone()), event }
+    }
+
+    /// The entry by which this gateway has a session of another's.
+    pub(crate) fn adoption(&self, now: Timestamp) -> Draft {
+        let until = now.checked_add(self.stays().unwrap_or_default()).unwrap_or(Timestamp::MAX).min(self.until().0);
+        let opening = self.adopted.map_or(0, |adopted| adopted.opening);
+        self.draft(Event::SessionAdopted { opening, part: self.part(), policy: self.policy.clone(), until })
     }
 
     /// The opening entry.

@@ -41,6 +41,7 @@ impl Launching {
             Event::PeerGone | Event::Asked(Ask::Leave) => self.leave(CloseReason::HolderLeft),
             Event::PeerBroke | Event::Asked(_) => self.leave(CloseReason::ProtocolError),
             Event::EndNow(reason) => self.leave(reason),
+            Event::HandedOver => self.leave(CloseReason::Drain),
             Event::Ends(at, reason) => {
                 self.facts.end_at(at, reason);
                 Session::Launching(self)

@@ -6,6 +6,8 @@
 //!    │                                             ▼ │ taken up again
 //!    │                                        Detached ────┤
 //!    └──────── audit failed, cell failed, holder left ─────┘
+//!
+//! Open, Detached ──gateway stops──▶ Leaving ──▶ Left        Adopting ──receipt, adopted──▶ Detached, with the next gateway
 //! ```
 //!
 //! One file a state; a transition consumes the state, so none can be left and used again. [`Launching`](launching::Launching) is made from
@@ -13,6 +15,7 @@
 //! answer for 5 s, and ends after 30 s; its holder is warned 15 and 5 minutes before it ends; closing, it asks for its closing entry last, so that this counts what was kept. The machine never reads a clock, a
 //! socket or a file, and never waits: whoever drives it does.
 
+mod adopting;
 mod closing;
 mod denials;
 mod detached;
@@ -20,6 +23,7 @@ mod facts;
 mod filter;
 mod freeze;
 mod launching;
+mod leaving;
 mod open;
 mod opening;
 mod owed;
@@ -38,7 +42,7 @@ use sulku_plan::Denied;
 use sulku_protocol::{Ask, Signal, Tell};
 
 pub use detached::Comer;
-pub use facts::{Asked, Facts};
+pub use facts::{Adopted, Asked, Facts};
 pub use filter::{Filter, Removed};
 pub use recording::RecordingKey;
 
@@ -51,9 +55,9 @@ pub enum Event {
     Refused(Cause),
     /// The ledger is gone: it answers nothing more.
     AuditGone,
-    /// The warden built the cell.
+    /// The warden built the cell, or gave this gateway another's.
     Launched,
-    /// The warden did not build the cell.
+    /// The warden did neither.
     LaunchRefused,
     /// The warden is gone, and the cell with it.
     WardenLost,
@@ -79,6 +83,8 @@ pub enum Event {
     TakenUp(Box<Comer>),
     /// An end that comes from outside the session.
     EndNow(CloseReason),
+    /// The gateway stops, and leaves to the next one what can be left.
+    HandedOver,
     /// What admits the session has changed: it ends then, for this reason, and never later than its opening entry says.
     Ends(Timestamp, CloseReason),
     /// Time has passed.
@@ -94,6 +100,8 @@ pub enum Effect {
     Record(Draft, Vec<u8>),
     /// Order the cell. Needs a receipt, and there is no other way to this effect.
     Launch(Receipt),
+    /// Order that the cell of a lost gateway becomes this one's. Needs a receipt, too.
+    Adopt(Receipt),
     /// Write to the terminal as if typed.
     Type(Vec<u8>),
     /// Give the terminal this size, in columns and rows.
@@ -129,12 +137,18 @@ pub enum Session {
     Opening(opening::Opening),
     /// The cell is being built.
     Launching(launching::Launching),
+    /// It was another gateway's, and becomes this one's.
+    Adopting(adopting::Adopting),
     /// The holder works.
     Open(Box<open::Open>),
     /// What runs goes on, and nobody is connected.
     Detached(Box<detached::Detached>),
     /// The cell is being reaped and the closing entry kept.
     Closing(closing::Closing),
+    /// The gateway stops; what it has is being kept.
+    Leaving(leaving::Leaving),
+    /// It goes on, and is the next gateway's.
+    Left,
     /// Nothing is left, for this reason.
     Closed(CloseReason),
 }
@@ -145,6 +159,12 @@ impl Session {
         Self::Opening(opening::Opening::new(facts, key, effects))
     }
 
+    /// Takes a session over that another gateway opened and lost: asks the ledger to keep that it does. The key is for the part of its
+    /// recording that begins. Time counts from its opening.
+    pub fn adopt(facts: Facts, key: RecordingKey, now: Now, effects: &mut Vec<Effect>) -> Self {
+        Self::Adopting(adopting::Adopting::new(facts, key, now, effects))
+    }
+
     /// Takes one step.
     pub fn step(self, event: Event, now: Now, effects: &mut Vec<Effect>) -> Self {
         match self {
@@ -152,7 +172,10 @@ impl Session {
             Self::Launching(state) => state.step(event, now, effects),
             Self::Open(state) => state.step(event, now, effects),
             Self::Detached(state) => state.step(event, now, effects),
+            Self::Adopting(state) => state.step(event, now, effects),
             Self::Closing(state) => state.step(event, now, effects),
+            Self::Leaving(state) => state.step(&event),
+            Self::Left => Self::Left,
             Self::Closed(reason) => Self::Closed(reason),
         }
     }

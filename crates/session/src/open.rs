@@ -68,18 +68,33 @@ pub struct Open {
     bytes_in: u64,
     /// What was shown last, where somebody may come to see it again.
     tail: Option<Tail>,
+    screen_is: Screen,
     /// Since when nobody is connected.
     away: Option<Duration>,
     size: (u16, u16),
     comers: u64,
 }
 
+/// Whether the tail tells how the screen stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Screen {
+    /// It does.
+    Known,
+    /// What another gateway showed is not in it.
+    Unknown,
+}
+
 impl Open {
     pub(crate) fn new(facts: Facts, key: RecordingKey, now: Now, effects: &mut Vec<Effect>) -> Self {
         effects.push(Effect::Send(Tell::Welcome(welcome(&facts, None))));
+        Self::begin(facts, key, now.elapsed, now, effects)
+    }
+
+    /// One that opened then, and is recorded from now on.
+    fn begin(facts: Facts, key: RecordingKey, opened: Duration, now: Now, effects: &mut Vec<Effect>) -> Self {
         let elapsed = now.elapsed;
         let durability = facts.permit().recording.durability;
-        let left = left(&facts, elapsed, now);
+        let left = left(&facts, opened, now);
         let warnings = Warnings::of_welcome(left);
         let (recording, begun, wrapped) = Recording::begin(&facts, key, now.wall, elapsed);
         let mut owed = Owed::default();
@@ -88,11 +103,12 @@ impl Open {
         Self {
             recording,
             tail: facts.stays().map(|_| Tail::default()),
+            screen_is: Screen::Known,
             away: None,
             size: facts.asked().size,
             comers: 0,
             facts,
-            opened: elapsed,
+            opened,
             filter: Filter::default(),
             window: Window::new(durability),
             owed,
@@ -179,6 +195,8 @@ impl Open {
                 self.record(now, effects);
             }
             Event::EndNow(reason) => return self.close(reason, now, effects),
+            Event::HandedOver if self.stays() => return self.leave(now, effects),
+            Event::HandedOver => return self.close(CloseReason::Drain, now, effects),
             Event::Ends(at, reason) => {
                 let before = self.facts.until();
                 self.facts.end_at(at, reason);
@@ -384,17 +402,22 @@ impl Open {
     fn close(mut self: Box<Self>, reason: CloseReason, now: Now, effects: &mut Vec<Effect>) -> Session {
         // A ledger that refuses or does not answer is asked for nothing more than the closing entry.
         if !matches!(reason, CloseReason::AuditFailed | CloseReason::AuditFull) {
-            self.tell_removed(now, effects);
             if let Some((status, _)) = self.exited {
                 self.recording.exited(status, now.elapsed);
             }
-            while let Some(chunk) = self.recording.take() {
-                self.owed.send(Sent::Chunk { bytes: chunk.bytes.len() as u64, output: chunk.output }, now.elapsed);
-                effects.push(Effect::Record(self.facts.draft(chunk.event), chunk.bytes));
-            }
+            self.hand_over_rest(now, effects);
         }
         let work = self.work(reason, now);
         Closing::after_work(self.facts, work, self.owed, self.away.is_none(), effects)
+    }
+
+    /// Asks the ledger to keep all that was not sent to it yet.
+    fn hand_over_rest(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.tell_removed(now, effects);
+        while let Some(chunk) = self.recording.take() {
+            self.owed.send(Sent::Chunk { bytes: chunk.bytes.len() as u64, output: chunk.output }, now.elapsed);
+            effects.push(Effect::Record(self.facts.draft(chunk.event), chunk.bytes));
+        }
     }
 
     /// The ledger is gone for good: not even the closing entry can be kept.

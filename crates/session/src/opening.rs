@@ -47,6 +47,8 @@ impl Opening {
             Event::PeerGone => self.leave(CloseReason::HolderLeft),
             Event::PeerBroke => self.leave(CloseReason::ProtocolError),
             Event::EndNow(reason) => self.leave(reason),
+            // Nothing of it exists yet that could be left to another gateway.
+            Event::HandedOver => self.leave(CloseReason::Drain),
             Event::Ends(at, reason) => {
                 self.facts.end_at(at, reason);
                 Session::Opening(self)

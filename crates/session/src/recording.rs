@@ -43,6 +43,7 @@ pub(crate) struct Recording {
     /// When the recording began, since the session did.
     began: Duration,
     offset: u64,
+    part: u32,
     /// Output that waits to be sealed.
     output: usize,
 }
@@ -54,7 +55,7 @@ impl Recording {
         let terms = facts.permit().recording;
         let kept = SignedDuration::from_hours(24 * i64::from(terms.retention_days));
         let event = Event::RecordingBegun {
-            part: 0,
+            part: facts.part(),
             key_sha256: hex(&sulku_recording::sha256(&wrapped)),
             key_length: wrapped.len() as u64,
             recipients,
@@ -75,6 +76,7 @@ impl Recording {
             typed: Vec::new(),
             began: elapsed,
             offset: 0,
+            part: facts.part(),
             output: 0,
         };
         (recording, event, wrapped)
@@ -117,7 +119,7 @@ impl Recording {
         let (began, ended) = lines.span();
         let length = sealed.bytes.len() as u64;
         let event = Event::RecordingChunk {
-            part: 0,
+            part: self.part,
             chunk: sealed.number,
             offset: self.offset,
             length,

@@ -1,3 +1,4 @@
+mod adopted;
 mod detached;
 mod filter;
 mod machine;

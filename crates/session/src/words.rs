@@ -11,6 +11,9 @@ use crate::denials::Telling;
 
 use crate::detached::Why;
 
+/// Where a recording's later part begins.
+pub(crate) const ADOPTED: &str = "another gateway goes on from here; what was on its way to the recording when the one before ended is missing";
+
 /// What is recorded, for how long, and who can see it.
 pub(crate) fn recorded(recording: Recording) -> String {
     let Recording { terminal, durability, retention_days } = recording;

@@ -119,6 +119,7 @@ fn obey(gateway: &OwnedFd, order: Order<Value>, shows: Shows, cells: &mut BTreeM
             cells.remove(&session);
             report(gateway, &Report::Reaped { session, reason, leftovers: Vec::new() }, None)
         }
+        Order::Adopt { .. } => bail!("a played warden leaves no cells"),
         Order::Signal { .. } => Ok(()),
         Order::Adopt { .. } => bail!("a played warden keeps no cells of a gateway that is gone"),
         Order::ListWorkspaces | Order::DeleteWorkspace { .. } => bail!("nobody asks a played warden about workspaces"),

@@ -8,7 +8,7 @@ use sulku_protocol::{Ask, INPUT_CREDIT_BYTES, Purpose, RefusedFrame, ResumedFram
 use tokio::sync::Mutex;
 
 fn resumed(typed: u64, waiting: u32) -> Tell {
-    Tell::Welcome(WelcomeFrame { stays_s: Some(60), resumed: Some(ResumedFrame { typed, waiting, replay: 0, detached_ms: 0 }), ..welcome() })
+    Tell::Welcome(WelcomeFrame { stays_s: Some(60), resumed: Some(ResumedFrame { typed, waiting, replay: 0, detached_ms: 0, part: 0 }), ..welcome() })
 }
 
 /// All that is typed until the bytes are so many.
@@ -29,6 +29,47 @@ async fn purpose(peer: &mut Peer) -> Purpose {
         Some(Ask::Hello(hello)) => hello.purpose,
         other => panic!("no hello: {other:?}"),
     }
+}
+
+/// A gateway that took the session over knows nothing of what was typed before: none of it is sent again, and how much that is is said.
+#[test]
+fn nothing_is_sent_again_to_a_gateway_that_took_the_session_over() {
+    within_patience(async {
+        for transport in [Transport::Quic, Transport::Tls] {
+            let desk = Desk::new();
+            let round = Arc::new(AtomicUsize::new(0));
+            let gateway = Gateway::start(&desk, Options::default(), move |mut peer| {
+                let round = round.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    purpose(&mut peer).await;
+                    if round == 0 {
+                        peer.tell(&Tell::Welcome(WelcomeFrame { stays_s: Some(60), ..welcome() })).await.expect("sent");
+                        assert_eq!(typed(&mut peer, 10).await, b"0123456789");
+                        peer.tell(&Tell::Taken(4)).await.expect("sent");
+                        peer.tell(&Tell::Output(b"four".to_vec())).await.expect("sent");
+                    } else {
+                        // The second loses its connection once, and has heard all.
+                        let resumed = ResumedFrame { typed: if round == 1 { 0 } else { 3 }, waiting: 0, replay: 0, detached_ms: 0, part: 1 };
+                        peer.tell(&Tell::Welcome(WelcomeFrame { stays_s: Some(60), resumed: Some(resumed), ..welcome() })).await.expect("sent");
+                        let expected: &[u8] = if round == 1 { b"abc" } else { b"def" };
+                        assert_eq!(typed(&mut peer, 3).await, expected, "and nothing from before");
+                        peer.tell(&Tell::Output(b"heard".to_vec())).await.expect("sent");
+                    }
+                    peer.end(quic_code::DONE).await;
+                }
+            });
+            let profile = Profile::load(&desk.profile(gateway.port, &desk.issue(Subject::Holder))).expect("a profile");
+            let mut session = connect(&profile, transport, None, None, terminal(), Stay::TakesUp).await.expect("open");
+            session.keyboard.input(b"0123456789").await.expect("typed");
+            for (unknown, then) in [(Some(6), b"abc"), (None, b"def")] {
+                while session.screen.next().await.is_ok() {}
+                let taken_up = session.screen.take_up(&profile, transport, (80, 24)).await.expect("taken up");
+                assert_eq!(taken_up.by, unknown.map_or(By::TheSame, |unknown| By::Another { unknown }));
+                session.keyboard.input(then).await.expect("typed");
+                assert_eq!(session.screen.next().await.expect("shown"), Event::Output(b"heard".to_vec()));
+            }
+        }
+    });
 }
 
 /// What had arrived is not sent again, what had not is, and what is typed later follows it; over each transport.
@@ -82,7 +123,9 @@ fn nothing_that_was_typed_is_lost_or_doubled_when_the_connection_is() {
                 let error = session.screen.take_up(&profile, transport, (80, 24)).await.expect_err("not yet");
                 assert!(error.may_pass(), "{error:?}");
             }
-            let (welcome, _) = session.screen.take_up(&profile, transport, (80, 24)).await.expect("taken up");
+            let TakenUp { welcome, by: By::TheSame, .. } = session.screen.take_up(&profile, transport, (80, 24)).await.expect("taken up") else {
+                panic!("by the same")
+            };
             assert_eq!(welcome.resumed.map(|resumed| resumed.typed), Some(7_000));
             session.keyboard.input(&all[10_000..]).await.expect("typed");
             assert_eq!(session.screen.next().await.expect("a good session"), Event::Output(b"all".to_vec()));

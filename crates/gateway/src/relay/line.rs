@@ -68,6 +68,12 @@ impl Held {
         Self { frames, outbox: Vec::new(), outgoing, welcomed: false, from, transport, sender, counted }
     }
 
+    /// Holds none: its peer is expected.
+    pub fn nobody(from: IpAddr, transport: &'static str) -> Self {
+        let sender = tokio::spawn(std::future::ready(()));
+        Self { frames: None, outbox: Vec::new(), outgoing: None, welcomed: false, from, transport, sender, counted: None }
+    }
+
     /// Another connection takes the place of this one, which is ended.
     pub fn replace(&mut self, line: Line) {
         let before = std::mem::replace(self, Self::new(line));

@@ -84,7 +84,7 @@ fn an_end_is_not_taken_back_and_the_same_verdict_twice_wakes_nobody() {
     assert!(!place.end.has_changed().expect("the registry is there"));
     house.registry.readmit(|_| stays(200_000));
     assert_eq!(house.registry.rows(now())[0].ends, now() + SignedDuration::from_hours(12), "no later than the opening entry says");
-    house.registry.end_all(CloseReason::Drain);
+    house.registry.tell_all(Verdict::Ends(CloseReason::Drain));
     house.registry.readmit(|_| stays(2));
     assert_eq!(*place.end.borrow(), Some(Verdict::Ends(CloseReason::Drain)));
 }

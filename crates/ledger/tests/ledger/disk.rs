@@ -205,7 +205,7 @@ fn a_ledger_whose_reserve_is_used_up_stops_in_order_and_does_not_start_until_the
         std::thread::sleep(Duration::from_millis(5));
     }
     // As large as such entries can be, to get there sooner.
-    let large = || Draft::new(Event::GatewayStopped { reason: "x".repeat(31 << 10), sessions_closed: 0 });
+    let large = || Draft::new(Event::GatewayStopped { reason: "x".repeat(31 << 10), sessions_closed: 0, sessions_left: 0 });
     loop {
         match client.append(large(), &[]) {
             Ok(_) => kept += 1,

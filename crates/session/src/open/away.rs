@@ -1,17 +1,49 @@
 //! An open session while its connection comes and goes: what [`crate::detached`] does to it. Decides nothing of when.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use sulku_audit::Event as Entry;
 use sulku_protocol::{ResumedFrame, Tell};
 
-use super::{Open, welcome};
+use super::{Open, Screen, welcome};
+use crate::facts::Facts;
 use crate::freeze::Freeze;
+use crate::leaving::Leaving;
 use crate::owed::Sent;
+use crate::recording::RecordingKey;
 use crate::tail::Tail;
 use crate::warnings::Warnings;
-use crate::{Effect, Now};
+use crate::{Effect, Now, Session, words};
 
 impl Open {
+    /// One that another gateway had before: it goes on, and nobody is connected. What its terminal showed last is not known.
+    pub(crate) fn adopted(facts: Facts, key: RecordingKey, now: Now, effects: &mut Vec<Effect>) -> Self {
+        // Whoever drives an adopted session counts from its opening, a moment before its cell ran.
+        let mut open = Self::begin(facts, key, Duration::ZERO, now, effects);
+        open.screen_is = Screen::Unknown;
+        open.mark(words::ADOPTED, now);
+        open.leave_alone(now);
+        open
+    }
+
+    /// The gateway stops: hands what it has to the ledger, and leaves the session to the next one.
+    pub(crate) fn leave(mut self: Box<Self>, now: Now, effects: &mut Vec<Effect>) -> Session {
+        if self.away.is_none() {
+            effects.push(Effect::HangUp);
+            let until = self.stays_until(now.wall);
+            self.append(Entry::SessionDetached { reason: "gateway-stopped".to_owned(), until }, Sent::Entry, now, effects);
+        }
+        self.mark("gateway-stopped", now);
+        self.hand_over_rest(now, effects);
+        Leaving::begin(self.owed)
+    }
+
+    /// The part of the session's recording that this gateway makes.
+    pub(crate) fn part(&self) -> u32 {
+        self.facts.part()
+    }
+
     /// Whether it stays without a connection.
     pub(crate) fn stays(&self) -> bool {
         self.facts.stays().is_some()
@@ -88,7 +120,8 @@ impl Open {
             effects.push(Effect::Send(Tell::Notice(Freeze::Frozen.notice())));
         }
         // A program that has the whole screen draws it anew when its terminal changes; the kernel tells it of a change alone.
-        let draws = self.tail.as_ref().is_some_and(Tail::is_alternate);
+        let is_unknown = std::mem::replace(&mut self.screen_is, Screen::Known) == Screen::Unknown;
+        let draws = is_unknown || self.tail.as_ref().is_some_and(Tail::is_alternate);
         if draws && (columns, rows) == self.size {
             self.resize(columns, if rows > 1 { rows - 1 } else { 2 }, now, effects);
         }

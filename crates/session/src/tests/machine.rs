@@ -74,7 +74,7 @@ impl Driven {
         Self { session: Session::begin(facts(replaced, stays), key, &mut effects), effects, elapsed: Duration::ZERO, kept: 0 }
     }
 
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         Self::open_under(&[])
     }
 
@@ -91,6 +91,16 @@ impl Driven {
         let mut driven = Self::begin_as(replaced, true);
         driven.keep_all().tell(Event::Launched).keep_all();
         driven
+    }
+
+    /// Takes one over that another gateway opened an hour ago, as the third that has it.
+    pub(super) fn adopting() -> Self {
+        let mut effects = Vec::new();
+        let key = RecordingKey { key: key(), wrapped: b"wrapped".to_vec(), recipients: vec!["age1auditor".to_owned()] };
+        let ends = "2026-06-01T14:00:00Z".parse().expect("a time");
+        let facts = facts(&[], true).adopted(crate::Adopted { opening: 7, ends, part: 2 });
+        let elapsed = Duration::from_secs(3_600);
+        Self { session: Session::adopt(facts, key, at(elapsed), &mut effects), effects, elapsed, kept: 0 }
     }
 
     fn windowed() -> Self {

@@ -88,7 +88,9 @@ fn describe(event: &Event) -> String {
         Event::GatewayStarted { version, listen, rung, confinement, policy } => {
             format!("version {version} at {listen}, rung {rung}, policy {}, {confinement}", revision(policy))
         }
-        Event::GatewayStopped { reason, sessions_closed } => format!("{reason}, {sessions_closed} sessions closed"),
+        Event::GatewayStopped { reason, sessions_closed, sessions_left } => {
+            format!("{reason}, {sessions_closed} sessions closed, {sessions_left} left to the next gateway")
+        }
         Event::WorkspaceDeletionBegun { workspace, files, folders, bytes, sha256 } => {
             format!("{workspace}: {files} files, {folders} folders, {}, list sha256:{}", amount(*bytes), short(sha256))
         }

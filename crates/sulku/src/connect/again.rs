@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sulku_client::{DialError, Profile, Screen, Transport};
-use sulku_protocol::WelcomeFrame;
+use sulku_client::{DialError, Profile, Screen, TakenUp, Transport};
 use tokio::time::{Instant, sleep};
 
 use super::notice;
@@ -16,7 +15,11 @@ use super::terminal::{self, SIZE_WITHOUT_TERMINAL};
 
 /// Between two attempts at first: a network that has just changed is there at once.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
-/// And later: a gateway that is started anew should not be met by all its clients at once, nor they be kept waiting.
+/// And while the gateway may be starting anew: nobody is to be kept waiting when it is back.
+const PAUSE_SOON: Duration = Duration::from_secs(1);
+/// How long that takes at most.
+const SOON: Duration = Duration::from_secs(30);
+/// And later.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Where to come back to, and for how long.
@@ -62,16 +65,16 @@ impl Again {
     ///
     /// # Errors
     /// It is too late, or the gateway says no for good.
-    pub async fn take_up(&self, screen: &mut Screen, stays: Duration) -> Result<WelcomeFrame, DialError> {
+    pub async fn take_up(&self, screen: &mut Screen, stays: Duration) -> Result<TakenUp, DialError> {
         self.lost.begin();
         notice::lost(stays);
         let (began, mut pause) = (Instant::now(), PAUSE_MIN);
         loop {
             let size = terminal::size().unwrap_or(SIZE_WITHOUT_TERMINAL);
             match screen.take_up(&self.profile, self.transport, size).await {
-                Ok((welcome, carrier)) => {
-                    notice::back(began.elapsed(), carrier, self.lost.end());
-                    return Ok(welcome);
+                Ok(taken_up) => {
+                    notice::back(began.elapsed(), taken_up.carrier, self.lost.end(), taken_up.by);
+                    return Ok(taken_up);
                 }
                 Err(error) if !error.may_pass() || began.elapsed() + pause >= stays => {
                     self.lost.end();
@@ -79,7 +82,7 @@ impl Again {
                 }
                 Err(_) => sleep(pause).await,
             }
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = (pause * 2).min(if began.elapsed() < SOON { PAUSE_SOON } else { PAUSE_MAX });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sulku_client::{Carrier, Refused, Session};
+use sulku_client::{By, Carrier, Refused, Session};
 use sulku_permit::SessionId;
 use sulku_protocol::{ClosedFrame, DetachedFrame, NoticeFrame, WelcomeFrame};
 
@@ -45,8 +45,14 @@ pub fn lost(stays: Duration) {
 }
 
 /// It is taken up again; so much was typed meanwhile that went nowhere.
-pub fn back(after: Duration, carrier: Carrier, dropped: usize) {
+pub fn back(after: Duration, carrier: Carrier, dropped: usize, by: By) {
     eprint!("sulku: back after {} over {carrier}\r\n", print::length(after.as_secs()));
+    if let By::Another { unknown } = by {
+        eprint!("sulku: the gateway was started anew: what was on its way to this screen then is not on it\r\n");
+        if unknown > 0 {
+            eprint!("sulku: of what you typed last, {unknown} bytes may have been lost; they are not sent again: look before you type them anew\r\n");
+        }
+    }
     if dropped > 0 {
         eprint!("sulku: {dropped} bytes that you typed meanwhile went nowhere\r\n");
     }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
-use sulku_client::{DialError, Event, Keyboard, Screen, SessionError};
+use sulku_client::{By, DialError, Event, Keyboard, Screen, SessionError};
 use sulku_protocol::{ClosedFrame, DetachedFrame, ResumedFrame, Signal};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -102,8 +102,10 @@ async fn show(screen: &mut Screen, mode: Mode, again: &Again, mut denials: Denia
     loop {
         let event = match (screen.next().await, again.stays) {
             (Err(SessionError::Cut(_)), Some(stays)) => {
-                let welcome = again.take_up(screen, stays).await.map_err(Stopped::NoWayBack)?;
-                replay = welcome.resumed.map(|resumed| (Vec::new(), resumed.replay as usize));
+                let taken_up = again.take_up(screen, stays).await.map_err(Stopped::NoWayBack)?;
+                // What another gateway showed is on the screen, and what this one shows follows it.
+                let redrawn = taken_up.welcome.resumed.filter(|_| taken_up.by == By::TheSame);
+                replay = redrawn.map(|resumed| (Vec::new(), resumed.replay as usize));
                 continue;
             }
             (event, _) => event.map_err(Stopped::Session)?,
