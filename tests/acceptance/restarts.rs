@@ -116,6 +116,28 @@ pub fn a_gateway_that_is_told_to_stop_leaves_its_sessions_to_the_next_one() -> a
     Ok(())
 }
 
+/// A client over QUIC, to which a killed gateway says nothing, hears from the next one that its connection is none any more.
+pub fn over_quic_the_next_gateway_says_that_the_connection_is_gone() -> anyhow::Result<()> {
+    let mut stage = raised()?;
+    let mut terminal = at_terminal(&stage, "quic")?;
+    terminal.shows("with ~d it goes on without you", SOON)?;
+    terminal.types("kept=here; echo rea''dy\r")?;
+    terminal.shows("ready", SOON)?;
+    let before = terminal.shown().len();
+    stage.kill(Daemon::Gateway, Signal::KILL);
+    stage.start(Daemon::Gateway)?;
+    // Whatever is sent over the old connection is answered so.
+    terminal.types("\r")?;
+    terminal.shows_after(before, "back after", SOON)?;
+    terminal.shows_after(before, "the gateway was started anew", SOON)?;
+    terminal.types("echo still $kept; exit\r")?;
+    let (_, shown) = terminal.finish(SOON)?;
+    ensure!(shown.contains("still here"), "{shown}");
+    let left = stage.close();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
 /// IA-07: whoever is not admitted any more when the gateway is back has no session any more.
 pub fn a_gateway_that_comes_back_ends_the_session_of_a_revoked_certificate() -> anyhow::Result<()> {
     let mut stage = raised()?;

@@ -26,6 +26,7 @@ mod readmission;
 mod refusals;
 mod registry;
 mod relay;
+mod reset;
 mod revisions;
 mod revocation;
 mod terminal;

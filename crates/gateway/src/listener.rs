@@ -98,7 +98,7 @@ pub fn quic_endpoint(shared: &Shared, socket: UdpSocket) -> std::io::Result<quin
     let (config, _) = shared.trust().for_connection().map_err(std::io::Error::other)?;
     let config = quic_config(config)?;
     let runtime = quinn::default_runtime().ok_or_else(|| std::io::Error::other("no tokio runtime"))?;
-    quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, runtime)
+    quinn::Endpoint::new(shared.trust().reset_key().endpoint(), Some(config), socket, runtime)
 }
 
 fn quic_config(config: rustls::ServerConfig) -> std::io::Result<quinn::ServerConfig> {

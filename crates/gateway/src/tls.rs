@@ -23,6 +23,7 @@ use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, IssuerConfig};
+use crate::reset::ResetKey;
 use crate::revocation::{Age, List, Patience, too_old};
 
 /// A certificate, key or list that can't be used.
@@ -90,6 +91,7 @@ pub struct Issuer {
 pub struct Trust {
     provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
+    reset_key: ResetKey,
     verifier: Arc<dyn ClientCertVerifier>,
     issuers: Vec<Issuer>,
     lists: Arc<[List]>,
@@ -103,9 +105,10 @@ impl Trust {
     /// The first file that can't be used, with what to do.
     pub fn load(config: &Config) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = Arc::new(server_key(config, &provider)?);
+        let (key, reset_key) = server_key(config, &provider)?;
+        let key = Arc::new(key);
         let Believed { verifier, issuers, lists, authorities } = believed(&config.issuer, &provider)?;
-        Ok(Self { provider, key, verifier, issuers, lists, authorities })
+        Ok(Self { provider, key, reset_key, verifier, issuers, lists, authorities })
     }
 
     /// The same with authorities and lists read again; the gateway's own key stays.
@@ -114,7 +117,14 @@ impl Trust {
     /// The first file that can't be used. What was loaded before stays in force.
     pub fn reload(&self, config: &Config) -> Result<Self, TlsError> {
         let Believed { verifier, issuers, lists, authorities } = believed(&config.issuer, &self.provider)?;
-        Ok(Self { provider: Arc::clone(&self.provider), key: Arc::clone(&self.key), verifier, issuers, lists, authorities })
+        let (provider, key, reset_key) = (Arc::clone(&self.provider), Arc::clone(&self.key), self.reset_key.clone());
+        Ok(Self { provider, key, reset_key, verifier, issuers, lists, authorities })
+    }
+
+    /// What QUIC's reset tokens are made with.
+    #[must_use]
+    pub const fn reset_key(&self) -> &ResetKey {
+        &self.reset_key
     }
 
     /// The configured authorities.
@@ -270,7 +280,7 @@ fn refused(certificate: &CertificateDer<'_>, error: &rustls::Error) -> Refused {
     Refused { code, reason: error.to_string(), serial, sha256: Some(hex(&Sha256::digest(certificate))) }
 }
 
-fn server_key(config: &Config, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+fn server_key(config: &Config, provider: &CryptoProvider) -> Result<(CertifiedKey, ResetKey), TlsError> {
     let chain = certificates(&config.certificate)?;
     let file = &config.private_key;
     let metadata = std::fs::metadata(file).map_err(|source| TlsError::Read { file: file.clone(), source })?;
@@ -279,10 +289,11 @@ fn server_key(config: &Config, provider: &CryptoProvider) -> Result<CertifiedKey
     }
     let pem = Zeroizing::new(read(file)?);
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| content(file, format!("no PEM private key: {error}")))?;
+    let reset_key = ResetKey::of(key.secret_der());
     let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
         content(file, format!("not the key of {}: {error}; put the certificate and the key that belong together", config.certificate.display()))
     })?;
-    Ok(key)
+    Ok((key, reset_key))
 }
 
 struct Believed {
