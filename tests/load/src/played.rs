@@ -121,7 +121,6 @@ fn obey(gateway: &OwnedFd, order: Order<Value>, shows: Shows, cells: &mut BTreeM
         }
         Order::Adopt { .. } => bail!("a played warden leaves no cells"),
         Order::Signal { .. } => Ok(()),
-        Order::Adopt { .. } => bail!("a played warden keeps no cells of a gateway that is gone"),
         Order::ListWorkspaces | Order::DeleteWorkspace { .. } => bail!("nobody asks a played warden about workspaces"),
     }
 }
