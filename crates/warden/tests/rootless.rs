@@ -21,9 +21,13 @@ use sulku_audit::{DriftOutcome, Event};
 fn outside_of_cells(stage: &Stage) -> Vec<u32> {
     let uid = fs::metadata(stage.folder.path()).expect("a folder").uid();
     let pids = fs::read_dir("/proc").expect("proc").flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| field(*pid, "Uid:").starts_with(&uid.to_string()) && field(*pid, "NSpid:").split_whitespace().count() == 1)
-        .filter(|pid| !field(*pid, "State:").starts_with('Z'))
-        .collect()
+    // Of one that ends meanwhile nothing more is known, and it is none.
+    let is_outside = |pid: &u32| {
+        field(*pid, "Uid:").starts_with(&uid.to_string())
+            && field(*pid, "NSpid:").split_whitespace().count() == 1
+            && field(*pid, "State:").starts_with(|state| state != 'Z' && state != 'X')
+    };
+    pids.filter(is_outside).collect()
 }
 
 fn field(pid: u32, name: &str) -> String {

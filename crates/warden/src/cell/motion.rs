@@ -11,10 +11,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cgroup::Motion;
 use crate::sys;
 
-/// How long all processes together are given to stop one after the other.
-const STOPPED_WITHIN: Duration = Duration::from_millis(50);
-/// How long to wait before looking whether one has.
-const STOPPED_LOOK: Duration = Duration::from_micros(50);
+/// How long processes are stopped one by one. Whatever still runs then is stopped all the same, and not waited for: a shell may take its job
+/// for suspended.
+const ONE_BY_ONE_MAX: Duration = Duration::from_millis(250);
+/// How long until a process that was told to stop is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// What is held.
 #[derive(Debug, Default)]
@@ -32,8 +33,8 @@ impl Held {
         *self = match (motion, std::mem::take(self)) {
             (Motion::Frozen, Self::Nothing) => {
                 let (stopped, moving): (BTreeSet<_>, BTreeSet<_>) = processes().into_iter().partition(|pid| is_stopped(*pid));
-                stop_in_order(&moving);
-                // Those that hide from their own user, and what was started meanwhile.
+                // The eldest first, and each before the next: a shell that still ran when its job stopped would take that for suspended.
+                stop(&moving);
                 sys::signal_all_others(libc::SIGSTOP);
                 Self::AllBut(stopped)
             }
@@ -42,7 +43,8 @@ impl Held {
                 processes().into_iter().rev().filter(|pid| !stopped.contains(pid)).for_each(|pid| send(pid, Signal::CONT));
                 // Those that hide from their own user, as agents for keys do, are not in the list.
                 sys::signal_all_others(libc::SIGCONT);
-                stopped.into_iter().for_each(|pid| send(pid, Signal::STOP));
+                // Seen to be stopped, so that they count as that if everything is held again at once.
+                stop(&stopped);
                 Self::Nothing
             }
             (_, unchanged) => unchanged,
@@ -50,14 +52,13 @@ impl Held {
     }
 }
 
-/// Stops the eldest first, and each before the next: a shell that still moved when its job stopped would take that for suspended. One that
-/// can't stop at once, since it waits in the kernel, must not hold up the others.
-fn stop_in_order(moving: &BTreeSet<i32>) {
-    let until = Instant::now() + STOPPED_WITHIN;
-    for pid in moving {
+/// Stops one after the other, the eldest first, each seen to be stopped before the next is told.
+fn stop(pids: &BTreeSet<i32>) {
+    let until = Instant::now() + ONE_BY_ONE_MAX;
+    for pid in pids {
         send(*pid, Signal::STOP);
-        while is_moving(*pid) && Instant::now() < until {
-            std::thread::sleep(STOPPED_LOOK);
+        while Instant::now() < until && is_running(*pid) {
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 }
@@ -72,16 +73,17 @@ fn processes() -> BTreeSet<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| *pid > 1).collect()
 }
 
-/// The kernel's letter for what a process does, if there is one: proc_pid_stat(5).
-fn state(pid: i32) -> Option<char> {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
-}
-
 fn is_stopped(pid: i32) -> bool {
     state(pid) == Some('T')
 }
 
-/// Whether it runs or waits: it neither stands still nor is gone.
-fn is_moving(pid: i32) -> bool {
-    !matches!(state(pid), None | Some('T' | 'Z' | 'X'))
+/// Whether it is there, has not ended and is not stopped.
+fn is_running(pid: i32) -> bool {
+    state(pid).is_some_and(|state| !['T', 't', 'Z', 'X'].contains(&state))
+}
+
+/// As proc_pid_stat(5) has it; none for a process that is gone.
+fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
