@@ -57,8 +57,10 @@ fn main() {
             );
         }
     }
-    // What idles goes with its warden.
+    // What idles goes with its warden; until it has, its control groups can't be removed.
     stage.warden.kill().expect("killed");
+    stage.warden.wait().expect("its end");
+    stage::eventually("no process of a cell is left", || stage.cell_processes().is_empty().then_some(()));
 }
 
 fn round(stage: &mut Stage, times: &mut Times) {
