@@ -2,6 +2,8 @@
 //! is of this rung alone.
 #![allow(clippy::duplicate_mod, reason = "each suite brings its stage")]
 
+#[path = "adoption.rs"]
+mod adoption;
 #[path = "cells.rs"]
 mod cells;
 #[path = "losses.rs"]
