@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
@@ -18,6 +18,9 @@ use sulku_recording::{Began, Cast, Sealer, SessionKey, sha256};
 const ORIGIN: &str = "test.example/audit";
 /// How many chunks the recording has, one a second.
 const CHUNKS: u64 = 5;
+
+/// How long a lock may take to be free.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A log with one recorded session, in a folder that goes away; the ledger has stopped.
 struct Log {
@@ -66,8 +69,15 @@ impl Log {
             log.path("log"),
             log.path("socket")
         );
-        let settings = config::parse("ledger.toml", &text).expect("settings");
-        let ledger = Ledger::start(settings, key::load(&signing_key).expect("a key")).expect("a ledger");
+        let start = || Ledger::start(config::parse("ledger.toml", &text).expect("settings"), key::load(&signing_key).expect("a key"));
+        let until = Instant::now() + PATIENCE;
+        let ledger = loop {
+            match start() {
+                // A program that another test is just starting has the one before's lock until it runs.
+                Err(error) if format!("{error:?}").contains("Locked") && Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                started => break started.expect("a ledger"),
+            }
+        };
         let stopper = ledger.stopper();
         let running = std::thread::spawn(|| ledger.run());
         let done = act();
