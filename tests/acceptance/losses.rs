@@ -71,6 +71,8 @@ pub fn a_killed_gateway_leaves_cells_without_egress_and_soon_none() -> anyhow::R
     ensure!(!in_cell(&stage), "{:?}", stage.cell_processes());
     drop(session);
     stage.start(Daemon::Gateway)?;
+    let closed = sulku_tests::closed(&stage, &id)?;
+    ensure!(closed.data("reason") == "gateway-lost" && closed.data("from_part") == 1, "{closed:?}");
     let again = stage.connect(Person::Maija, &["--", "echo", "inside"])?;
     ensure!(again.code() == Some(0), "a new gateway serves: {again:?}");
     let left = stage.close();

@@ -23,7 +23,7 @@ use crate::registry::OpenSession;
 use crate::relay;
 use crate::revocation::Sweep;
 use crate::terminal::Terminal;
-use crate::warden::Orphan;
+use crate::warden::{Gone, Left, Orphan};
 
 /// What an opening entry says, as far as it goes on with the session.
 struct Opened {
@@ -63,11 +63,16 @@ struct Ready {
     terminal: Terminal,
 }
 
-/// Judges each of them; starts those that may go on, and ends the others.
+/// Closes what nobody has closed; judges what stands still, starts what may go on, and ends the rest.
 ///
 /// # Errors
 /// The ledger does not keep that one has ended.
-pub async fn take_over(shared: &Arc<Shared>, orphans: Vec<Orphan>) -> Result<(), AppendError> {
+pub async fn take_over(shared: &Arc<Shared>, left: Left) -> Result<(), AppendError> {
+    let Left { orphans, gone } = left;
+    for Gone { opened, opening, adoptions, reason } in gone {
+        let lasted = Duration::try_from(Timestamp::now().duration_since(opened)).unwrap_or_default();
+        shared.ledger.append(Draft { event: closing(reason, lasted, adoptions.saturating_add(1)), ..opening }).await?;
+    }
     let (mut adopted, mut ended) = (0_usize, 0_usize);
     for orphan in orphans {
         let now = Timestamp::now();

@@ -167,7 +167,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
         }
     };
     let socket = config.warden_socket.clone();
-    let (warden, orphans) = loop {
+    let (warden, left) = loop {
         match Warden::connect(&socket, warden_lost.clone()).await {
             Err(WardenError::Socket(error)) if not_yet(&error) && Instant::now() < deadline => tokio::time::sleep(START_PAUSE).await,
             connected => break connected.map_err(|source| StartError::Warden { socket, source })?,
@@ -207,7 +207,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
         config,
     });
     // Before anybody can come for one of them.
-    adoption::take_over(&shared, orphans).await?;
+    adoption::take_over(&shared, left).await?;
     let endpoint = listener::quic_endpoint(&shared, udp).map_err(|source| StartError::Listen { address, source })?;
     shared.tasks.spawn(listener::tls(Arc::clone(&shared), tcp));
     shared.tasks.spawn(listener::quic(Arc::clone(&shared), endpoint.clone()));

@@ -85,6 +85,28 @@ pub struct Orphan {
     pub master: OwnedFd,
 }
 
+/// A session whose cell went while there was no gateway to close it.
+#[derive(Debug)]
+pub struct Gone {
+    /// When the ledger took its opening entry.
+    pub opened: Timestamp,
+    /// What that says.
+    pub opening: Draft,
+    /// How many gateways had adopted it.
+    pub adoptions: u32,
+    /// Why it went.
+    pub reason: CloseReason,
+}
+
+/// What the gateway before left.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Cells that stand still.
+    pub orphans: Vec<Orphan>,
+    /// Sessions that nobody has closed.
+    pub gone: Vec<Gone>,
+}
+
 /// Places that denials leave free for news that a session can't do without.
 const NEWS_RESERVED: usize = 8;
 
@@ -119,20 +141,23 @@ impl Warden {
     ///
     /// # Errors
     /// There is no warden at that socket, or it is of another version.
-    pub async fn connect(path: &Path, lost: CancellationToken) -> Result<(Self, Vec<Orphan>), WardenError> {
+    pub async fn connect(path: &Path, lost: CancellationToken) -> Result<(Self, Left), WardenError> {
         let socket = Socket::connect(path)?;
         socket.send(&order::encode(&Order::<Receipt>::Hello { version: ORDER_VERSION })?).await?;
-        let (rung, missing, orphans) = match socket.receive().await? {
+        let (rung, missing, orphans, gone) = match socket.receive().await? {
             Some((packet, _)) => match order::decode(&packet)? {
-                Report::Ready { version: ORDER_VERSION, rung, missing, orphans } => (rung, missing, orphans),
+                Report::Ready { version: ORDER_VERSION, rung, missing, orphans, gone } => (rung, missing, orphans, gone),
                 Report::Ready { version: theirs, .. } => return Err(WardenError::Version { theirs }),
                 _ => return Err(WardenError::Unready),
             },
             None => return Err(WardenError::Unready),
         };
-        let mut left = Vec::new();
+        let mut left = Left::default();
         for _ in 0..orphans {
-            left.push(orphan(&socket).await?);
+            left.orphans.push(orphan(&socket).await?);
+        }
+        for _ in 0..gone {
+            left.gone.push(one_gone(&socket).await?);
         }
         let (jobs, queue) = mpsc::channel(ORDERS_WAITING_MAX);
         tokio::spawn(async move {
@@ -174,6 +199,18 @@ async fn orphan(socket: &Socket) -> Result<Orphan, WardenError> {
     let Report::Orphan { session, entry, opened, opening, term, adoptions } = order::decode(&packet)? else { return Err(WardenError::Orphan) };
     let opening = serde_json::from_str(&opening).map_err(|_| WardenError::Orphan)?;
     Ok(Orphan { session, entry, opened, opening, term, adoptions, master })
+}
+
+async fn one_gone(socket: &Socket) -> Result<Gone, WardenError> {
+    let Some((packet, _)) = socket.receive().await? else { return Err(WardenError::Orphan) };
+    let Report::Gone { session: _, opened, opening, adoptions, reason } = order::decode(&packet)? else { return Err(WardenError::Orphan) };
+    let opening = serde_json::from_str(&opening).map_err(|_| WardenError::Orphan)?;
+    Ok(Gone { opened, opening, adoptions, reason: reason_of(reason) })
+}
+
+/// A reason in the closing entry's words, or that of a cell that broke.
+fn reason_of(reason: String) -> CloseReason {
+    serde_json::from_value(serde_json::Value::String(reason)).unwrap_or(CloseReason::CellFailed)
 }
 
 async fn work(socket: &Socket, mut queue: mpsc::Receiver<Job>) -> Result<(), WardenError> {
@@ -275,11 +312,18 @@ fn news(report: Report, fd: Option<OwnedFd>) -> Option<(SessionId, CellNews)> {
             if !leftovers.is_empty() {
                 tracing::error!(%session, ?leftovers, "warden could not remove all of a cell");
             }
-            let reason = serde_json::from_value(serde_json::Value::String(reason)).unwrap_or(CloseReason::CellFailed);
-            Some((session, CellNews::Reaped(reason)))
+            Some((session, CellNews::Reaped(reason_of(reason))))
         }
         (Report::Adopted { session }, _) => Some((session, CellNews::Adopted)),
-        (Report::Ready { .. } | Report::Orphan { .. } | Report::Workspaces { .. } | Report::Deleted { .. } | Report::Kept { .. }, _) => None,
+        (
+            Report::Ready { .. }
+            | Report::Orphan { .. }
+            | Report::Gone { .. }
+            | Report::Workspaces { .. }
+            | Report::Deleted { .. }
+            | Report::Kept { .. },
+            _,
+        ) => None,
     }
 }
 

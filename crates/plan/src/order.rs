@@ -81,6 +81,21 @@ pub enum Report {
         missing: Vec<String>,
         /// Cells that a lost gateway left: so many [`Report::Orphan`] follow before anything else.
         orphans: u32,
+        /// Cells that went while there was no gateway: so many [`Report::Gone`] follow after those.
+        gone: u32,
+    },
+    /// A cell went while there was no gateway to close its session. Told once.
+    Gone {
+        /// Which session.
+        session: SessionId,
+        /// When the ledger took its opening entry.
+        opened: Timestamp,
+        /// That entry's draft as the ledger signed it, as JSON text.
+        opening: String,
+        /// How many gateways had adopted it.
+        adoptions: u32,
+        /// Why it went.
+        reason: EndReason,
     },
     /// A cell that a lost gateway left stands still, without egress, until it is adopted, ended or reaped. The packet carries the terminal's
     /// master descriptor.

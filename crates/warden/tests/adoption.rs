@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use jiff::{SignedDuration, Timestamp};
 use stage::ledger::{receipt, signer};
-use stage::{Options, Running, Stage, eventually, launch};
+use stage::{Gateway, Options, Running, Stage, eventually, launch};
 use sulku_audit::{CloseReason, Draft, Event, Receipt};
 use sulku_plan::Order;
 use sulku_plan::order::Report;
@@ -164,4 +164,20 @@ fn an_adopted_cell_has_its_egress_and_what_its_budget_has_left() {
         other => panic!("{other:?}"),
     });
     stage.end(&taken, "shell-exited");
+}
+
+/// A session whose cell went while nobody could close it is told to the next gateway, and once.
+#[test]
+fn what_went_while_there_was_no_gateway_is_told_to_the_next_one() {
+    let mut stage = Stage::with(Options { grace_s: 1, ..Options::default() });
+    let (draft, _running) = opened(&mut stage, CLOCK);
+    stage.gateway.leave();
+    stage.ledger.entry("the reaping", |entry| (entry.session == draft.session && entry.event.name() == "cell.reaped").then_some(()));
+    stage.gateway = Gateway::connect(&stage.path("warden.sock")).expect("a connection");
+    stage.gateway.greet();
+    let [Report::Gone { session, opening, adoptions: 0, reason, .. }] = &stage.gateway.gone[..] else { panic!("{:?}", stage.gateway.gone) };
+    assert_eq!((Some(*session), reason.as_str()), (draft.session, "gateway-lost"));
+    assert_eq!(serde_json::from_str::<Draft>(opening).expect("a draft"), draft);
+    stage.change_gateways();
+    assert!(stage.gateway.gone.is_empty(), "once");
 }

@@ -103,7 +103,7 @@ fn serve(gateway: &OwnedFd, shows: Shows, stop: &AtomicBool) -> anyhow::Result<(
 fn obey(gateway: &OwnedFd, order: Order<Value>, shows: Shows, cells: &mut BTreeMap<SessionId, Cell>) -> anyhow::Result<()> {
     match order {
         Order::Hello { .. } => {
-            report(gateway, &Report::Ready { version: ORDER_VERSION, rung: "root".to_owned(), missing: Vec::new(), orphans: 0 }, None)
+            report(gateway, &Report::Ready { version: ORDER_VERSION, rung: "root".to_owned(), missing: Vec::new(), orphans: 0, gone: 0 }, None)
         }
         Order::Launch { receipt, .. } => {
             let draft: Value = serde_json::from_str(receipt["opening"]["draft"].as_str().context("a signed draft")?)?;

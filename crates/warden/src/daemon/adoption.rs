@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use jiff::Timestamp;
-use sulku_audit::{Adoption, Event, Receipt};
+use sulku_audit::{Adoption, CloseReason, Event, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::order::{ORDER_VERSION, Report};
 
@@ -17,6 +17,8 @@ use crate::verdict::AdoptionRefused;
 
 /// The order's name, as entries have it.
 const ADOPT: &str = "adopt";
+/// Sessions that wait for a gateway to close them. There are never more cells than that at once, and a gateway that stays away opens none.
+const UNCLOSED_MAX: usize = 1_024;
 
 impl Warden {
     /// Tells a gateway that has greeted of the cells that the one before left. As many as there may be cells.
@@ -36,10 +38,31 @@ impl Warden {
         };
         let offers: Vec<_> = orphans.filter_map(told).collect();
         let orphans = u32::try_from(offers.len()).unwrap_or(u32::MAX);
-        self.report(&Report::Ready { version: ORDER_VERSION, rung: self.ground.rung.name().to_owned(), missing: Vec::new(), orphans });
+        let unclosed = std::mem::take(&mut self.unclosed);
+        let gone = u32::try_from(unclosed.len()).unwrap_or(u32::MAX);
+        self.report(&Report::Ready { version: ORDER_VERSION, rung: self.ground.rung.name().to_owned(), missing: Vec::new(), orphans, gone });
         for (report, master) in offers {
             self.report_with(&report, Some(master));
         }
+        for report in unclosed {
+            self.report(&report);
+        }
+    }
+
+    /// Keeps for the next gateway that a cell went whose session nobody has closed.
+    pub(super) fn note_unclosed(&mut self, cell: &Cell, reason: CloseReason) {
+        let opening = &cell.opening;
+        if self.unclosed.len() >= UNCLOSED_MAX {
+            tracing::warn!(session = %opening.session(), "too many sessions wait for a gateway to close them; this one has no closing entry");
+            return;
+        }
+        self.unclosed.push(Report::Gone {
+            session: opening.session(),
+            opened: opening.time(),
+            opening: opening.draft().to_owned(),
+            adoptions: cell.adoptions,
+            reason: reason.name(),
+        });
     }
 
     /// Lets a cell go on as this gateway's: the record of that is durable, and the warden's own permits still admit the session.

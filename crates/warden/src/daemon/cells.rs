@@ -291,6 +291,8 @@ impl Warden {
         }
         let orphan = cell.orphaned_until.is_some();
         match outcome {
+            Outcome::Reaped(reason) if orphan && !self.has_serving_gateway() => self.note_unclosed(&cell, reason),
+            Outcome::Refused(_) if orphan && !self.has_serving_gateway() => self.note_unclosed(&cell, CloseReason::GatewayLost),
             Outcome::Reaped(reason) => self.report(&Report::Reaped { session, reason: reason.name(), leftovers }),
             Outcome::Refused(reason) if orphan || matches!(self.mode, Mode::Stopping(_)) => tracing::warn!(%session, reason, "a cell never ran"),
             Outcome::Refused(reason) => {

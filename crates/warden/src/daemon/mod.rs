@@ -24,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::process::{Resource, Rlimit};
 use sulku_audit::{CloseReason, Draft, Event};
 use sulku_permit::{Rung, SessionId};
+use sulku_plan::order::Report;
 use sulku_plan::ruleset;
 
 use crate::cell::{Cell, Concern, Filter, Ground, Owners, Seats};
@@ -142,6 +143,8 @@ struct Warden {
     concern: OwnedFd,
     /// Sessions whose flows may still be reported as ended: their mark, and their draft without an event.
     next_mark: u32,
+    /// What the next gateway is told of cells that went while there was none.
+    unclosed: Vec<Report>,
     mode: Mode,
     reviewed: Instant,
     permits: Reliance,
@@ -247,6 +250,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         cells: BTreeMap::new(),
         concern,
         next_mark: 1,
+        unclosed: Vec::new(),
         mode: Mode::Serving,
         reviewed: Instant::now(),
         permits: Reliance::Given,

@@ -179,6 +179,11 @@ impl Warden {
         self.report(&Report::Refused { session, reason });
     }
 
+    /// Whether a gateway hears what is reported.
+    pub(super) fn has_serving_gateway(&self) -> bool {
+        self.gateway.as_ref().is_some_and(|gateway| gateway.phase == Phase::Serving)
+    }
+
     pub(super) fn report(&mut self, report: &Report) {
         self.report_with(report, None);
     }

@@ -41,7 +41,7 @@ fn answer(mut gateway: Gateway, missing: &[String]) -> Option<Gateway> {
         Some(Heard::Gone) => return None,
         Some(Heard::Order(order)) if matches!(*order, Order::Hello { version: ORDER_VERSION }) => {
             gateway.phase = Phase::Serving;
-            Report::Ready { version: ORDER_VERSION, rung: String::new(), missing: missing.to_vec(), orphans: 0 }
+            Report::Ready { version: ORDER_VERSION, rung: String::new(), missing: missing.to_vec(), orphans: 0, gone: 0 }
         }
         Some(Heard::Order(_) | Heard::Nonsense(_)) => {
             Report::Refused { session: None, reason: format!("this host can't hold cells: {}", missing.join("; ")) }

@@ -540,11 +540,13 @@ pub fn permit_text(id: &str, workspace: &str, data: &Path, options: &Options) ->
 
 pub struct Gateway {
     socket: Option<OwnedFd>,
+    /// What it was told of cells that went while there was none.
+    pub gone: Vec<Report>,
 }
 
 impl Gateway {
     fn unconnected() -> Self {
-        Self { socket: None }
+        Self { socket: None, gone: Vec::new() }
     }
 
     /// Connects as the user whom the socket belongs to.
@@ -566,7 +568,7 @@ impl Gateway {
     fn connect_as_self(path: &Path) -> Option<Self> {
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a socket");
         connect(&socket, &SocketAddrUnix::new(path).expect("a path")).ok()?;
-        Some(Self { socket: Some(socket) })
+        Some(Self { socket: Some(socket), gone: Vec::new() })
     }
 
     pub fn leave(&mut self) {
@@ -581,13 +583,16 @@ impl Gateway {
     pub fn greet_orphans(&mut self) -> Vec<(Report, OwnedFd)> {
         self.order(&Order::<Receipt>::Hello { version: ORDER_VERSION });
         match self.report().0 {
-            Report::Ready { version: ORDER_VERSION, rung, missing, orphans } => {
+            Report::Ready { version: ORDER_VERSION, rung, missing, orphans, gone } => {
                 assert_eq!((rung.as_str(), missing), (self::rung(), Vec::new()));
                 let orphan = |_| match self.report() {
                     (report @ Report::Orphan { .. }, Some(master)) => (report, master),
                     (other, _) => panic!("no orphan: {other:?}"),
                 };
-                (0..orphans).map(orphan).collect()
+                let orphans = (0..orphans).map(orphan).collect();
+                self.gone = (0..gone).map(|_| self.report().0).collect();
+                assert!(self.gone.iter().all(|report| matches!(report, Report::Gone { .. })), "{:?}", self.gone);
+                orphans
             }
             other => panic!("not ready: {other:?}"),
         }
