@@ -18,7 +18,7 @@ use sulku_plan::order::{Order, Signal, TerminalSize};
 use sulku_protocol::{Ask, DenialRow, INPUT_CREDIT_BYTES, RefusedFrame, Tell, quic_code};
 use sulku_session::{Effect, Event, Facts, Now, RecordingKey, Session};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::connection::{NoFrame, refuse, violated};
 use crate::daemon::Shared;
@@ -34,6 +34,9 @@ pub use line::{Joining, Line};
 const TAKEN_REPORT_BYTES: usize = INPUT_CREDIT_BYTES as usize / 4;
 /// How often a session looks at its clocks.
 const TICK: Duration = Duration::from_millis(250);
+/// The same of a session in which nothing happens: thousands of them must cost next to nothing. What has a moment of its own (its end, a warning)
+/// comes at that.
+const TICK_AT_REST: Duration = Duration::from_secs(2);
 /// A terminal whose shell has ended and that shows nothing for this long has nothing more to show.
 const QUIET: Duration = Duration::from_millis(20);
 /// A closing session waits this long for the warden and the ledger before it lets go. What was handed to the ledger may still be kept.
@@ -144,8 +147,7 @@ impl Relay {
     }
 
     async fn drive(&mut self, mut session: Session, mut effects: Vec<Effect>, mut news: mpsc::Receiver<CellNews>, mut place: Place) -> Over {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticked = Instant::now();
         let (mut news_here, mut told_to_end) = (true, false);
         let mut closing_since = None;
         loop {
@@ -167,6 +169,7 @@ impl Relay {
             self.shared.ledger.submit(&mut self.unsubmitted);
             self.report_taken();
             let wakes = session.wakes().map(|elapsed| self.began + elapsed);
+            let tick = ticked + if session.is_at_rest() && self.taken_bytes == 0 { TICK_AT_REST } else { TICK };
             let takes_input = session.takes_input();
             let room = if self.terminal.is_some() { session.output_room() } else { 0 };
             let drains = session.drains();
@@ -278,7 +281,8 @@ impl Relay {
                         Event::EndNow(CloseReason::CellFailed)
                     }
                 },
-                _ = tick.tick() => {
+                () = tokio::time::sleep_until(tick) => {
+                    ticked = Instant::now();
                     self.report_all_taken();
                     Event::Tick
                 }

@@ -111,6 +111,10 @@ impl Detached {
         self.open.wakes()
     }
 
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.open.is_at_rest()
+    }
+
     pub(crate) fn activity(&self, now: Now) -> (u64, u64) {
         self.open.activity(now)
     }

@@ -19,6 +19,9 @@ const CAN: char = '\u{18}';
 const SUB: char = '\u{1a}';
 const ESC: char = '\u{1b}';
 
+/// The bytes in the ground state that are more than text: the controls above, and what the controls U+0080–U+009F begin with in UTF-8.
+const NOT_PLAIN: [u8; 4] = [CAN as u8, SUB as u8, ESC as u8, 0xc2];
+
 /// What was taken out, by kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removed {
@@ -78,7 +81,7 @@ impl Filter {
         let mut out = String::with_capacity(bytes.len());
         let mut chunks = bytes.utf8_chunks().peekable();
         while let Some(chunk) = chunks.next() {
-            chunk.valid().chars().for_each(|character| self.character(character, &mut out));
+            self.text(chunk.valid(), &mut out);
             let invalid = chunk.invalid();
             if invalid.is_empty() {
                 continue;
@@ -95,6 +98,23 @@ impl Filter {
     /// What was taken out since the last call.
     pub fn take_removed(&mut self) -> Vec<Removed> {
         std::mem::take(&mut self.removed)
+    }
+
+    /// Most output is text between one control and the next, which passes as it is.
+    fn text(&mut self, mut text: &str, out: &mut String) {
+        while !text.is_empty() {
+            if matches!(self.state, State::Ground) {
+                let end = text.bytes().position(|byte| NOT_PLAIN.contains(&byte)).unwrap_or(text.len());
+                let (plain, rest) = text.split_at(end);
+                self.before = plain.chars().next_back().unwrap_or(self.before);
+                out.push_str(plain);
+                text = rest;
+            }
+            let mut rest = text.chars();
+            let Some(character) = rest.next() else { return };
+            self.character(character, out);
+            text = rest.as_str();
+        }
     }
 
     fn character(&mut self, c: char, out: &mut String) {

@@ -210,6 +210,16 @@ impl Session {
         }
     }
 
+    /// Whether it is open and nothing of it waits for the ledger or the clock but its end, its warnings and its idle time.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        match self {
+            Self::Open(state) => state.is_at_rest(),
+            Self::Detached(state) => state.is_at_rest(),
+            _ => false,
+        }
+    }
+
     /// Whether what ran in the terminal has ended, so that an empty terminal is an ended one.
     #[must_use]
     pub fn drains(&self) -> bool {

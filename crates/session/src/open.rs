@@ -156,6 +156,10 @@ impl Open {
         gathered.map_or(self.due, |gathered| gathered.min(self.due))
     }
 
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.owed.is_empty() && self.recording.oldest().is_none()
+    }
+
     pub(crate) fn step(mut self: Box<Self>, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
         match event {
             Event::Output(bytes) => self.output(&bytes, now, effects),
