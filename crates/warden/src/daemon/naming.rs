@@ -80,7 +80,7 @@ impl Warden {
             Finding::Denied { session, what, suppressed } => {
                 let draft = self.cells.get(&session).filter(|cell| cell.is_alive()).map(|cell| cell.draft(denied(cell, what, suppressed)));
                 if let Some(draft) = draft {
-                    self.record(draft);
+                    self.deny(draft, Instant::now());
                 }
             }
         }
