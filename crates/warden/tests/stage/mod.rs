@@ -358,7 +358,6 @@ impl Stage {
 
     /// The same, to be run as the caller likes.
     pub fn command_in_router(&self, command: &[&str]) -> Command {
-        let namespaces = fs::read_dir(format!("/proc/{}/fd", self.warden.id())).expect("the warden's descriptors");
         let inside = |file: &Path, command: &[&str]| {
             let mut nsenter = Command::new("/usr/bin/nsenter");
             nsenter.arg(format!("--net={}", file.display())).args(command);
@@ -366,12 +365,14 @@ impl Stage {
         };
         let has_uplinks = |file: &PathBuf| {
             let links = inside(file, &["/bin/ip", "-br", "link"]).output().expect("nsenter");
-            // On the rung rootless there is no uplink, and cells' links are in no other network.
+            // On the rung rootless there is no uplink, and cells' links, made ahead of them, are in no other network.
             ["up-", "cell"].iter().any(|link| String::from_utf8_lossy(&links.stdout).contains(link))
         };
         let is_network = |file: &PathBuf| fs::read_link(file).is_ok_and(|link| link.to_string_lossy().starts_with("net:["));
-        let mut files = namespaces.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_network);
-        let router = files.find(has_uplinks).expect("the router");
+        let router = eventually("the router has links", || {
+            let descriptors = fs::read_dir(format!("/proc/{}/fd", self.warden.id())).expect("the warden's descriptors");
+            descriptors.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_network).find(has_uplinks)
+        });
         inside(&router, command)
     }
 
