@@ -51,7 +51,7 @@ bench: bench-beside bench-ledger bench-parts
 # Sessions beside OpenSSH, handshakes beside HAProxy, nginx and stunnel, in turns, in one run: a table, and target/bench/results.json.
 # `make bench-beside BESIDE='connect echo --rounds 3'` measures some of it; `BESIDE=--quick` shows in two minutes that all of it works.
 bench-beside: needs-bench
-	cargo build --locked --release -p sulku -p sulkud -p sulku-warden
+	cargo build --locked --release -p sulku -p sulkud -p sulku-warden -p sulku-resolver
 	cargo build --locked --release --manifest-path tests/beside/Cargo.toml --target-dir $(TARGET)
 	mkdir -p $(TARGET)/bench
 	$(SUDO) $(TARGET)/release/sulku-beside --out $(TARGET)/bench/results.json $(BESIDE)

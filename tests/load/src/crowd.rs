@@ -45,7 +45,8 @@ impl Crowd {
         let permits: Vec<_> = workspaces.iter().map(|workspace| format!("TEST/{workspace}/2026")).collect();
         let limits = format!("[session]\nmax_per_person = {PER_PERMIT}\nfrom_networks = [\"127.0.0.0/8\"]\nmax_length = \"12 h\"\n");
         let files = permits.iter().zip(&workspaces).map(|(id, workspace)| PermitFile::bare(id, workspace, Person::Tiina, &limits)).collect();
-        let limits = format!("connections_per_address = {0}\nsessions = {0}", sessions * 2 + 100);
+        // Some end while others of the next round begin.
+        let limits = format!("connections_per_address = {0}\nsessions = {0}", sessions + sessions / 2 + 100);
         let mut stage = Stage::raise(&Options { rows: 10, permits: files, limits, ..Options::default() })?;
         let playing = match cells {
             Cells::Real => None,
