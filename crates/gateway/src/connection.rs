@@ -1,5 +1,6 @@
 //! A verified peer's first frame, and where it leads: to a session, to an operator's act, or out.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,11 +9,14 @@ use sulku_audit::CloseReason;
 use sulku_audit::event::{Draft, Event};
 use sulku_permit::{PermitId, Refusal, RefusalCode, Request, SessionId};
 use sulku_plan::Plan;
-use sulku_protocol::{Ask, Decoder, FrameError, HelloFrame, Purpose, RefusedFrame, SessionRow, Stay, Tell, VERSION, encode, quic_code};
+use sulku_protocol::{
+    Ask, Decoder, FrameError, HelloFrame, INPUT_CREDIT_BYTES, Purpose, RefusedFrame, SessionRow, Stay, Tell, VERSION, encode, quic_code,
+};
 use sulku_session::{Asked, Comer, Facts, RecordingKey};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::auditors;
+use crate::busy::Counted;
 use crate::daemon::Shared;
 use crate::denied;
 use crate::identity::VerifiedIdentity;
@@ -22,10 +26,12 @@ use crate::refusals::{Kept, Kind};
 use crate::registry::{OpenSession, Origin, Place, Verdict};
 use crate::relay::{self, Joining, Line};
 use crate::revocation::Sweep;
-use crate::transport::{Peer, Writer};
+use crate::transport::{FAREWELL, Peer, Writer};
 
 /// The bytes of one read from a peer: typing is short, and each idle session holds a buffer of this.
 pub const READ_BYTES: usize = 4 * 1024;
+/// What a peer may have sent before it heard that all is over: its credit, twice over for what is around it.
+const HEARD_OUT_BYTES_MAX: usize = 2 * INPUT_CREDIT_BYTES as usize;
 /// A command's words, and the bytes of all of them.
 const COMMAND_WORDS_MAX: usize = 256;
 const COMMAND_BYTES_MAX: usize = 8 * 1024;
@@ -52,6 +58,11 @@ pub enum NoFrame {
 }
 
 impl Frames {
+    /// Frames out of these bytes.
+    pub fn new(reader: Box<dyn AsyncRead + Send + Unpin>) -> Self {
+        Self { reader, decoder: Decoder::default() }
+    }
+
     /// Waits for the next frame. Cancelled, it has lost none.
     ///
     /// # Errors
@@ -75,12 +86,43 @@ impl Frames {
             }
         }
     }
+
+    /// Hears the peer out, which has been told all, until it hangs up or [`FAREWELL`] has passed: a TCP connection that is closed with bytes unread is
+    /// reset, and what its peer was told last may be lost with it.
+    pub async fn hear_out(mut self) {
+        let hears_out = async {
+            let (mut heard, mut bytes) = (0, [0; READ_BYTES]);
+            while heard < HEARD_OUT_BYTES_MAX
+                && let Ok(read @ 1..) = self.reader.read(&mut bytes).await
+            {
+                heard += read;
+            }
+        };
+        if tokio::time::timeout(FAREWELL, hears_out).await.is_err() {
+            tracing::debug!("peer did not hang up in time");
+        }
+    }
 }
 
 /// Serves a peer to the end of its connection.
 pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     let Peer { identity, from, transport, reader, writer, counted } = peer;
-    let mut frames = Frames { reader, decoder: Decoder::default() };
+    let mut heard = Some((Frames::new(reader), counted));
+    attend(shared, identity, &mut heard, writer, (from, transport)).await;
+    if let Some((frames, _counted)) = heard {
+        frames.hear_out().await;
+    }
+}
+
+/// Does what a peer asks for first. A session that hears more of it takes its frames, and its place among the connections.
+async fn attend(
+    shared: Arc<Shared>,
+    identity: VerifiedIdentity,
+    heard: &mut Option<(Frames, Counted)>,
+    writer: Writer,
+    (from, transport): (IpAddr, &'static str),
+) {
+    let Some((frames, _)) = heard else { return };
     let first = tokio::time::timeout(shared.config.limits.handshake_deadline(), frames.next()).await;
     let hello = match first {
         Ok(Ok(Ask::Hello(hello))) => checked(hello),
@@ -118,13 +160,17 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
         Purpose::DeleteWorkspace { named } => return operator::delete_workspace(&shared, &identity, named, from, transport, writer).await,
         Purpose::EndSession { session } => return operator::end(&shared, &identity, session, from, transport, writer).await,
     };
-    let line = Line { frames, writer, counted, from, transport };
+    let mut line = |writer| heard.take().map(|(frames, counted)| Line { frames, writer, counted, from, transport });
     let (refusal, sessions) = match outcome {
-        Ok(Way::New(Entered { facts, key, place })) => return relay::run(shared, *facts, key, place, line).await,
+        Ok(Way::New(Entered { facts, key, place })) => {
+            let Some(line) = line(writer) else { return };
+            return relay::run(shared, *facts, key, place, line).await;
+        }
         Ok(Way::Again(session, admitted)) => {
+            let Some(line) = line(writer) else { return };
             let comer = Comer { from, transport, client, policy: shared.policy().name(), size };
             let Err(joining) = take_up(&shared, session, admitted, Joining { line, comer }, now) else { return };
-            return refuse(joining.line.writer, RefusedFrame::plain(RefusalCode::NoSuchSession), quic_code::REFUSED).await;
+            return turn_away(joining.line).await;
         }
         Ok(Way::Choose(refusal, rows)) => (refusal, rows),
         Err(refusal) => {
@@ -139,7 +185,13 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     let frame = RefusedFrame { choices: refusal.choices.clone(), sessions, ..RefusedFrame::plain(refusal.code) };
     let kept = record_refusal(&shared, refusal, from, transport).await;
     let frame = if kept { frame } else { RefusedFrame::plain(RefusalCode::AuditUnavailable) };
-    refuse(line.writer, frame, quic_code::REFUSED).await;
+    refuse(writer, frame, quic_code::REFUSED).await;
+}
+
+/// Refuses who came for a session that is not open to her.
+pub async fn turn_away(line: Line) {
+    refuse(line.writer, RefusedFrame::plain(RefusalCode::NoSuchSession), quic_code::REFUSED).await;
+    line.frames.hear_out().await;
 }
 
 /// Where an admission leads.
@@ -293,7 +345,7 @@ pub async fn say_and_end(mut writer: Writer, tell: &Tell, code: u32) {
 }
 
 /// Audits a refusal. Says whether it is kept, by itself or in a count.
-pub async fn record_refusal(shared: &Shared, refusal: Refusal, from: std::net::IpAddr, transport: &'static str) -> bool {
+pub async fn record_refusal(shared: &Shared, refusal: Refusal, from: IpAddr, transport: &'static str) -> bool {
     let Refusal { code, choices: _, holder, permit, reason, at } = refusal;
     if shared.refusals.keep(Kind::Session, from, Instant::now(), Timestamp::now()) == Kept::AsNumber {
         return true;

@@ -1,4 +1,5 @@
 mod config;
+mod farewell;
 mod identity;
 mod registry;
 mod terminal;

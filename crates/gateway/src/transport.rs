@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use crate::busy::Counted;
 use crate::identity::VerifiedIdentity;
 
-/// How long a peer gets to take what was sent last.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a peer gets to take what was sent last, and to hang up.
+pub const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A peer over TCP is asked for a sign of life after so long without one.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -1,5 +1,7 @@
 //! The frames, one enum for each direction.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sulku_permit::{HolderId, PermitId, RefusalCode, SessionId};
@@ -12,7 +14,7 @@ pub trait Message: Sized {
     ///
     /// # Errors
     /// [`FrameError::TooLong`]: the payload is beyond the bound.
-    fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError>;
+    fn to_parts(&self) -> Result<(u8, Cow<'_, [u8]>), FrameError>;
 
     /// The frame of that kind and payload.
     ///
@@ -400,18 +402,18 @@ const DENIALS: u8 = 0x90;
 const DETACHED: u8 = 0x8b;
 
 impl Message for Ask {
-    fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
+    fn to_parts(&self) -> Result<(u8, Cow<'_, [u8]>), FrameError> {
         Ok(match self {
-            Self::Hello(hello) => (HELLO, json_payload(hello)?),
-            Self::Input(bytes) => (INPUT, bytes.clone()),
-            Self::Resize { columns, rows } => (RESIZE, [columns.to_be_bytes(), rows.to_be_bytes()].concat()),
+            Self::Hello(hello) => (HELLO, json_payload(hello)?.into()),
+            Self::Input(bytes) => (INPUT, bytes.into()),
+            Self::Resize { columns, rows } => (RESIZE, [columns.to_be_bytes(), rows.to_be_bytes()].concat().into()),
             Self::Signal(signal) => {
                 let byte = Signal::ALL.iter().position(|known| known == signal).and_then(|place| u8::try_from(place).ok());
-                (SIGNAL, vec![byte.expect("ALL has every signal, and fewer than 256")])
+                (SIGNAL, vec![byte.expect("ALL has every signal, and fewer than 256")].into())
             }
-            Self::Shown(bytes) => (SHOWN, bytes.to_be_bytes().to_vec()),
-            Self::Leave => (LEAVE, Vec::new()),
-            Self::Detach => (DETACH, Vec::new()),
+            Self::Shown(bytes) => (SHOWN, bytes.to_be_bytes().to_vec().into()),
+            Self::Leave => (LEAVE, Cow::default()),
+            Self::Detach => (DETACH, Cow::default()),
         })
     }
 
@@ -436,20 +438,20 @@ impl Message for Ask {
 }
 
 impl Message for Tell {
-    fn to_parts(&self) -> Result<(u8, Vec<u8>), FrameError> {
+    fn to_parts(&self) -> Result<(u8, Cow<'_, [u8]>), FrameError> {
         Ok(match self {
-            Self::Welcome(welcome) => (WELCOME, json_payload(welcome)?),
-            Self::Refused(refused) => (REFUSED, json_payload(refused)?),
-            Self::Output(bytes) => (OUTPUT, bytes.clone()),
-            Self::Closed(closed) => (CLOSED, json_payload(closed)?),
-            Self::Sessions(rows) => (SESSIONS, json_payload(rows)?),
-            Self::Workspaces(workspaces) => (WORKSPACES, json_payload(workspaces)?),
-            Self::Deleted(deleted) => (DELETED, json_payload(deleted)?),
-            Self::Detached(detached) => (DETACHED, json_payload(detached)?),
-            Self::Done => (DONE, Vec::new()),
-            Self::Taken(bytes) => (TAKEN, bytes.to_be_bytes().to_vec()),
-            Self::Notice(notice) => (NOTICE, json_payload(notice)?),
-            Self::Denials(rows) => (DENIALS, json_payload(rows)?),
+            Self::Welcome(welcome) => (WELCOME, json_payload(welcome)?.into()),
+            Self::Refused(refused) => (REFUSED, json_payload(refused)?.into()),
+            Self::Output(bytes) => (OUTPUT, bytes.into()),
+            Self::Closed(closed) => (CLOSED, json_payload(closed)?.into()),
+            Self::Sessions(rows) => (SESSIONS, json_payload(rows)?.into()),
+            Self::Workspaces(workspaces) => (WORKSPACES, json_payload(workspaces)?.into()),
+            Self::Deleted(deleted) => (DELETED, json_payload(deleted)?.into()),
+            Self::Detached(detached) => (DETACHED, json_payload(detached)?.into()),
+            Self::Done => (DONE, Cow::default()),
+            Self::Taken(bytes) => (TAKEN, bytes.to_be_bytes().to_vec().into()),
+            Self::Notice(notice) => (NOTICE, json_payload(notice)?.into()),
+            Self::Denials(rows) => (DENIALS, json_payload(rows)?.into()),
         })
     }
 

@@ -3,6 +3,7 @@
 //! Writes what a terminal did and reads it back. Draws nothing, and keeps no more than it is asked to.
 
 use std::collections::VecDeque;
+use std::io::Write as _;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use crate::sealed::LINES_BYTES_MAX;
 
 /// The most text of one line. Written as JSON, where a byte takes six at most, a line is then shorter than a chunk.
 const LINE_TEXT_BYTES_MAX: usize = 8 * 1024;
+const MEMORY: &str = "memory takes what is written to it";
 const _: () = assert!(6 * LINE_TEXT_BYTES_MAX + 64 <= LINES_BYTES_MAX, "each line fits into a chunk");
 
 /// What a line says.
@@ -122,7 +124,7 @@ pub struct Began<'a> {
 /// Lines that wait to become chunks.
 #[derive(Debug)]
 pub struct Cast {
-    text: String,
+    text: Vec<u8>,
     /// The end of each line in `text`, its moment, and how many bytes of output it has.
     lines: VecDeque<(usize, Duration, usize)>,
     /// When the last line was written, also of those taken; asciicast v3 times are intervals.
@@ -132,7 +134,7 @@ pub struct Cast {
 /// Lines that were taken together, for one chunk. Nothing but [`Cast::take`] makes them, so that they are never too long for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lines {
-    text: String,
+    text: Vec<u8>,
     count: u64,
     began: Duration,
     ended: Duration,
@@ -142,7 +144,7 @@ pub struct Lines {
 impl Lines {
     /// The lines, each with its end.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> &[u8] {
         &self.text
     }
 
@@ -171,7 +173,7 @@ impl Cast {
     pub fn begin(began: Began<'_>, elapsed: Duration) -> Self {
         let Began { size: (cols, rows), term, timestamp, title } = began;
         let header = json!({ "version": 3, "term": { "cols": cols, "rows": rows, "type": term }, "timestamp": timestamp, "title": title });
-        let (text, elapsed) = (format!("{header}\n"), whole_microseconds(elapsed));
+        let (text, elapsed) = (format!("{header}\n").into_bytes(), whole_microseconds(elapsed));
         Self { lines: [(text.len(), elapsed, 0)].into(), text, last: elapsed }
     }
 
@@ -193,7 +195,9 @@ impl Cast {
         let interval = elapsed - self.last;
         self.last = elapsed;
         // Six digits after the point, as asciinema writes; whole microseconds survive the way through a float.
-        self.text.push_str(&format!("[{}.{:06}, \"{code}\", {}]\n", interval.as_secs(), interval.subsec_micros(), json!(text)));
+        write!(self.text, "[{}.{:06}, \"{code}\", ", interval.as_secs(), interval.subsec_micros()).expect(MEMORY);
+        serde_json::to_writer(&mut self.text, text).expect(MEMORY);
+        self.text.extend_from_slice(b"]\n");
         self.lines.push_back((self.text.len(), elapsed, if code == 'o' { text.len() } else { 0 }));
     }
 
@@ -244,14 +248,18 @@ mod tests {
         Began { size: (80, 24), term: "xterm", timestamp: 1_790_000_000, title: "THL/1/2026 0123" }
     }
 
+    fn shown(lines: &Lines) -> &str {
+        std::str::from_utf8(lines.text()).expect("JSON")
+    }
+
     #[test]
     fn the_header_reads_back_and_another_version_does_not() {
         let mut cast = Cast::begin(began(), Duration::ZERO);
         let taken = cast.take().expect("a header");
         assert_eq!((taken.count(), cast.bytes(), cast.oldest(), cast.take()), (1, 0, None, None));
-        let Line::Header(header) = Line::parse(taken.text().as_bytes(), true).expect("a header") else { panic!("no header") };
+        let Line::Header(header) = Line::parse(taken.text(), true).expect("a header") else { panic!("no header") };
         assert_eq!((header.term.cols, header.term.rows, header.timestamp), (80, 24, Some(1_790_000_000)));
-        let older = taken.text.replace("\"version\":3", "\"version\":2");
+        let older = shown(&taken).replace("\"version\":3", "\"version\":2");
         assert!(matches!(Line::parse(older.as_bytes(), true), Err(LineError::Version(2))));
     }
 
@@ -260,7 +268,7 @@ mod tests {
         let mut cast = Cast::begin(began(), Duration::from_secs(9));
         cast.push('o', "again", Duration::from_secs(10));
         let taken = cast.take().expect("lines");
-        let lines = continued(taken.text().as_bytes(), Duration::from_millis(1_500)).expect("a part");
+        let lines = continued(taken.text(), Duration::from_millis(1_500)).expect("a part");
         assert_eq!(lines, b"[1.500000, \"r\", \"80x24\"]\n[1.000000, \"o\", \"again\"]\n");
         assert!(continued(&lines, Duration::ZERO).is_err(), "it has no header any more");
     }
@@ -288,7 +296,7 @@ mod tests {
             prop_assert_eq!(taken.count(), 1 + meant.len() as u64);
             prop_assert_eq!(taken.output_bytes(), meant.iter().map(|(_, text)| text.len()).sum::<usize>());
             let mut clock = Duration::ZERO;
-            for (line, (moment, text)) in taken.text().lines().skip(1).zip(&meant) {
+            for (line, (moment, text)) in shown(&taken).lines().skip(1).zip(&meant) {
                 let Ok(Line::Event { after, code, text: read }) = Line::parse(line.as_bytes(), false) else { return Err(TestCaseError::fail(line.to_owned())) };
                 clock += after;
                 prop_assert!(clock.abs_diff(*moment) < Duration::from_micros(2), "{:?} {:?}", clock, moment);
@@ -307,12 +315,12 @@ mod tests {
             }
             let (mut read, mut waiting, mut before) = (String::new(), cast.bytes(), Duration::ZERO);
             while let Some(taken) = cast.take() {
-                prop_assert!(taken.text().len() <= LINES_BYTES_MAX && taken.text().ends_with('\n'));
+                prop_assert!(taken.text().len() <= LINES_BYTES_MAX && taken.text().ends_with(b"\n"));
                 waiting -= taken.text().len();
                 prop_assert_eq!(waiting, cast.bytes());
                 prop_assert!(before <= taken.span().0 && taken.span().0 <= taken.span().1);
                 before = taken.span().1;
-                for line in taken.text().lines().filter(|line| line.starts_with('[')) {
+                for line in shown(&taken).lines().filter(|line| line.starts_with('[')) {
                     let Ok(Line::Event { text, .. }) = Line::parse(line.as_bytes(), false) else { return Err(TestCaseError::fail(line.to_owned())) };
                     read.push_str(&text);
                 }

@@ -9,11 +9,14 @@
 //!
 //! Numbers are big endian. What is opened is as large as [`LINES_BYTES_MAX`] at most, whatever a chunk claims.
 
+use std::cell::RefCell;
+use std::io::Cursor;
+
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use sha2::{Digest as _, Sha256};
 use sulku_permit::SessionId;
-use zstd::bulk::{compress_to_buffer, decompress};
+use zstd::bulk::{Compressor, decompress};
 use zstd::zstd_safe::compress_bound;
 
 use crate::cast::Lines;
@@ -49,7 +52,6 @@ pub struct Sealer {
     session: SessionId,
     number: u64,
     previous: [u8; 32],
-    compressed: Vec<u8>,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -62,7 +64,7 @@ impl Sealer {
     /// Begins a session's recording.
     #[must_use]
     pub const fn new(key: SessionKey, session: SessionId) -> Self {
-        Self { key, session, number: 0, previous: NO_CHUNK, compressed: Vec::new() }
+        Self { key, session, number: 0, previous: NO_CHUNK }
     }
 
     /// Chunks sealed so far.
@@ -73,11 +75,11 @@ impl Sealer {
 
     /// Seals the next chunk.
     pub fn seal(&mut self, lines: &Lines) -> SealedChunk {
-        self.seal_bytes(lines.text().as_bytes())
+        self.seal_bytes(lines.text())
     }
 
     fn seal_bytes(&mut self, lines: &[u8]) -> SealedChunk {
-        let plain = self.packed(lines);
+        let plain = Self::packed(lines);
         let aad = associated(&self.session, self.number, &self.previous);
         let payload = Payload { msg: &plain, aad: &aad };
         let bytes = cipher(&self.key).encrypt(&nonce(self.number), payload).expect("a chunk is far shorter than the 256 GiB that the cipher takes");
@@ -88,18 +90,38 @@ impl Sealer {
     }
 
     /// The method byte and the lines, whichever way is shorter.
-    fn packed(&mut self, lines: &[u8]) -> Vec<u8> {
+    fn packed(lines: &[u8]) -> Vec<u8> {
         if lines.len() > STORED_BYTES_MAX {
-            self.compressed.resize(compress_bound(lines.len()), 0);
+            let mut packed = Vec::with_capacity(1 + compress_bound(lines.len()));
+            packed.push(ZSTD);
+            let mut packed = Cursor::new(packed);
+            packed.set_position(1);
             // A buffer of the bound's size is always enough; should it fail all the same, stored is right, too.
-            if let Ok(length) = compress_to_buffer(lines, &mut self.compressed, LEVEL)
-                && length < lines.len()
-            {
-                return [&[ZSTD], &self.compressed[..length]].concat();
+            if compress(lines, &mut packed).is_some_and(|length| length < lines.len()) {
+                return packed.into_inner();
             }
         }
         [&[STORED], lines].concat()
     }
+}
+
+thread_local! {
+    /// What a frame is compressed with, some 300 KiB. Of the thread and not of the session: thousands of those sleep, and making it for each chunk takes
+    /// longer than most chunks do. Each frame is its own; nothing of one session's output is in another's.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Writes these bytes as a frame where the cursor is. Gives its length.
+fn compress(bytes: &[u8], out: &mut Cursor<Vec<u8>>) -> Option<usize> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let mut compressor = match kept.take() {
+            Some(compressor) => compressor,
+            None => Compressor::new(LEVEL).ok()?,
+        };
+        let length = compressor.compress_to_buffer(bytes, out).ok()?;
+        *kept = Some(compressor);
+        Some(length)
+    })
 }
 
 /// A chunk that can't be opened.

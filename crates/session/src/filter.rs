@@ -7,6 +7,8 @@
 //! Control strings (ECMA-48 section 5.6) pass only if they are on a list: operating system commands by their number, device
 //! control strings by what they query. A new number that some terminal invents is off until someone has thought about it.
 
+use memchr::{memchr, memchr3};
+
 /// Operating system commands that pass: titles, colours, hyperlinks, prompt marks.
 const OSC_ALLOWED: &[u16] = &[0, 1, 2, 4, 8, 10, 11, 12, 17, 19, 104, 110, 111, 112, 117, 119, 133];
 /// A longer control sequence is none that a terminal knows.
@@ -19,8 +21,8 @@ const CAN: char = '\u{18}';
 const SUB: char = '\u{1a}';
 const ESC: char = '\u{1b}';
 
-/// The bytes in the ground state that are more than text: the controls above, and what the controls U+0080–U+009F begin with in UTF-8.
-const NOT_PLAIN: [u8; 4] = [CAN as u8, SUB as u8, ESC as u8, 0xc2];
+/// What the controls U+0080–U+009F begin with in UTF-8.
+const C1_LEAD: u8 = 0xc2;
 
 /// What was taken out, by kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,11 @@ impl Filter {
             &joined
         };
         let mut out = String::with_capacity(bytes.len());
+        // Nearly always it is whole, which is seen many bytes at a time.
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            self.text(text, &mut out);
+            return out;
+        }
         let mut chunks = bytes.utf8_chunks().peekable();
         while let Some(chunk) = chunks.next() {
             self.text(chunk.valid(), &mut out);
@@ -104,8 +111,7 @@ impl Filter {
     fn text(&mut self, mut text: &str, out: &mut String) {
         while !text.is_empty() {
             if matches!(self.state, State::Ground) {
-                let end = text.bytes().position(|byte| NOT_PLAIN.contains(&byte)).unwrap_or(text.len());
-                let (plain, rest) = text.split_at(end);
+                let (plain, rest) = text.split_at(plain_bytes(text.as_bytes()));
                 self.before = plain.chars().next_back().unwrap_or(self.before);
                 out.push_str(plain);
                 text = rest;
@@ -311,6 +317,12 @@ impl Filter {
 
 fn osc_kind(number: &str) -> String {
     if number.is_empty() { "osc".to_owned() } else { format!("osc-{}", number.trim_start_matches('0')) }
+}
+
+/// How many of these bytes, in the ground state, are nothing more than text: up to a control above, or what may be one beyond ASCII.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    let end = memchr3(CAN as u8, SUB as u8, ESC as u8, bytes).unwrap_or(bytes.len());
+    memchr(C1_LEAD, &bytes[..end]).unwrap_or(end)
 }
 
 /// Whether these bytes are the beginning of a UTF-8 character, and not already wrong.

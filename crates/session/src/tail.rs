@@ -57,8 +57,8 @@ impl Tail {
 /// Whether the alternate screen is on after this text. The filter lets whole control sequences through and no others.
 fn alternate_after(before: bool, text: &str) -> bool {
     const MODES: [&str; 3] = ["1049", "1047", "47"];
-    let switched = text.rmatch_indices("\u{1b}[?").find_map(|(at, start)| {
-        let rest = text.get(at + start.len()..)?;
+    let switched = text.rmatch_indices('\u{1b}').find_map(|(at, _)| {
+        let rest = text.get(at..)?.strip_prefix("\u{1b}[?")?;
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';')?;
         let on = match rest.as_bytes().get(end)? {
             b'h' => true,

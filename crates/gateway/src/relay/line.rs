@@ -45,6 +45,8 @@ pub struct Joining {
 pub struct Held {
     /// What comes; `None` when nothing more does.
     pub frames: Option<Frames>,
+    /// Of a peer that broke the protocol, what still comes and is not looked at.
+    unheeded: Option<Frames>,
     /// What waits for the sender; neighbouring output is joined.
     pub outbox: Vec<Tell>,
     /// `None` once the connection is to be ended.
@@ -65,13 +67,13 @@ impl Held {
         let Line { frames, writer, counted, from, transport } = line;
         let (outgoing, sender) = start_sender(writer);
         let (frames, outgoing, counted) = (Some(frames), Some(outgoing), Some(counted));
-        Self { frames, outbox: Vec::new(), outgoing, welcomed: false, from, transport, sender, counted }
+        Self { frames, unheeded: None, outbox: Vec::new(), outgoing, welcomed: false, from, transport, sender, counted }
     }
 
     /// Holds none: its peer is expected.
     pub fn nobody(from: IpAddr, transport: &'static str) -> Self {
         let sender = tokio::spawn(std::future::ready(()));
-        Self { frames: None, outbox: Vec::new(), outgoing: None, welcomed: false, from, transport, sender, counted: None }
+        Self { frames: None, unheeded: None, outbox: Vec::new(), outgoing: None, welcomed: false, from, transport, sender, counted: None }
     }
 
     /// Another connection takes the place of this one, which is ended.
@@ -112,19 +114,27 @@ impl Held {
         });
     }
 
+    /// Heeds nothing more that comes.
+    pub fn break_off(&mut self) {
+        self.unheeded = self.frames.take().or_else(|| self.unheeded.take());
+    }
+
     /// Lets go of it, and of all that has not left.
     pub fn abandon(&mut self) {
-        (self.frames, self.outgoing, self.counted) = (None, None, None);
+        (self.frames, self.unheeded, self.outgoing, self.counted) = (None, None, None, None);
         self.outbox.clear();
         self.sender.abort();
     }
 
-    /// Waits until all that was sent has left, or too long.
+    /// Waits until all that was sent has left and the peer has hung up, or too long.
     pub async fn end(mut self) {
         self.hang_up();
         if tokio::time::timeout(SENDER_PATIENCE, &mut self.sender).await.is_err() {
             tracing::debug!("connection dropped: the peer takes nothing");
             self.sender.abort();
+        }
+        if let Some(frames) = self.frames.or(self.unheeded) {
+            frames.hear_out().await;
         }
     }
 }

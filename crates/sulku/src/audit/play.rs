@@ -266,7 +266,7 @@ mod tests {
         for (second, text) in (1..).zip(steps) {
             cast.push('o', text, Duration::from_secs(second));
         }
-        cast.take().expect("lines").text().to_owned()
+        String::from_utf8(cast.take().expect("lines").text().to_vec()).expect("JSON")
     }
 
     const COMMON: &[&str] =
