@@ -23,7 +23,8 @@ const JOINS_MAX: usize = 2;
 /// What an open session shows of itself while it runs.
 #[derive(Debug, Default)]
 pub struct Activity {
-    idle_s: AtomicU64,
+    /// Since when its holder has typed nothing, in seconds since 1970.
+    idle: AtomicI64,
     bytes_out: AtomicU64,
     /// Since when nobody is connected, in seconds since 1970; or [`ATTENDED`].
     detached: AtomicI64,
@@ -35,9 +36,10 @@ const ATTENDED: i64 = 0;
 impl Activity {
     /// Sets the figures; `detached` says for how long nobody has been connected.
     pub fn set(&self, idle_s: u64, bytes_out: u64, detached: Option<Duration>) {
-        let since = |lasts: Duration| Timestamp::now().as_second().saturating_sub_unsigned(lasts.as_secs()).max(1);
+        let now = Timestamp::now().as_second();
+        let since = |lasts: Duration| now.saturating_sub_unsigned(lasts.as_secs()).max(1);
         self.detached.store(detached.map_or(ATTENDED, since), Ordering::Relaxed);
-        self.idle_s.store(idle_s, Ordering::Relaxed);
+        self.idle.store(now.saturating_sub_unsigned(idle_s), Ordering::Relaxed);
         self.bytes_out.store(bytes_out, Ordering::Relaxed);
     }
 }
@@ -107,6 +109,7 @@ impl Entry {
     fn row(&self, session: SessionId, now: Timestamp) -> SessionRow {
         let Self { admitted, transport, joins: _, ends: _, activity, end: _ } = self;
         let detached = Some(activity.detached.load(Ordering::Relaxed)).filter(|since| *since != ATTENDED);
+        let lasts = |since: i64| u64::try_from(now.as_second().saturating_sub(since)).unwrap_or_default();
         SessionRow {
             session,
             permit: admitted.permit.clone(),
@@ -115,9 +118,10 @@ impl Entry {
             transport: (*transport).to_owned(),
             opened: admitted.opened,
             ends: self.until(),
-            idle_s: activity.idle_s.load(Ordering::Relaxed),
+            // Before its first sign of life it has been idle since it was admitted.
+            idle_s: lasts(activity.idle.load(Ordering::Relaxed).max(admitted.opened.as_second())),
             bytes_out: activity.bytes_out.load(Ordering::Relaxed),
-            detached_s: detached.map(|since| u64::try_from(now.as_second() - since).unwrap_or_default()),
+            detached_s: detached.map(lasts),
         }
     }
 

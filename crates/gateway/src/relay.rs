@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sulku_audit::{CloseReason, Draft, Receipt};
-use sulku_permit::{PermitId, RefusalCode};
+use sulku_permit::PermitId;
 use sulku_plan::order::{Order, Signal, TerminalSize};
-use sulku_protocol::{Ask, DenialRow, INPUT_CREDIT_BYTES, RefusedFrame, Tell, quic_code};
+use sulku_protocol::{Ask, DenialRow, INPUT_CREDIT_BYTES, Tell};
 use sulku_session::{Effect, Event, Facts, Now, RecordingKey, Session};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::connection::{NoFrame, refuse, violated};
+use crate::connection::{NoFrame, turn_away, violated};
 use crate::daemon::Shared;
 use crate::ledger::{AppendError, Job, Pending};
 use crate::registry::{Place, Verdict};
@@ -34,9 +34,11 @@ pub use line::{Joining, Line};
 const TAKEN_REPORT_BYTES: usize = INPUT_CREDIT_BYTES as usize / 4;
 /// How often a session looks at its clocks.
 const TICK: Duration = Duration::from_millis(250);
-/// The same of a session in which nothing happens: thousands of them must cost next to nothing. What has a moment of its own (its end, a warning)
-/// comes at that.
-const TICK_AT_REST: Duration = Duration::from_secs(2);
+/// The same of a session in which nothing happens: thousands of them must cost next to nothing. What has a moment of its own (its end, a warning,
+/// its idle time) comes at that; what is left is a wall clock that was set.
+const TICK_AT_REST: Duration = Duration::from_secs(5);
+/// After so many bytes of output the other sessions have their turn: a keystroke's echo waits several turns of a flood for its own.
+const TURN_BYTES: usize = 16 * 1024;
 /// A terminal whose shell has ended and that shows nothing for this long has nothing more to show.
 const QUIET: Duration = Duration::from_millis(20);
 /// A closing session waits this long for the warden and the ledger before it lets go. What was handed to the ledger may still be kept.
@@ -149,7 +151,7 @@ impl Relay {
     async fn drive(&mut self, mut session: Session, mut effects: Vec<Effect>, mut news: mpsc::Receiver<CellNews>, mut place: Place) -> Over {
         let mut ticked = Instant::now();
         let (mut news_here, mut told_to_end) = (true, false);
-        let mut closing_since = None;
+        let (mut closing_since, mut turn_bytes) = (None, 0);
         loop {
             for effect in effects.drain(..) {
                 self.perform(effect).await;
@@ -227,8 +229,7 @@ impl Relay {
                 // Who comes for a session that is just being adopted waits the moment that it takes.
                 Some(joining) = place.joins.recv(), if !matches!(session, Session::Adopting(_)) => {
                     if !session.may_be_taken_up() {
-                        let refused = refuse(joining.line.writer, RefusedFrame::plain(RefusalCode::NoSuchSession), quic_code::REFUSED);
-                        self.shared.tasks.spawn(refused);
+                        self.shared.tasks.spawn(turn_away(joining.line));
                         continue;
                     }
                     if self.line.is_there() {
@@ -274,7 +275,10 @@ impl Relay {
                     continue;
                 }
                 shown = read(&self.terminal, room, drains), if room > 0 => match shown {
-                    Ok(Shown::Bytes(bytes)) => Event::Output(bytes),
+                    Ok(Shown::Bytes(bytes)) => {
+                        turn_bytes += bytes.len();
+                        Event::Output(bytes)
+                    }
                     Ok(Shown::Ended) => Event::OutputEnded,
                     Err(error) => {
                         tracing::error!(%error, "terminal broke");
@@ -297,9 +301,10 @@ impl Relay {
                 // The terminal has no reader left inside; what is typed from here on goes nowhere.
                 self.taken_bytes += self.typed.drain(..).len();
             }
-            // A flood of output must not keep the runtime's other sessions from their turn (tokio counts operations, not bytes).
-            if room == 0 || matches!(effects.first(), Some(Effect::Record(..))) {
-                tokio::task::consume_budget().await;
+            // Tokio counts operations, not bytes.
+            if turn_bytes >= TURN_BYTES {
+                turn_bytes = 0;
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -379,7 +384,7 @@ impl Relay {
 
     /// Hears no more of a peer that broke the protocol, and remembers how, if it is the first.
     fn break_off(&mut self, what: String) {
-        self.line.frames = None;
+        self.line.break_off();
         let Held { from, transport, .. } = self.line;
         self.violation.get_or_insert(Breach { what, from, transport });
     }

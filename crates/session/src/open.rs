@@ -9,7 +9,7 @@ use sulku_audit::wire::Cause;
 use sulku_audit::{CloseReason, Event as Entry};
 use sulku_permit::Durability;
 use sulku_plan::Denied;
-use sulku_protocol::{Ask, NoticeFrame, NoticeKind, OUTPUT_CREDIT_BYTES, ResumedFrame, Tell, WelcomeFrame};
+use sulku_protocol::{Ask, NoticeFrame, NoticeKind, OUTPUT_CREDIT_BYTES, PAYLOAD_BYTES_MAX, ResumedFrame, Tell, WelcomeFrame};
 
 use crate::closing::{Closing, Work};
 use crate::denials::Denials;
@@ -18,6 +18,7 @@ use crate::facts::Facts;
 use crate::filter::Filter;
 use crate::freeze::{Freeze, Look};
 use crate::owed::{Owed, Sent};
+use crate::pace::Pace;
 use crate::recording::{Recording, RecordingKey};
 use crate::tail::{SCREEN_BYTES_MAX, Tail};
 use crate::warnings::Warnings;
@@ -58,6 +59,7 @@ pub struct Open {
     due: Duration,
     /// Bytes that the client has not yet reported as shown, counting those not yet sent.
     unshown: u32,
+    pace: Pace,
     last_input: Duration,
     last_shown: Duration,
     last_recorded: Duration,
@@ -117,6 +119,7 @@ impl Open {
             warnings,
             denials: Denials::default(),
             unshown: 0,
+            pace: Pace::default(),
             last_input: elapsed,
             last_shown: elapsed,
             last_recorded: elapsed,
@@ -132,7 +135,7 @@ impl Open {
         // A byte that is no UTF-8 becomes three that are, so a third of the credit is what may safely be read.
         // Whoever comes back is shown the screen first, out of the same credit.
         let kept_free = if self.away.is_some() { SCREEN_BYTES_MAX } else { 0 };
-        let credit = (OUTPUT_CREDIT_BYTES.saturating_sub(self.unshown) as usize).saturating_sub(kept_free) / 3;
+        let credit = (self.pace.credit().saturating_sub(self.unshown) as usize).saturating_sub(kept_free) / 3;
         let room = if credit < 512 || self.output_ended || self.freeze == Freeze::Frozen { 0 } else { credit };
         room.min(OUTPUT_QUANTUM_BYTES)
     }
@@ -153,11 +156,12 @@ impl Open {
     pub(crate) fn wakes(&self) -> Duration {
         let gathers = self.window_is(Durability::Windowed) && !self.owed.has_chunk() && self.recording.pending_output() > 0;
         let gathered = self.recording.oldest().filter(|_| gathers).map(|oldest| oldest + GATHER);
-        gathered.map_or(self.due, |gathered| gathered.min(self.due))
+        let (unattended, _) = self.unattended_until();
+        gathered.into_iter().fold(self.due.min(unattended), Duration::min)
     }
 
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.owed.is_empty() && self.recording.oldest().is_none()
+        self.owed.is_empty() && self.recording.oldest().is_none() && self.exited.is_none()
     }
 
     pub(crate) fn step(mut self: Box<Self>, event: Event, now: Now, effects: &mut Vec<Effect>) -> Session {
@@ -172,7 +176,10 @@ impl Open {
             Event::AuditGone => return self.close_without_audit(now, effects),
             Event::Asked(Ask::Input(bytes)) => self.input(bytes, now, effects),
             Event::Asked(Ask::Shown(bytes)) => match self.unshown.checked_sub(bytes) {
-                Some(unshown) => (self.unshown, self.last_shown) = (unshown, now.elapsed),
+                Some(unshown) => {
+                    (self.unshown, self.last_shown) = (unshown, now.elapsed);
+                    self.pace.shows(bytes, now.elapsed);
+                }
                 None => return self.close(CloseReason::ProtocolError, now, effects),
             },
             // Each resize is recorded, so nobody may resize faster than the ledger keeps.
@@ -283,7 +290,7 @@ impl Open {
     fn kept(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if let Some(Sent::Chunk { bytes: _, output }) = self.owed.kept() {
             let durable = self.window.kept(output);
-            self.show(durable, effects);
+            self.show(durable, now, effects);
         }
         if let Look::Changed(notice) = self.freeze.look(self.owed.waited(now.elapsed)) {
             effects.push(Effect::Send(Tell::Notice(notice)));
@@ -296,29 +303,28 @@ impl Open {
         if self.away.is_none()
             && let Some(text) = self.window.take_ahead(now.elapsed)
         {
-            self.show(text, effects);
+            self.show(text, now, effects);
         }
     }
 
-    /// Sends text in frames of a quantum.
-    fn show(&mut self, text: String, effects: &mut Vec<Effect>) {
+    /// Shows text to the holder if she is here, in frames that are not too long.
+    fn show(&mut self, text: String, now: Now, effects: &mut Vec<Effect>) {
         if let Some(tail) = &mut self.tail {
             tail.push(&text);
         }
         if self.away.is_none() {
-            self.send(text, effects);
+            self.send(text, now, effects);
         }
     }
 
-    fn send(&mut self, text: String, effects: &mut Vec<Effect>) {
+    fn send(&mut self, text: String, now: Now, effects: &mut Vec<Effect>) {
         self.bytes_out += text.len() as u64;
-        let mut rest = text.into_bytes();
-        while rest.len() > OUTPUT_QUANTUM_BYTES {
-            let tail = rest.split_off(OUTPUT_QUANTUM_BYTES);
-            effects.push(Effect::Send(Tell::Output(std::mem::replace(&mut rest, tail))));
-        }
-        if !rest.is_empty() {
-            effects.push(Effect::Send(Tell::Output(rest)));
+        self.pace.sends(text.len(), now.elapsed);
+        let bytes = text.into_bytes();
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            effects.extend(bytes.chunks(PAYLOAD_BYTES_MAX).map(|frame| Effect::Send(Tell::Output(frame.to_vec()))));
+        } else if !bytes.is_empty() {
+            effects.push(Effect::Send(Tell::Output(bytes)));
         }
     }
 
@@ -385,18 +391,23 @@ impl Open {
         if lasts >= self.facts.permit().session.max_length { CloseReason::LongestSession } else { self.facts.until().1 }
     }
 
+    /// When it ends if its holder does nothing and nobody comes, and why.
+    fn unattended_until(&self) -> (Duration, CloseReason) {
+        match (self.away, self.facts.stays()) {
+            // She types nothing because nobody is here to type.
+            (Some(away), Some(stays)) => (away + stays, CloseReason::Abandoned),
+            _ => (self.last_input + self.facts.permit().session.idle_disconnect, CloseReason::Idle),
+        }
+    }
+
     fn time_is_up(&self, now: Now) -> Option<CloseReason> {
         let since = |then: Duration| now.elapsed.saturating_sub(then);
         let left = self.left(now);
-        let unattended = match (self.away, self.facts.stays()) {
-            // She types nothing because nobody is here to type.
-            (Some(away), Some(stays)) => (since(away) >= stays).then_some(CloseReason::Abandoned),
-            _ => (since(self.last_input) >= self.facts.permit().session.idle_disconnect).then_some(CloseReason::Idle),
-        };
+        let (unattended_until, unattended) = self.unattended_until();
         if left.is_zero() {
             Some(self.ends_because(left, now))
-        } else if unattended.is_some() {
-            unattended
+        } else if now.elapsed >= unattended_until {
+            Some(unattended)
         } else {
             let stuck = self.exited.is_some_and(|(_, when)| since(when.max(self.last_shown)) >= DRAIN_PATIENCE);
             stuck.then_some(CloseReason::ShellExited)

@@ -494,8 +494,8 @@ fn in_a_window_output_is_shown_at_once_and_gathered_into_few_chunks() {
     let wakes = driven.session.wakes().expect("lines are gathered");
     assert_eq!(wakes, driven.elapsed + Duration::from_millis(100));
     driven.pass(Duration::from_millis(100));
-    let end = Duration::from_secs(12 * 3600 - 15 * 60);
-    assert_eq!((driven.chunks().len(), driven.session.wakes()), (1, Some(end)), "next it is woken to warn of the end");
+    let idle = Duration::from_secs(30 * 60);
+    assert_eq!((driven.chunks().len(), driven.session.wakes()), (1, Some(idle)), "next it is woken to end what is idle");
     let (entry, lines) = driven.chunks().remove(0);
     let Entry::RecordingChunk { began_ms, ended_ms, lines: count, .. } = entry else { panic!("a chunk") };
     assert_eq!((began_ms, ended_ms, count), (0, 0, 11), "{lines}");
