@@ -42,6 +42,7 @@ pub fn the_demo_of_an_ordinary_user_meets_every_expectation() -> anyhow::Result<
     ensure!(missed.is_empty() && demo.code() == Some(0), "{missed:#?} {}", demo.err);
     let on_the_rung = |expectation: &Value| expectation["detail"].as_str().is_some_and(|detail| detail.starts_with("rung rootless,"));
     ensure!(expectations.len() >= 20 && expectations.iter().any(on_the_rung), "{report}");
+    ensure!(expectations.iter().any(|expectation| expectation["name"] == "she reaches it by that name"), "{report}");
     ensure!(Leftover::of_process(pid).is_empty(), "{:?}", Leftover::of_process(pid));
     Ok(())
 }

@@ -12,7 +12,7 @@ pub use sulku_permit::NameCheck;
 use sulku_permit::{HostName, NamePattern, Port, Protocol, SessionId};
 
 /// The version of this vocabulary; warden and resolver must agree.
-pub const NAMING_VERSION: u32 = 1;
+pub const NAMING_VERSION: u32 = 2;
 /// The address at which every cell finds the resolver: on the router's own loopback, in a range that is never forwarded (RFC 3927).
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 53);
 /// Where the resolver answers questions, over UDP and TCP.
@@ -52,6 +52,16 @@ impl From<Port> for OpenPort {
     }
 }
 
+/// What leads from the router to the resolvers upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carries {
+    /// A link: every packet.
+    Packets,
+    /// A relay: connections alone (RFC 7766 has every resolver take questions over TCP).
+    Connections,
+}
+
 /// What the warden tells the resolver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
@@ -62,6 +72,8 @@ pub enum Task {
         version: u32,
         /// Which resolvers to ask, in this order; never empty.
         upstream: Vec<SocketAddr>,
+        /// How they are reached.
+        carries: Carries,
     },
     /// A session begins behind this address; it is sent before the session's first packet can pass.
     Open {

@@ -108,13 +108,13 @@ mod tests {
     /// Nothing passes for want of a rule: whatever has a hook and can end a packet's way drops it, and the other hooks end in a decision.
     #[test]
     fn every_chain_that_decides_drops_by_default() {
-        for hook in ["input", "output", "forward"] {
-            assert!(TEXT.contains(&format!("type filter hook {hook} priority filter; policy drop;")), "{hook}");
+        for (hook, priority) in [("input", "filter"), ("output", "mangle"), ("forward", "filter")] {
+            assert!(TEXT.contains(&format!("type filter hook {hook} priority {priority}; policy drop;")), "{hook}");
         }
         let leaving = TEXT.split("chain leaving {").nth(1).and_then(|rest| rest.split('}').next()).unwrap_or_default();
         assert_eq!(lines(leaving).last(), Some("goto deny"));
         assert!(TEXT.contains(&format!("ip daddr {} ", crate::naming::RESOLVER)));
-        assert!(TEXT.contains(&format!("dnat ip to {RELAY}:{RELAY_PORT}\n")));
+        assert_eq!(TEXT.matches(&format!("dnat ip to {RELAY}:{RELAY_PORT}\n")).count(), 2, "of cells and of the resolver");
         assert!(TEXT.contains(&format!("dnat ip to {}:{}", crate::naming::RESOLVER, crate::naming::TLS_PORT)));
     }
 }

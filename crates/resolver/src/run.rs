@@ -62,7 +62,7 @@ pub fn run(addresses: Addresses) -> Result<Infallible, RunError> {
         std::process::abort();
     }));
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
-    let upstream = warden::first_task(&socket)?;
+    let (upstream, carries) = warden::first_task(&socket)?;
     let failed = |address| move |source| RunError::Bind { address, source };
     let udp = UdpSocket::bind(addresses.dns).map_err(failed(addresses.dns))?;
     let tcp = TcpListener::bind(addresses.dns).map_err(failed(addresses.dns))?;
@@ -76,7 +76,7 @@ pub fn run(addresses: Addresses) -> Result<Infallible, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let walls = confine(&upstream)?;
     tracing::info!(walls, "the resolver serves");
-    runtime.block_on(serve(socket, upstream, Sockets { udp, tcp, tls, room }))
+    runtime.block_on(serve(socket, Upstream::new(upstream, carries), Sockets { udp, tcp, tls, room }))
 }
 
 /// What cells speak to.
@@ -87,7 +87,7 @@ struct Sockets {
     room: Arc<Semaphore>,
 }
 
-async fn serve(socket: OwnedFd, upstream: Vec<SocketAddr>, Sockets { udp, tcp, tls, room }: Sockets) -> Result<Infallible, RunError> {
+async fn serve(socket: OwnedFd, upstream: Upstream, Sockets { udp, tcp, tls, room }: Sockets) -> Result<Infallible, RunError> {
     // A socket of packets with a connection reads and writes as one without.
     let socket = tokio::net::UnixDatagram::from_std(socket.into())?;
     let udp = Arc::new(tokio::net::UdpSocket::from_std(udp)?);
@@ -96,7 +96,7 @@ async fn serve(socket: OwnedFd, upstream: Vec<SocketAddr>, Sockets { udp, tcp, t
     let (warden, findings) = Warden::new();
     let warden = Arc::new(warden);
     let sessions = Arc::new(Sessions::default());
-    let answering = Arc::new(Answering::new(warden.clone(), Arc::new(Upstream::new(upstream))));
+    let answering = Arc::new(Answering::new(warden.clone(), Arc::new(upstream)));
     // Room for 256 findings, and this is the first.
     let _ = warden.tell(Finding::Ready { version: NAMING_VERSION });
     let carry_out = |task| carry_out(task, &sessions, &warden);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use sulku_permit::{HostName, SessionId};
-use sulku_plan::naming::{Finding, NAMING_VERSION, Task};
+use sulku_plan::naming::{Carries, Finding, NAMING_VERSION, Task};
 use sulku_plan::order::{self, PACKET_BYTES_MAX, PacketError};
 use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, oneshot};
@@ -128,13 +128,13 @@ impl Warden {
 ///
 /// # Errors
 /// It is something else, or of another version.
-pub fn first_task(socket: &OwnedFd) -> Result<Vec<std::net::SocketAddr>, WardenError> {
+pub fn first_task(socket: &OwnedFd) -> Result<(Vec<std::net::SocketAddr>, Carries), WardenError> {
     let mut buffer = vec![0; PACKET_BYTES_MAX + 1];
     let (length, _) = rustix::net::recv(socket, buffer.as_mut_slice(), RecvFlags::empty()).map_err(io::Error::from)?;
     match decode(&buffer[..length])? {
         Task::Serve { version, .. } if version != NAMING_VERSION => Err(WardenError::Version(version)),
         Task::Serve { upstream, .. } if upstream.is_empty() => Err(WardenError::NoUpstream),
-        Task::Serve { upstream, .. } => Ok(upstream),
+        Task::Serve { upstream, carries, .. } => Ok((upstream, carries)),
         _ => Err(WardenError::Order),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) const PORT: u16 = 8080;
 /// EtherType of IPv4, as a packet socket wants it: in network order.
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 /// How long the threads sleep before they look whether they should end.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// The longest that `/flow` flows.
 const FLOW_TIME: Duration = Duration::from_secs(120);
 
@@ -56,6 +56,13 @@ pub struct Host {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// What a host listens on.
+struct Sockets {
+    listener: TcpListener,
+    questions: Option<(UdpSocket, TcpListener)>,
+    witness: rustix::fd::OwnedFd,
+}
+
 impl Host {
     /// Makes the namespace and starts to serve and to watch in it. Its interface comes later, from the warden. Who may not make one that has
     /// a name gets a host that is an address among her own.
@@ -71,14 +78,16 @@ impl Host {
             }
             None => ground.host(address)?,
         }
-        let (listener, questions, witness) = host.sockets(!known.is_empty())?;
+        let Sockets { listener, questions, witness } = host.sockets(!known.is_empty())?;
         let (ended, arrivals) = (Arc::clone(&host.ended), Arc::clone(&host.arrivals));
         host.threads.push(std::thread::spawn(move || watch(&witness, address, &arrivals, &ended)));
         let ended = Arc::clone(&host.ended);
         host.threads.push(std::thread::spawn(move || serve(&listener, &ended)));
-        if let Some(questions) = questions {
+        if let Some((packets, connections)) = questions {
             let (ended, asked) = (Arc::clone(&host.ended), Arc::clone(&host.asked));
-            host.threads.push(std::thread::spawn(move || names::serve(&questions, known, &asked, &ended)));
+            host.threads.push(std::thread::spawn(move || names::serve(&packets, known, &asked, &ended)));
+            let (ended, asked) = (Arc::clone(&host.ended), Arc::clone(&host.asked));
+            host.threads.push(std::thread::spawn(move || names::serve_connections(&connections, known, &asked, &ended)));
         }
         Ok(host)
     }
@@ -114,7 +123,7 @@ impl Host {
     }
 
     /// A thread goes into the namespace to make the sockets, which then stay there; the thread ends, and no other ever was inside.
-    fn sockets(&self, knows_names: bool) -> Result<(TcpListener, Option<UdpSocket>, rustix::fd::OwnedFd), StageError> {
+    fn sockets(&self, knows_names: bool) -> Result<Sockets, StageError> {
         let (path, address) = (self.namespace(), self.address);
         let (send, made) = mpsc::channel();
         let inside = move || {
@@ -127,10 +136,12 @@ impl Host {
             listener.set_nonblocking(true).map_err(StageError::system("listening for web requests"))?;
             let questions = || {
                 let socket = UdpSocket::bind((address, names::PORT))?;
-                socket.set_read_timeout(Some(LOOK_INTERVAL)).map(|()| socket)
+                socket.set_read_timeout(Some(LOOK_INTERVAL))?;
+                let connections = TcpListener::bind((address, names::PORT))?;
+                connections.set_nonblocking(true).map(|()| (socket, connections))
             };
             let questions = knows_names.then(questions).transpose().map_err(StageError::system("listening for questions for names"))?;
-            Ok((listener, questions, witness()?))
+            Ok(Sockets { listener, questions, witness: witness()? })
         };
         std::thread::spawn(move || drop(send.send(inside())));
         made.recv().map_err(|source| StageError::System { what: "making a host's sockets", source: std::io::Error::other(source) })?

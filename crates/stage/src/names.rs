@@ -1,16 +1,22 @@
 //! A host's answers to questions for names (RFC 1035): the few that it is told, each with its own address; and what it was asked.
 //!
-//! It answers one question a packet, and leaves everything that is none unanswered.
+//! It answers one question a packet or a connection, and leaves everything that is none unanswered.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-/// Where it answers.
+use crate::host::LOOK_INTERVAL;
+
+/// Where it answers, over UDP and TCP.
 pub(crate) const PORT: u16 = 53;
 /// Questions that are kept.
 const ASKED_MAX: usize = 10_000;
 const HEADER_BYTES: usize = 12;
+/// How long a connection may take for its question.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
 /// Flags of an answer that recursion was asked and is offered for; the same with "no such name".
 const ANSWER: u16 = 0x8180;
 const NO_SUCH_NAME: u16 = 0x8183;
@@ -22,16 +28,45 @@ pub(crate) fn serve(socket: &UdpSocket, known: &[(&str, Ipv4Addr)], asked: &Mute
     let mut packet = [0; 512];
     while !ended.load(Ordering::Relaxed) {
         let Ok((length, from)) = socket.recv_from(&mut packet) else { continue };
-        let Some((name, question)) = packet.get(..length).and_then(question) else { continue };
-        let address = known.iter().find(|(known, _)| *known == name).map(|(_, address)| *address);
-        let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.len() < ASKED_MAX {
-            asked.push(name);
+        if let Some(answer) = packet.get(..length).and_then(|packet| heard(packet, known, asked)) {
+            let _lost = socket.send_to(&answer, from);
         }
-        drop(asked);
-        let [high, low, ..] = packet;
-        let _lost = socket.send_to(&answer([high, low], question, address), from);
     }
+}
+
+/// The same over connections, of which each has one question, its length before it.
+pub(crate) fn serve_connections(listener: &TcpListener, known: &[(&str, Ipv4Addr)], asked: &Mutex<Vec<String>>, ended: &AtomicBool) {
+    while !ended.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((stream, _)) => drop(serve_connection(stream, known, asked)),
+            Err(_) => std::thread::sleep(LOOK_INTERVAL),
+        }
+    }
+}
+
+fn serve_connection(mut stream: TcpStream, known: &[(&str, Ipv4Addr)], asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(ASK_WITHIN))?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut packet = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut packet)?;
+    let Some(answer) = heard(&packet, known, asked) else { return Ok(()) };
+    let length = u16::try_from(answer.len()).unwrap_or(u16::MAX);
+    stream.write_all(&[&length.to_be_bytes(), answer.as_slice()].concat())
+}
+
+/// Remembers a question, and gives its answer.
+fn heard(packet: &[u8], known: &[(&str, Ipv4Addr)], asked: &Mutex<Vec<String>>) -> Option<Vec<u8>> {
+    let (name, question) = question(packet)?;
+    let address = known.iter().find(|(known, _)| *known == name).map(|(_, address)| *address);
+    let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    if asked.len() < ASKED_MAX {
+        asked.push(name);
+    }
+    drop(asked);
+    let id = packet.first_chunk()?;
+    Some(answer(*id, question, address))
 }
 
 /// The name and the bytes of a packet's one question.

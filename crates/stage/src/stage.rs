@@ -126,10 +126,8 @@ impl Stage {
             interrupt: options.interrupt.clone(),
         };
         stage.furnish(options)?;
-        // Below root nobody asks for names.
-        let names = if ground.is_machine() { NAMES } else { &[] };
         let host = |name: &str, address, known| Host::raise(&stage.instance.namespace(name), address, known, ground);
-        stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR, names)?, forbidden: host("other", FORBIDDEN, &[])? });
+        stage.hosts = Some(Hosts { mirror: host("mirror", MIRROR, NAMES)?, forbidden: host("other", FORBIDDEN, &[])? });
         for daemon in Daemon::ALL.iter().chain(options.courier.is_some().then_some(&Daemon::Courier)) {
             stage.start(*daemon)?;
         }

@@ -58,18 +58,18 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn play(report: &mut Report, interrupt: &Interrupt, args: &DemoArgs) -> anyhow::Result<Vec<Leftover>> {
-    // Below root a permit that lists hosts by name opens no session.
-    let permits = if rustix::process::geteuid().is_root() { vec![PermitFile::by_name(BY_NAME, "by-name", Person::Tiina)] } else { Vec::new() };
-    let options = Options { asthma_ends_after: Some(ASTHMA_LASTS), permits, interrupt: interrupt.clone(), ..Options::default() };
+    let mut by_name = PermitFile::by_name(BY_NAME, "by-name", Person::Tiina);
+    if !rustix::process::geteuid().is_root() {
+        by_name = by_name.with("[permit]", "[permit]\nisolation = \"rootless\"")?;
+    }
+    let options = Options { asthma_ends_after: Some(ASTHMA_LASTS), permits: vec![by_name], interrupt: interrupt.clone(), ..Options::default() };
     let stage = Stage::raise(&options)?;
     let mut play = Play::new(&stage, report);
     play.the_environment()?;
     play.bo_begins()?;
     play.maija_works()?;
     play.the_walls()?;
-    if stage.ground().is_machine() {
-        play.hosts_by_name()?;
-    }
+    play.hosts_by_name()?;
     play.bad_certificates()?;
     play.the_operator()?;
     play.the_permit_ends()?;

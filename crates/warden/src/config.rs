@@ -68,7 +68,7 @@ pub struct Config {
 /// The program that answers cells' questions for names.
 #[derive(Debug)]
 pub struct Resolver {
-    /// Its file, which only root can write.
+    /// Its file, which only root can write, or whom the warden runs as.
     pub program: PathBuf,
     /// The user id that it runs as, and nobody else; also its group's.
     pub uid: u32,
@@ -245,9 +245,9 @@ impl Reader<'_> {
         let program = self.absolute(program)?;
         let found =
             std::fs::metadata(&program).map_err(|error| self.error(&span, format!("{}: {error}", program.display()), "install sulku-resolver"))?;
-        if !found.is_file() || found.uid() != 0 || found.mode() & 0o022 != 0 {
-            let what = format!("{} is not a file that only root can write", program.display());
-            return Err(self.error(&span, what, format!("chown root:root {0} && chmod go-w {0}", program.display())));
+        if !found.is_file() || !(found.uid() == 0 || found.uid() == self.own) || found.mode() & 0o022 != 0 {
+            let what = format!("{} is not a file that only {} can write", program.display(), self.owner());
+            return Err(self.error(&span, what, format!("chown {0} {1} && chmod go-w {1}", self.owner(), program.display())));
         }
         let span = upstream.span();
         let upstream = upstream.into_inner();

@@ -3,6 +3,7 @@
 
 mod stage;
 
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use stage::upstream::Upstream;
@@ -35,6 +36,7 @@ reason = "nothing is published from here"
 
 const TABLE: &str = r#"{
     "git.example.org": {"addresses": ["198.18.0.20"]},
+    "escape.example.net": {"addresses": ["198.18.0.44"], "escape": 1},
     "cran.example.net": {"addresses": ["198.18.0.30", "198.18.0.31"]},
     "outside.example.net": {"addresses": ["198.18.0.40", "203.0.113.1"]},
     "private.example.net": {"addresses": ["10.0.0.1"]},
@@ -138,6 +140,31 @@ fn what_a_resolver_says_is_judged_by_the_permit() {
     assert_eq!(stage.world.arrived(), []);
 }
 
+/// NW-02: whoever takes the resolver over reaches what the warden has let it connect to, and nothing else, on either rung.
+#[test]
+fn a_resolver_that_was_taken_over_gets_out_nowhere_else() {
+    let mut stage = stage();
+    let output = stage.shell("one.toml", &(tcp("escape.example.net", 443) + &tcp("escape.example.net", 443)));
+    assert!(output.lines().all(|said| said.contains("hello from the world")), "{output}");
+    assert_eq!(stage.world.arrived(), [("tcp".to_owned(), 443), ("tcp".to_owned(), 443)], "the two connections alone, which are the control");
+}
+
+/// Also a datagram to a listed name goes where a link leads out. A relay carries none: it is a denial like any other.
+#[test]
+fn a_datagram_by_name_goes_over_a_link_and_over_no_relay() {
+    let mut stage = stage();
+    let ask = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2); s.connect(('git.example.org', 53)); s.send(b'x')\n\
+               try: print(s.recv(99).decode())\nexcept OSError as error: print(error)";
+    let output = stage.shell("one.toml", &format!("python3 -c \"{ask}\"; {}", tcp("git.example.org", 22)));
+    assert!(output.contains("hello from the world"), "control: the same name over TCP: {output}");
+    let arrived = stage.world.arrived().contains(&("udp".to_owned(), 53));
+    assert_eq!(arrived, !stage::is_rootless(), "{output}");
+    let denied = |draft: &sulku_audit::Draft| matches!(&draft.event, Event::EgressDenied { port: 53, protocol: 17, .. }).then_some(());
+    if stage::is_rootless() {
+        stage.ledger.entry("the denial", denied);
+    }
+}
+
 fn resolver(stage: &Stage) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", stage.warden.id())).ok()?;
     let named = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("resolver.py"));
@@ -157,9 +184,11 @@ fn a_resolver_that_dies_is_replaced_and_its_death_is_an_entry() {
     assert!(answers(&running, 1));
     let first = eventually("the resolver runs", || resolver(&stage));
     let status = std::fs::read_to_string(format!("/proc/{first}/status")).expect("its status");
+    // On the rung below it is the warden's user for the host, and nobody else's where it is.
+    let user = if stage::is_rootless() { std::fs::metadata(stage.folder.path()).expect("a folder").uid() } else { 64_990 };
     for line in [
-        "Uid:\t64990\t64990\t64990\t64990",
-        "Gid:\t64990\t64990\t64990\t64990",
+        format!("Uid:\t{user}\t{user}\t{user}\t{user}").as_str(),
+        format!("Gid:\t{user}\t{user}\t{user}\t{user}").as_str(),
         "CapEff:\t0000000000000000",
         "CapBnd:\t0000000000000000",
         "NoNewPrivs:\t1",

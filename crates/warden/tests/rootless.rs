@@ -8,6 +8,8 @@ mod adoption;
 mod cells;
 #[path = "losses.rs"]
 mod losses;
+#[path = "names.rs"]
+mod names;
 mod stage;
 #[path = "walls.rs"]
 mod walls;

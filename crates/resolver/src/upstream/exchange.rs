@@ -1,5 +1,5 @@
 //! One question to one resolver: a port and a number of its own, the name in letters of random size (draft-vixie-dnsext-dns0x20),
-//! over UDP and, where the answer does not fit or somebody guesses, over TCP.
+//! over UDP and, where the answer does not fit or somebody guesses, over TCP; over TCP alone where nothing else is carried.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use hickory_proto::op::{Edns, Header, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder, BinEncodable as _};
+use sulku_plan::naming::Carries;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -99,11 +100,14 @@ impl Exchange {
     }
 }
 
-/// Asks, over UDP first.
+/// Asks, over UDP first where it leads there.
 ///
 /// # Errors
 /// The resolver could not be asked, or what it said over TCP is no answer.
-pub async fn ask(resolver: SocketAddr, exchange: &mut Exchange) -> Result<Message, ExchangeError> {
+pub async fn ask(resolver: SocketAddr, carries: Carries, exchange: &mut Exchange) -> Result<Message, ExchangeError> {
+    if carries == Carries::Connections {
+        return by_tcp(resolver, exchange).await;
+    }
     let question = exchange.question()?;
     // The kernel chooses the port, another for each question, and lets in only what comes from this resolver.
     let any = if resolver.is_ipv4() { SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)) } else { (Ipv6Addr::UNSPECIFIED, 0).into() };

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::rr::Name;
 use sulku_permit::HostName;
+use sulku_plan::naming::Carries;
 use tokio::sync::Semaphore;
 
 use crate::sessions::lock;
@@ -55,16 +56,17 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Upstream {
     resolvers: Vec<SocketAddr>,
+    carries: Carries,
     kept: Mutex<Kept>,
     asking: Arc<Shared<HostName, Answer>>,
     room: Semaphore,
 }
 
 impl Upstream {
-    /// Resolvers to ask in this order.
+    /// Resolvers to ask in this order, over what leads to them.
     #[must_use]
-    pub fn new(resolvers: Vec<SocketAddr>) -> Self {
-        Self { resolvers, kept: Mutex::default(), asking: Arc::default(), room: Semaphore::new(ASKING_MAX) }
+    pub fn new(resolvers: Vec<SocketAddr>, carries: Carries) -> Self {
+        Self { resolvers, carries, kept: Mutex::default(), asking: Arc::default(), room: Semaphore::new(ASKING_MAX) }
     }
 
     /// A name's addresses. Who asks for the same at the same time gets the same answer.
@@ -110,7 +112,7 @@ impl Upstream {
     async fn ask_all(&self, name: &Name) -> Option<Found> {
         for resolver in self.resolvers.iter().cycle().take(self.resolvers.len() * ROUNDS) {
             let mut exchange = Exchange::new(name);
-            match tokio::time::timeout(ANSWER_WITHIN, ask(*resolver, &mut exchange)).await {
+            match tokio::time::timeout(ANSWER_WITHIN, ask(*resolver, self.carries, &mut exchange)).await {
                 Ok(Ok(message)) => match read(&message, name) {
                     Found::Unusable => tracing::debug!(%resolver, code = %message.metadata.response_code, "the resolver did not answer the question"),
                     found => return Some(found),

@@ -20,7 +20,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinEncodable as _};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sulku_permit::{Protocol, SessionId};
-use sulku_plan::naming::{Denied, Finding, Listed, NAMING_VERSION, NameCheck, OpenPort, Task};
+use sulku_plan::naming::{Carries, Denied, Finding, Listed, NAMING_VERSION, NameCheck, OpenPort, Task};
 use sulku_plan::order;
 
 /// How long anything may take before a test fails.
@@ -162,7 +162,7 @@ impl Resolver {
         let socket = Arc::new(UnixDatagram::from(ours));
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time-out");
         let resolver = Self { child: Mutex::new(child), socket, findings: Arc::default(), stop: Arc::default(), reading: Arc::default() };
-        resolver.tell(&Task::Serve { version: NAMING_VERSION, upstream: upstream.to_vec() });
+        resolver.tell(&Task::Serve { version: NAMING_VERSION, upstream: upstream.to_vec(), carries: Carries::Packets });
         resolver.listen(says);
         until("ready", || {
             assert!(resolver.is_running(), "it ended at its start");

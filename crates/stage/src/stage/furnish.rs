@@ -43,12 +43,10 @@ impl Stage {
         self.write("config/ledger.toml", &self.ledger_config())?;
         let operator = self.made_by_sulku(&["policy", "key", "--as", "onni", "--key", &self.authority.files_of("onni").1.display().to_string()])?;
         let key = operator.lines().find(|line| line.starts_with("key = ")).unwrap_or_default();
-        if ground.is_machine() {
-            // A copy, which its user gets at wherever the programs are.
-            let (built, copied) = (self.programs.join(RESOLVER), self.root.join("config").join(RESOLVER));
-            fs::copy(&built, &copied).map_err(StageError::file("copying", &built))?;
-            open_for_all(&copied)?;
-        }
+        // A copy, which its user gets at wherever the programs are, and which is whose the stage is.
+        let (built, copied) = (self.programs.join(RESOLVER), self.root.join("config").join(RESOLVER));
+        fs::copy(&built, &copied).map_err(StageError::file("copying", &built))?;
+        open_for_all(&copied)?;
         self.write("config/warden.toml", &self.warden_config(options, key))?;
         let recipient = self.made_by_sulku(&["audit", "identity", "--out", &self.auditor_identity().display().to_string()])?;
         self.write("config/gateway.toml", &self.gateway_config(options, recipient.trim(), key))?;
@@ -144,7 +142,7 @@ impl Stage {
             self.root.join("workspaces"),
             if is_machine { format!("cell_uid_base = {}\n", self.instance.cell_uids().start) } else { String::new() },
             options.gateway_lost_grace_s,
-            if is_machine { resolver } else { String::new() },
+            resolver,
             if is_machine { uplink("mirror", MIRROR, "10.211.0.1", "10.211.0.2") } else { String::new() },
             if is_machine { uplink("other", FORBIDDEN, "10.211.0.5", "10.211.0.6") } else { String::new() },
         )

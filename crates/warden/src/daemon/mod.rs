@@ -33,7 +33,7 @@ use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
 use crate::layers::Layers;
 use crate::ledger::{Ledger, LedgerError};
-use crate::naming::Naming;
+use crate::naming::{Naming, User};
 use crate::network::{Drift, NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
 use crate::rung::{self, Standing};
@@ -213,10 +213,10 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
     let (mut router, watch, drift) = Router::make(&config.uplinks, relay)?;
     let own_networks = config.own_networks();
-    // It has a user of its own, which only root can give it.
-    let naming = config.resolver.take().filter(|_| rung == Rung::Root).map(|resolver| Naming::new(resolver, own_networks));
+    let user = if rung == Rung::Root { User::Own } else { User::Wardens };
+    let naming = config.resolver.take().map(|resolver| Naming::new(resolver, user, own_networks));
     if let Some(naming) = &naming {
-        router.elements.serve_names(naming.resolver().uid, &naming.resolver().upstream).map_err(system("let the resolver ask for names"))?;
+        router.elements.serve_names(naming.uid(), &naming.resolver().upstream).map_err(system("let the resolver ask for names"))?;
     }
     ledger.append(Draft::new(Event::WardenStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -17,11 +17,12 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use rustix::io::Errno;
 use sulku_permit::SessionId;
-use sulku_plan::naming::{Finding, Listed, NAMING_VERSION, Task};
+use sulku_plan::naming::{Carries, Finding, Listed, NAMING_VERSION, Task};
 use sulku_plan::order::{PACKET_BYTES_MAX, decode, encode};
 
 pub use self::judge::{Times, ways};
 use self::process::Process;
+pub use self::process::User;
 use crate::config::Resolver;
 use crate::packet;
 
@@ -49,6 +50,7 @@ pub struct Asker {
 #[derive(Debug)]
 pub struct Naming {
     resolver: Resolver,
+    user: User,
     own: Vec<Ipv4Net>,
     running: Option<Running>,
     started: Instant,
@@ -70,15 +72,24 @@ struct Running {
 impl Naming {
     /// No resolver yet; [`Naming::is_due`] says when there is to be one.
     #[must_use]
-    pub fn new(resolver: Resolver, own: Vec<Ipv4Net>) -> Self {
+    pub fn new(resolver: Resolver, user: User, own: Vec<Ipv4Net>) -> Self {
         let now = Instant::now();
-        Self { resolver, own, running: None, started: now, next: now, backoff: BACKOFF.0, dialled: BTreeMap::new() }
+        Self { resolver, user, own, running: None, started: now, next: now, backoff: BACKOFF.0, dialled: BTreeMap::new() }
     }
 
     /// What the configuration says of it.
     #[must_use]
     pub const fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// Its user, as the router's network knows it.
+    #[must_use]
+    pub const fn uid(&self) -> u32 {
+        match self.user {
+            User::Own => self.resolver.uid,
+            User::Wardens => 0,
+        }
     }
 
     /// The environment's own networks, where no name leads.
@@ -99,9 +110,13 @@ impl Naming {
     /// The kernel refused; it is tried again later.
     pub fn start(&mut self, network: BorrowedFd<'_>, askers: impl Iterator<Item = Asker>, now: Instant) -> io::Result<()> {
         self.started = now;
-        let process = Process::start(&self.resolver, network).inspect_err(|_| self.next = now + self.backoff)?;
+        let process = Process::start(&self.resolver, self.user, network).inspect_err(|_| self.next = now + self.backoff)?;
         self.running = Some(Running { process, tasks: VecDeque::new(), ready: false, last_question: 0 });
-        self.tell(&Task::Serve { version: NAMING_VERSION, upstream: self.resolver.upstream.clone() });
+        let carries = match self.user {
+            User::Own => Carries::Packets,
+            User::Wardens => Carries::Connections,
+        };
+        self.tell(&Task::Serve { version: NAMING_VERSION, upstream: self.resolver.upstream.clone(), carries });
         askers.for_each(|asker| self.open(asker));
         Ok(())
     }

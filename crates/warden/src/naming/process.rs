@@ -1,4 +1,5 @@
-//! The resolver's process: started in the router's network namespace with a user of its own and nothing else, and ended with the warden.
+//! The resolver's process: started in the router's network namespace with a user of its own and nothing else, and ended with the warden. A
+//! warden that is not the host's root has no other user to give: there it is in a user namespace of its own, where that user is all there is.
 
 use std::ffi::CString;
 use std::io;
@@ -11,21 +12,33 @@ use rustix::process::{
     setrlimit, waitid,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid, clear_ambient_capability_set, move_into_link_name_space, set_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid, UnshareFlags, clear_ambient_capability_set, move_into_link_name_space,
+    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::config::Resolver;
-use crate::sys;
+use crate::{relay, sys};
 
 /// Files that it may have open: cells' connections, two descriptors each, and its sockets.
 const FILES_MAX: u64 = 16_384;
+/// The same where a relay carries its connections. It keeps a thousand for what is no TLS, or half: of its places at the relay a quarter
+/// is left for questions upstream.
+const FILES_CARRIED_MAX: u64 = 3 * relay::RESOLVERS_CONNECTIONS_MAX as u64;
 /// Threads of its user. It needs one.
 const PROCESSES_MAX: u64 = 64;
 /// How long a process takes at most from letting go of its descriptors to its end, in milliseconds.
 const DYING_MS: i64 = 50;
 /// Its exit status where it could not be started.
 const FAILED: i32 = 125;
+
+/// Which user the resolver is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// One of its own.
+    Own,
+    /// The warden's, in a user namespace that has power over nothing.
+    Wardens,
+}
 
 /// A resolver that was started.
 #[derive(Debug)]
@@ -40,13 +53,13 @@ impl Process {
     ///
     /// # Errors
     /// The kernel refused. What fails in the new process is its exit status.
-    pub fn start(resolver: &Resolver, network: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn start(resolver: &Resolver, as_user: User, network: BorrowedFd<'_>) -> io::Result<Self> {
         let (ours, theirs) = sys::packet_pair()?;
         let warden = rustix::process::getpid();
         match sys::fork()? {
             None => {
                 // Nobody hears of what fails here but by the status; standard error is the warden's log.
-                let _never = become_it(resolver, network, &theirs, warden);
+                let _never = become_it(resolver, as_user, network, &theirs, warden);
                 sys::exit_now(FAILED)
             }
             Some(pid) => {
@@ -87,7 +100,7 @@ impl Drop for Process {
     }
 }
 
-fn become_it(resolver: &Resolver, network: BorrowedFd<'_>, channel: &OwnedFd, warden: Pid) -> io::Result<()> {
+fn become_it(resolver: &Resolver, as_user: User, network: BorrowedFd<'_>, channel: &OwnedFd, warden: Pid) -> io::Result<()> {
     sys::reset_signals();
     move_into_link_name_space(network, Some(LinkNameSpaceType::Network))?;
     let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -96,10 +109,17 @@ fn become_it(resolver: &Resolver, network: BorrowedFd<'_>, channel: &OwnedFd, wa
     let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
     sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd()])?;
     rustix::process::chdir("/")?;
-    for (resource, most) in [(Resource::Nofile, FILES_MAX), (Resource::Core, 0), (Resource::Nproc, PROCESSES_MAX)] {
+    let files = match as_user {
+        User::Own => FILES_MAX,
+        User::Wardens => FILES_CARRIED_MAX,
+    };
+    for (resource, most) in [(Resource::Nofile, files), (Resource::Core, 0), (Resource::Nproc, PROCESSES_MAX)] {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
-    set_thread_groups(&[])?;
+    match as_user {
+        User::Own => set_thread_groups(&[])?,
+        User::Wardens => into_own_namespace(resolver.uid)?,
+    }
     sys::empty_bounding_set()?;
     let (user, group) = (Uid::from_raw(resolver.uid), Gid::from_raw(resolver.uid));
     set_thread_res_gid(group, group, group)?;
@@ -115,4 +135,13 @@ fn become_it(resolver: &Resolver, network: BorrowedFd<'_>, channel: &OwnedFd, wa
     }
     let program = CString::new(resolver.program.as_os_str().as_bytes())?;
     Err(sys::execute(&program, std::slice::from_ref(&program), &[]))
+}
+
+/// Leaves for a user namespace in which the process is that user, and there is no other.
+fn into_own_namespace(uid: u32) -> io::Result<()> {
+    sys::unshare(UnshareFlags::NEWUSER)?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    // The warden's user is root where it is, and so its group.
+    std::fs::write("/proc/self/uid_map", format!("{uid} 0 1\n"))?;
+    std::fs::write("/proc/self/gid_map", format!("{uid} 0 1\n"))
 }

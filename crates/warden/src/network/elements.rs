@@ -154,7 +154,7 @@ impl Elements {
             batch.add(NAMED, &QUESTIONS.map(|port| grant.single(RESOLVER, port).lasting(lasts_ms)));
         }
         let ways: Vec<_> = grant.named.ways().cloned().collect();
-        put_ways(batch, grant, &ways, clock);
+        self.put_ways(batch, grant, &ways, clock);
         if passage == Passage::Open {
             batch.add(SESSIONS, &[grant.session().giving(Gives::Mark(grant.mark)).lasting(lasts_ms)]);
         }
@@ -201,7 +201,7 @@ impl Elements {
         let mut batch = Batch::default();
         take_ways(&mut batch, grant, gone);
         take_ways(&mut batch, grant, ways);
-        put_ways(&mut batch, grant, ways, Clock(now));
+        self.put_ways(&mut batch, grant, ways, Clock(now));
         batch.commit(&self.socket)
     }
 
@@ -273,9 +273,33 @@ impl Elements {
     }
 
     /// What leads out: a link carries every packet, a relay connections alone. A datagram that nobody carries on is as good as denied.
-    fn carried<'a>(&self, grant: &'a Grant) -> impl Iterator<Item = &'a Open> + use<'a> {
-        let links = self.relay.is_none();
-        grant.to.iter().filter(move |open| links || open.port.protocol == Protocol::Tcp)
+    fn carries(&self, port: Port) -> bool {
+        self.relay.is_none() || port.protocol == Protocol::Tcp
+    }
+
+    fn carried<'a>(&self, grant: &'a Grant) -> impl Iterator<Item = &'a Open> + use<'_, 'a> {
+        grant.to.iter().filter(|open| self.carries(open.port))
+    }
+
+    fn put_ways(&self, batch: &mut Batch, grant: &Grant, ways: &[Way], clock: Clock) {
+        let (mut bytes, mut rates) = (Vec::new(), Vec::new());
+        let (mut fresh, mut open) = (Vec::new(), Vec::new());
+        for way in ways.iter().filter(|way| self.carries(way.port)) {
+            let (fresh_ms, open_ms) = (clock.ms_until(way.lasts), clock.ms_until(way.closes));
+            let single = |ms| grant.single(way.address, way.port).lasting(ms);
+            if open_ms > 0 {
+                fresh.extend((fresh_ms > 0).then(|| single(fresh_ms.min(open_ms))));
+                open.push(single(open_ms));
+                spend(grant.purse_of(way), grant, single(open_ms + BUDGETS_STAY_MS), &mut bytes, &mut rates);
+            }
+        }
+        // What bounds and what looks come before what opens.
+        batch.add(NAMED_BYTES, &bytes);
+        batch.add(NAMED_RATE, &rates);
+        let look = |way: &Way| grant.checked(way.address).lasting(clock.ms_until(way.closes) + BUDGETS_STAY_MS);
+        batch.add(CHECKED, &checked(ways, look));
+        batch.add(NAMED_OPEN, &open);
+        batch.add(NAMED, &fresh);
     }
 }
 
@@ -294,27 +318,6 @@ fn spend(purse: Option<Purse>, grant: &Grant, element: Element, bytes: &mut Vec<
 /// An address that is looked at stays so as long as anything is open there, so that no connection slips by in between.
 fn checked<'a>(ways: &'a [Way], element: impl Fn(&Way) -> Element + 'a) -> Vec<Element> {
     ways.iter().filter(|way| way.look == Look::Checked).map(element).collect()
-}
-
-fn put_ways(batch: &mut Batch, grant: &Grant, ways: &[Way], clock: Clock) {
-    let (mut bytes, mut rates) = (Vec::new(), Vec::new());
-    let (mut fresh, mut open) = (Vec::new(), Vec::new());
-    for way in ways {
-        let (fresh_ms, open_ms) = (clock.ms_until(way.lasts), clock.ms_until(way.closes));
-        let single = |ms| grant.single(way.address, way.port).lasting(ms);
-        if open_ms > 0 {
-            fresh.extend((fresh_ms > 0).then(|| single(fresh_ms.min(open_ms))));
-            open.push(single(open_ms));
-            spend(grant.purse_of(way), grant, single(open_ms + BUDGETS_STAY_MS), &mut bytes, &mut rates);
-        }
-    }
-    // What bounds and what looks come before what opens.
-    batch.add(NAMED_BYTES, &bytes);
-    batch.add(NAMED_RATE, &rates);
-    let look = |way: &Way| grant.checked(way.address).lasting(clock.ms_until(way.closes) + BUDGETS_STAY_MS);
-    batch.add(CHECKED, &checked(ways, look));
-    batch.add(NAMED_OPEN, &open);
-    batch.add(NAMED, &fresh);
 }
 
 fn take_ways(batch: &mut Batch, grant: &Grant, ways: &[Way]) {

@@ -109,6 +109,9 @@ impl Router {
         let router = Self { home, links, elements, namespace, rules };
         // Before there is any way out.
         step("restrict the router's routes", super::routes::restrict(&router.links, uplinks.iter().map(|uplink| uplink_name(&uplink.name))))?;
+        if router.elements.relay().is_some() {
+            step("route to the relay", super::routes::carry(&router.links, LOOPBACK))?;
+        }
         uplinks.iter().try_for_each(|uplink| router.connect(uplink))?;
         Ok((router, watch, drift))
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, connect, socket_with, sockopt};
+use sulku_plan::naming::RESOLVER;
 
 use super::connection::Connection;
 use super::{Word, hear};
@@ -16,6 +17,8 @@ use super::{Word, hear};
 pub(super) const CONNECTIONS_MAX: usize = 1_024;
 /// Connections at once of one cell, so that no cell can take them all.
 const CONNECTIONS_OF_A_CELL_MAX: usize = 128;
+/// Connections at once of the resolver, which has those of many cells, and bounds each.
+pub(crate) const RESOLVERS_CONNECTIONS_MAX: usize = 640;
 /// How long a destination may take to answer; the cell's own connection stands already.
 const DIAL_WITHIN: Duration = Duration::from_secs(20);
 /// How often dials are looked at when nothing happens.
@@ -98,7 +101,9 @@ impl Relay {
     /// Dials where the connection was bound for when it entered the router.
     fn dial(&self, inside: &OwnedFd, cell: Ipv4Addr) -> io::Result<OwnedFd> {
         let of_cell = self.connections.iter().filter(|connection| connection.cell == cell).count();
-        if !self.living.contains(&cell) || of_cell >= CONNECTIONS_OF_A_CELL_MAX {
+        // What the rules turn here of the resolver's is to where the warden has let it connect.
+        let most = if cell == RESOLVER { RESOLVERS_CONNECTIONS_MAX } else { CONNECTIONS_OF_A_CELL_MAX };
+        if !(cell == RESOLVER || self.living.contains(&cell)) || of_cell >= most {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let to = sockopt::ip_original_dst(inside)?;

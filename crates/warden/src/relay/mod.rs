@@ -2,7 +2,7 @@
 //!
 //! No link can lead from the warden's namespaces there, so connections are carried over instead. The router's rules decide first, as on
 //! every rung; what they let through they turn to a socket in the router that this process has been given. It asks the kernel where the
-//! connection was bound for, dials there, and carries bytes, for addresses of living cells alone. It opens no file, runs no program, has
+//! connection was bound for, dials there, and carries bytes, for addresses of living cells and for the resolver alone. It opens no file, runs no program, has
 //! no capability, and ends with the warden.
 
 mod carry;
@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::{Filter, WallError, landlock};
 use crate::{packet, sys};
+
+pub(crate) use self::carry::RESOLVERS_CONNECTIONS_MAX;
 
 /// What the relay says when its walls stand, and nothing else ever.
 const WALLED: &[u8] = b"walled";

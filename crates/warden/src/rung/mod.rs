@@ -60,7 +60,7 @@ pub const fn differences(rung: Rung) -> &'static [&'static str] {
             "gateway, warden, ledger and cells run as one user of this host; whoever is that user can look into cells",
             "all workspaces belong to that user; mounts, not user ids, keep them apart",
             "there are no control groups: memory is limited for each process and not for a cell, processor time is not limited",
-            "permits that list hosts by name are refused: their resolver needs a user of its own",
+            "the resolver has a user namespace of its own and not a user, and asks upstream over TCP alone",
             "cells keep the user's supplementary groups, which only what is mounted in a cell could make use of",
         ],
     }

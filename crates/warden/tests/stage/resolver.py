@@ -41,12 +41,25 @@ def checked(listener):
         for pair in ((cell, world), (world, cell)):
             threading.Thread(target=relay, args=pair, daemon=True).start()
 
+def escape():
+    """What a resolver that somebody took over might try: a port, an address and a datagram that nobody let through."""
+    for port in (443, 8080, 22):
+        try:
+            socket.create_connection(("198.18.0.77", port), 0.5)
+        except OSError:
+            pass
+    for port in (53, 443):
+        try:
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"out", ("198.18.0.77", port))
+        except OSError:
+            pass
+
 assert json.loads(warden.recv(1 << 18))["task"] == "serve"
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.bind(("169.254.0.53", 53))
 listener = socket.create_server(("169.254.0.53", 8443))
 threading.Thread(target=checked, args=(listener,), daemon=True).start()
-say({"finding": "ready", "version": 1})
+say({"finding": "ready", "version": 2})
 while True:
     for ready in select.select([warden, udp], [], [])[0]:
         if ready is warden:
@@ -73,6 +86,8 @@ while True:
                 what = {"what": "question", "name": name, "record": "A", "why": "not-listed"}
                 say({"finding": "denied", "session": sessions[to[0]], "what": what, "suppressed": 0})
             continue
+        if "escape" in claim:
+            escape()
         question += 1
         waiting[question] = (head, to, claim["addresses"])
         said = {"question": question, "session": sessions[to[0]], "name": claim.get("name", name), "addresses": claim["addresses"]}

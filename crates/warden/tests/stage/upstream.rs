@@ -1,7 +1,8 @@
 //! A resolver in the world, for the real one to ask: it knows a few names, and remembers every question.
 
 use std::fs::File;
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -29,13 +30,14 @@ impl Upstream {
             let namespace = File::open(namespace).expect("the world");
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("to enter the world");
             let socket = UdpSocket::bind(ADDRESS).expect("a socket");
+            let listener = TcpListener::bind(ADDRESS).expect("a listener");
+            let remembers = Arc::clone(&memory);
+            std::thread::spawn(move || over_tcp(&listener, known, ttl_s, &remembers));
             ready.send(()).expect("somebody waits");
             let mut packet = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut packet) {
-                let Some((name, question)) = question(&packet[..length]) else { continue };
-                let address = known.iter().find(|(known, _)| *known == name).map(|(_, address)| *address);
-                memory.lock().expect("a lock").push(name);
-                let _ = socket.send_to(&answer(&packet[..2], question, address, ttl_s), from);
+                let Some(answer) = heard(&packet[..length], known, ttl_s, &memory) else { continue };
+                let _ = socket.send_to(&answer, from);
             }
         });
         wait.recv().expect("it serves");
@@ -46,6 +48,28 @@ impl Upstream {
     pub fn asked(&self) -> Vec<String> {
         self.0.lock().expect("a lock").clone()
     }
+}
+
+/// Questions over TCP, with their length before them (RFC 1035 section 4.2.2), one a connection.
+fn over_tcp(listener: &TcpListener, known: &[(&str, [u8; 4])], ttl_s: u32, memory: &Mutex<Vec<String>>) {
+    for mut stream in listener.incoming().map_while(Result::ok) {
+        let mut length = [0; 2];
+        if stream.read_exact(&mut length).is_err() {
+            continue;
+        }
+        let mut packet = vec![0; usize::from(u16::from_be_bytes(length))];
+        let Some(answer) = stream.read_exact(&mut packet).ok().and_then(|()| heard(&packet, known, ttl_s, memory)) else { continue };
+        let length = u16::try_from(answer.len()).expect("short");
+        let _ = stream.write_all(&[&length.to_be_bytes(), answer.as_slice()].concat());
+    }
+}
+
+/// Remembers a question, and answers it.
+fn heard(packet: &[u8], known: &[(&str, [u8; 4])], ttl_s: u32, memory: &Mutex<Vec<String>>) -> Option<Vec<u8>> {
+    let (name, question) = question(packet)?;
+    let address = known.iter().find(|(known, _)| *known == name).map(|(_, address)| *address);
+    memory.lock().expect("a lock").push(name);
+    Some(answer(&packet[..2], question, address, ttl_s))
 }
 
 /// The name and the bytes of a packet's one question (RFC 1035 section 4.1.2).
