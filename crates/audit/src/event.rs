@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use sulku_permit::{HolderId, PermitId, Protocol, RefusalCode, SessionId};
 
 use crate::ending::CloseReason;
-use crate::observed::{DriftOutcome, Observed, Process, WhyDenied};
+use crate::observed::{DriftOutcome, Observed, Process, ProgramEnd, WhyDenied};
 use crate::personal::Private;
 
 /// Whether a part of a recording is the first, as nearly all are: then it is not written.
@@ -806,6 +806,14 @@ events! {
         program: String,
         /// What it was called as and with, as far as there was room; `null` where the kernel did not tell.
         arguments: Option<Vec<String>>,
+    }
+    /// Programmes that were run in a cell have ended: those that have a `program.run` of their own, each when its process ended. A process that ran
+    /// several one after the other ends once, with the last.
+    ProgramsEnded "program.ended" "SLK3403I" Warden {
+        /// How each ended, in that order.
+        ends: Vec<ProgramEnd>,
+        /// Ends in this session since the last such entry of which it is not known how.
+        unknown: u64,
     }
     /// A file of a dataset was opened in a cell.
     DatasetOpened "dataset.opened" "SLK3402I" Warden {

@@ -41,7 +41,7 @@ pub use event::{Draft, Event, Writer};
 pub use log_key::{LogKeys, LogSigner};
 pub use merkle::Hash;
 pub use note::{Signer, Verifier};
-pub use observed::{DriftOutcome, Observed, Process, WhyDenied};
+pub use observed::{DriftOutcome, Observed, Process, ProgramEnd, WhyDenied};
 pub use personal::{Keyring, PersonalKey, Private};
 pub use policy::Trust;
 pub use proof::EntryProof;

@@ -15,6 +15,22 @@ pub struct Process {
     pub in_cell: Option<u32>,
 }
 
+/// How a programme in a cell ended: with a status, or by a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramEnd {
+    /// The process that ran it, as in its `program.run`.
+    pub process: Process,
+    /// Its exit status, where it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u8>,
+    /// The number of the signal that ended it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u8>,
+    /// For how long it ran, in milliseconds; of a process that ran several, the last that has an entry.
+    pub duration_ms: u64,
+}
+
 /// Why a packet did not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum WhyDenied {

@@ -171,6 +171,17 @@ fn samples() -> Vec<(&'static str, About, Value)> {
             }),
         ),
         ("ruleset.restored", About::Nothing, json!({ "after_ms": 1200, "budgets_taken": 2 })),
+        (
+            "program.ended",
+            About::Session,
+            json!({
+                "ends": [
+                    { "process": { "pid": 4750, "in_cell": 17 }, "status": 1, "duration_ms": 30 },
+                    { "process": { "pid": 4751, "in_cell": 18 }, "signal": 9, "duration_ms": 90_000 },
+                ],
+                "unknown": 0,
+            }),
+        ),
     ]
 }
 

@@ -79,6 +79,7 @@ pub fn examine(rung: Rung) -> Vec<Check> {
     ];
     if rung == Rung::Root {
         checks.push(Check::new("file events", file_events()));
+        checks.push(Check::new("ends of programmes", Ok(ends_of_programmes())));
     }
     checks
 }
@@ -155,6 +156,14 @@ fn file_events() -> Result<String, String> {
     sys::fanotify().map(|_| "fanotify, answered".to_owned()).map_err(|error| {
         format!("the kernel does not ask before files are opened ({error}); enable CONFIG_FANOTIFY_ACCESS_PERMISSIONS, or raise fs.fanotify.max_user_groups")
     })
+}
+
+/// Whatever it finds is enough: without it entries say less.
+fn ends_of_programmes() -> String {
+    match crate::seen::is_told() {
+        Ok(()) => "the kernel tells how".to_owned(),
+        Err(_) => "the kernel does not tell how; no entry says so until Linux 6.15 is installed".to_owned(),
+    }
 }
 
 fn packet_log() -> Result<String, String> {

@@ -226,6 +226,25 @@ pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
+/// How a process ended, as wait(2) writes it: once its parent has asked, and where the kernel keeps it for others (Linux 6.15).
+pub fn exit_of(process: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    const GET_INFO: libc::Ioctl = 0xc040_ff0b;
+    const EXIT: u64 = 1 << 3;
+    // The first version of struct pidfd_info (linux/pidfd.h), whose size is in the call's number.
+    #[repr(C)]
+    struct Info {
+        mask: u64,
+        group: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const { assert!(size_of::<Info>() == 64) };
+    let mut info = Info { mask: EXIT, group: 0, ids: [0; 11], exit_code: 0 };
+    // SAFETY: the kernel writes at most as many bytes as the call's number says, which the structure has.
+    checked(unsafe { libc::ioctl(process.as_raw_fd(), GET_INFO, &raw mut info) }.into())?;
+    Ok((info.mask & EXIT != 0).then_some(info.exit_code))
+}
+
 /// Reads whether `fd` has something to say, waiting at most so long.
 pub fn readable_within(fd: impl AsFd, milliseconds: i64) -> io::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

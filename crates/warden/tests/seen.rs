@@ -5,7 +5,7 @@
 mod stage;
 
 use stage::{Running, Stage};
-use sulku_audit::{Event, Process, WhyDenied};
+use sulku_audit::{Event, Process, ProgramEnd, WhyDenied};
 use sulku_plan::Report;
 
 /// Ends a session and waits until the ledger has its last entry.
@@ -168,6 +168,38 @@ fn of_many_programmes_every_one_is_told_or_counted() {
     });
     assert_eq!(entries.iter().sum::<u64>(), 301);
     assert!(entries.len() < 150, "{} entries", entries.len());
+}
+
+/// How what was run ended: with a status, by a signal, and what still ran at the session's end.
+#[test]
+fn a_programme_that_ends_has_its_status_or_its_signal_in_an_entry() {
+    let mut stage = Stage::new();
+    let script = "/bin/false; /usr/bin/perl -e 'exit 42'; /usr/bin/perl -e 'kill 9, $$'; exec /bin/sleep 600";
+    let running = stage.launch("one.toml", Some(&["/bin/bash", "-c", script]));
+    stage.ledger.entry("the last of them begins", |draft| match &draft.event {
+        Event::ProgramRun { program, .. } if program.known().is_some_and(|program| program == "/usr/bin/sleep") => Some(()),
+        _ => None,
+    });
+    end(&mut stage, &running, "holder-left");
+    let runs = runs(&stage, &running);
+    let ends: Vec<ProgramEnd> = stage
+        .ledger
+        .all(|draft| match &draft.event {
+            Event::ProgramsEnded { ends, unknown: 0 } if draft.session == Some(running.session) => Some(ends.clone()),
+            _ => None,
+        })
+        .concat();
+    let of = |program: &str, argument: &str| {
+        let run = runs.iter().find(|run| run.program.starts_with(program) && run.arguments.concat().contains(argument)).expect("it ran");
+        let of_it: Vec<_> = ends.iter().filter(|end| end.process == run.process).collect();
+        let [end] = of_it[..] else { panic!("{program} ended {} times: {ends:?}", of_it.len()) };
+        (end.status, end.signal)
+    };
+    assert_eq!(of("/usr/bin/false", ""), (Some(1), None));
+    assert_eq!(of("/usr/bin/perl", "exit 42"), (Some(42), None));
+    assert_eq!(of("/usr/bin/perl", "kill 9"), (None, Some(9)));
+    assert_eq!(of("/usr/bin/sleep", "600"), (None, Some(9)), "it ran on until the cell was ended");
+    assert_eq!(ends.len(), 4, "the shell became its last programme: {ends:?}");
 }
 
 #[derive(Debug)]

@@ -392,6 +392,18 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
             .with("device", subject.device())
             .with("count", suppressed.saturating_add(1).into())
             .with("process", json!({ "name": "programme in a sulku cell", "pid": process.pid })),
+        Event::ProgramsEnded { ends, unknown } => Mapped::new(Class::ProcessActivity, 2, "Programmes ended in a cell")
+            .success()
+            .with("actor", subject.actor(USER))
+            .with("device", subject.device())
+            .with("count", (ends.len() as u64).saturating_add(*unknown).into())
+            .with(
+                "process",
+                ends.last().map_or_else(
+                    || json!({ "name": "programmes in a sulku cell", "uid": "unknown" }),
+                    |end| json!({ "name": "programmes in a sulku cell", "pid": end.process.pid }),
+                ),
+            ),
         Event::DatasetOpened { dataset, opens, suppressed, .. } => Mapped::new(Class::FileActivity, 14, "A file of a dataset was opened in a cell")
             .success()
             .with("actor", subject.actor(USER))

@@ -1,7 +1,7 @@
 //! Entries in words for people: each event's gist on one line, and nothing in it that a terminal would obey.
 
 use jiff::Timestamp;
-use sulku_audit::{CloseReason, DriftOutcome, Event, Private, Process};
+use sulku_audit::{CloseReason, DriftOutcome, Event, Private, Process, ProgramEnd};
 
 use crate::print::amount;
 
@@ -207,6 +207,21 @@ fn describe(event: &Event) -> String {
             let left_out = if *arguments_left_out > 0 { format!(" and {arguments_left_out} arguments more") } else { String::new() };
             let process = process.in_cell.unwrap_or(process.pid);
             format!("process {process}: {}{arguments}{left_out}{}", known(program), more(*suppressed, "programmes"))
+        }
+        Event::ProgramsEnded { ends, unknown } => {
+            // What did not end well comes first: there is room for few.
+            let mut ends: Vec<_> = ends.iter().collect();
+            ends.sort_by_key(|end| end.status == Some(0));
+            let ends = ends.into_iter().map(|ProgramEnd { process, status, signal, duration_ms }| {
+                let how = match (status, signal) {
+                    (_, Some(signal)) => format!("signal {signal}"),
+                    (Some(status), None) => format!("status {status}"),
+                    (None, None) => "no status".to_owned(),
+                };
+                format!("process {}: {how} after {duration_ms} ms", process.in_cell.unwrap_or(process.pid))
+            });
+            let unknown = (*unknown > 0).then(|| format!("{unknown} more, of which it is not known how"));
+            ends.chain(unknown).collect::<Vec<_>>().join("; ")
         }
         Event::DatasetOpened { dataset, opens, suppressed, process, file, program } => {
             let times = if *opens > 1 { format!(", {opens} times") } else { String::new() };

@@ -36,7 +36,7 @@ use crate::config::Users;
 use crate::layers::Layer;
 use crate::ledger::Pending;
 use crate::network::{CellLink, CellNetwork, Grant, Passage};
-use crate::seen::{Denials, Opens, Runs};
+use crate::seen::{Denials, Endings, Opens, Runs};
 
 pub use self::channel::Said;
 pub use self::concern::Concern;
@@ -140,6 +140,8 @@ pub struct Cell {
     pub runs: Runs,
     /// Files of datasets opened, and not yet told.
     pub opens: Opens,
+    /// How programmes ended, not yet told.
+    pub endings: Endings,
     /// Bytes of the flows that were told: sent, and received.
     pub carried: (u64, u64),
     process: Process,
@@ -222,6 +224,7 @@ impl Cell {
             denials: Denials::default(),
             runs: Runs::default(),
             opens: Opens::default(),
+            endings: Endings::default(),
             carried: (0, 0),
             process,
             channel_open: true,

@@ -1,4 +1,4 @@
-//! What was done in cells, as entries: programmes run, files of datasets opened.
+//! What was done in cells, as entries: programmes run and ended, files of datasets opened.
 //!
 //! Whoever runs or opens something waits for this, so it does little: what is told in full is read while the process stands still,
 //! and all else is counted.
@@ -13,7 +13,7 @@ use sulku_plan::filesystem::Mount;
 use super::Warden;
 use crate::cell::Cell;
 use crate::layers::Layer;
-use crate::seen::{Opened, Purpose, Run, Word, arguments_of, waiting};
+use crate::seen::{Ends, Opened, Purpose, Run, Told, Word, arguments_of, waiting};
 
 impl Warden {
     /// Watches a cell whose walls stand, before anything of its holder's runs.
@@ -37,7 +37,7 @@ impl Warden {
             match word {
                 Word::Opened(opened) => {
                     let session = opened.session;
-                    let events = self.cells.get_mut(&session).map(|cell| took_note(cell, opened, now));
+                    let events = self.cells.get_mut(&session).map(|cell| took_note(cell, self.ends.as_mut(), opened, now));
                     self.tell(session, events.unwrap_or_default());
                 }
                 Word::Lost => {
@@ -45,6 +45,16 @@ impl Warden {
                     self.losses.note(Observed::DatasetFiles, None);
                 }
             }
+        }
+    }
+
+    /// Takes in which programmes have ended.
+    pub(super) fn hear_of_ends(&mut self) {
+        let now = Instant::now();
+        let Some(ends) = &mut self.ends else { return };
+        for (session, ended) in ends.hear(now) {
+            let event = self.cells.get_mut(&session).and_then(|cell| cell.endings.note(ended, now));
+            self.tell(session, event.into_iter().collect());
         }
     }
 
@@ -60,12 +70,17 @@ impl Warden {
 }
 
 /// The events of something that was opened. When this returns, its opener goes on.
-fn took_note(cell: &mut Cell, opened: Opened, now: Instant) -> Vec<Event> {
+fn took_note(cell: &mut Cell, ends: Option<&mut Ends>, opened: Opened, now: Instant) -> Vec<Event> {
     match &opened.purpose {
         Purpose::Run if cell.runs.wants_details(now) => {
             let process = waiting(opened.thread).process;
             let run = Run { process, program: opened.path(), arguments: arguments_of(opened.thread) };
-            cell.runs.note(opened.thread, run, now)
+            let told = ends.map(|ends| ends.watch(opened.session, process, now));
+            let mut events = cell.runs.note(opened.thread, run, now);
+            if told == Some(Told::Never) {
+                events.extend(cell.endings.note(None, now));
+            }
+            events
         }
         Purpose::Run => {
             cell.runs.count(opened.thread, &opened.path());

@@ -37,7 +37,7 @@ use crate::naming::{Naming, User};
 use crate::network::{Drift, NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
 use crate::rung::{self, Standing};
-use crate::seen::{Eyes, Groups, Losses, Senders};
+use crate::seen::{Ends, Eyes, Groups, Losses, Senders};
 use crate::verdict::{Judge, Names};
 use crate::workspace::Deletion;
 use crate::{doctor, sys};
@@ -135,6 +135,8 @@ struct Warden {
     losses: Losses,
     /// What is run and opened in cells; `None` on a rung that can't see it.
     eyes: Option<Eyes>,
+    /// How what was run ends; `None` where that can't be seen either, or the kernel does not tell.
+    ends: Option<Ends>,
     listener: Listener,
     signals: OwnedFd,
     gateway: Option<Gateway>,
@@ -168,6 +170,7 @@ enum Source {
     Resolver,
     ResolverEnd,
     Eyes,
+    Ends,
     Cells,
     Channel(SessionId),
     Process(SessionId),
@@ -209,6 +212,11 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         // The kernel asks nobody before files are opened but who is root on the host.
         Rung::Rootless | Rung::NoNetwork => None,
     };
+    let ends = eyes.as_ref().and_then(|_| {
+        Ends::open()
+            .inspect_err(|error| tracing::warn!(%error, "the kernel does not tell how programmes end, Linux 6.15 does; no entry says so"))
+            .ok()
+    });
     let concern = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| system("watch cells")(error.into()))?;
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
     let (mut router, watch, drift) = Router::make(&config.uplinks, relay)?;
@@ -244,6 +252,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         losses: Losses::default(),
         naming,
         eyes,
+        ends,
         listener,
         signals,
         gateway: None,
@@ -301,6 +310,7 @@ impl Warden {
         if !self.ledger.is_busy() {
             watched.extend(self.watch.descriptors().map(|fd| (Source::Watch, fd, PollFlags::IN)));
             watched.extend(self.eyes.iter().map(|eyes| (Source::Eyes, eyes.descriptor(), PollFlags::IN)));
+            watched.extend(self.ends.iter().map(|ends| (Source::Ends, ends.descriptor(), PollFlags::IN)));
         }
         // What the resolver says may become entries, and waits for the ledger as well.
         if let Some((channel, wants_to_write, end)) = self.naming.as_ref().filter(|_| !self.ledger.is_busy()).and_then(Naming::descriptors) {
@@ -395,6 +405,7 @@ impl Warden {
             Source::Resolver => self.hear_resolver(),
             Source::ResolverEnd => self.resolver_ended(),
             Source::Eyes => self.see(),
+            Source::Ends => self.hear_of_ends(),
             Source::Cells => {}
             Source::Channel(session) => self.hear_cell(session),
             Source::Process(session) => self.process_ended(session),

@@ -1,9 +1,12 @@
-//! What the kernel tells of what is done in a cell: which process sent a packet, what is run, which files of datasets are opened.
+//! What the kernel tells of what is done in a cell: which process sent a packet, what is run, how it ends, which files of datasets are
+//! opened.
 //!
 //! It observes, and never decides: whatever it can't tell is unknown in an entry, and nothing passes or stops for it.
 
 mod arguments;
 mod denials;
+mod ended;
+mod ends;
 mod eyes;
 mod instructions;
 mod losses;
@@ -14,6 +17,8 @@ mod senders;
 
 pub use arguments::of as arguments_of;
 pub use denials::Denials;
+pub use ended::Endings;
+pub use ends::{Ends, Told, is_told};
 pub use eyes::{Eyes, Opened, Purpose, Word};
 pub use losses::Losses;
 pub use opens::Opens;
