@@ -665,6 +665,12 @@ events! {
         /// Bytes that its destinations sent to it, counted likewise.
         #[serde(default)]
         bytes_in: u64,
+        /// Bytes that its workspace's disk holds, of all sessions; absent where the workspace has no disk of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disk_used_bytes: Option<u64>,
+        /// The most bytes that its workspace's disk may hold; absent likewise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disk_limit_bytes: Option<u64>,
         /// What could not be removed; empty when all is gone.
         leftovers: Vec<String>,
     }

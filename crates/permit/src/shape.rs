@@ -181,6 +181,8 @@ shapes! {
         image: Option<Text>,
         /// Which programs run: "anywhere" (the default), also those that a holder makes or brings; "image-only": those of its system.
         programs: Option<Text>,
+        /// The most that it holds, as in "20 GiB": the host sets so much aside for it. Left out: it shares the host's disk, without a bound.
+        disk: Option<Text>,
         /// How it is used: ["terminal"] (the default).
         interfaces: Option<Texts>,
     }

@@ -29,6 +29,7 @@ pub struct Plan {
     destinations: Vec<Allowed>,
     named: Vec<NamedHosts>,
     limits: Limits,
+    disk_bytes: Option<u64>,
 }
 
 /// One thing that a cell may reach: a network at one port, and the permit's line that says so.
@@ -101,6 +102,7 @@ impl Plan {
             destinations: permit.egress.iter().flat_map(allowed).collect(),
             named: permit.egress.iter().filter_map(named).collect(),
             limits,
+            disk_bytes: permit.workspace.disk_bytes,
         }
     }
 
@@ -156,6 +158,12 @@ impl Plan {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The most that the workspace holds, in bytes, where it has a disk of its own: of all its cells together.
+    #[must_use]
+    pub const fn disk_bytes(&self) -> Option<u64> {
+        self.disk_bytes
     }
 
     /// SHA-256 of [`Plan::render`].

@@ -11,7 +11,7 @@ use crate::plan::{Allowed, Limits, NamedHosts, Plan};
 use crate::syscalls::{Answer, DENIED, Denied, Test};
 
 /// The version of this rendering; another version gives other digests, so gateway and warden must agree.
-const RENDERING: u32 = 2;
+const RENDERING: u32 = 3;
 
 impl Plan {
     /// The plan as text, the same for the same permit everywhere.
@@ -55,7 +55,11 @@ impl Plan {
         writeln!(
             text,
             "limit open files {open_files} a process\nlimit locked memory {locked_bytes} bytes a process\nlimit core dump {core_bytes} bytes"
-        )
+        )?;
+        match self.disk_bytes() {
+            Some(bytes) => writeln!(text, "limit disk {bytes} bytes of the workspace, set aside"),
+            None => text.write_str("limit disk none: the workspace shares the host's\n"),
+        }
     }
 }
 

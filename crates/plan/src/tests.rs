@@ -42,6 +42,7 @@ fn a_permit_that_grants_something_else_gives_another_digest() {
         ("processes = 256", "processes = 257"),
         ("name = \"statin-dementia\"\n", "name = \"statin-dementia\"\nprograms = \"image-only\"\n"),
         ("/srv/datasets/hilmo", "/srv/x"),
+        ("name = \"statin-dementia\"\n", "name = \"statin-dementia\"\ndisk = \"20 GiB\"\n"),
     ] {
         let changed = GOOD.replace(from, to);
         assert_ne!(changed, GOOD);

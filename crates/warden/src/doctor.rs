@@ -10,6 +10,7 @@ use sulku_permit::Rung;
 use crate::cell::{Filter, LANDLOCK_ABI_MIN};
 use crate::cgroup::Hierarchy;
 use crate::network::NFT;
+use crate::workspace::disk::tool;
 use crate::{rung, sys};
 
 /// One thing looked at.
@@ -23,6 +24,9 @@ pub struct Check {
     /// What is missing and what to do about it, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+    /// What is missing of what some permits ask for: those alone open no session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lacking: Option<String>,
 }
 
 impl Check {
@@ -31,7 +35,13 @@ impl Check {
             Ok(found) => (Some(found), None),
             Err(missing) => (None, Some(missing)),
         };
-        Self { what, found, missing }
+        Self { what, found, missing, lacking: None }
+    }
+
+    /// Of something that only some permits ask for.
+    fn of_some(what: &'static str, result: Result<String, String>) -> Self {
+        let Self { what, found, missing, lacking: _ } = Self::new(what, result);
+        Self { what, found, missing: None, lacking: missing }
     }
 }
 
@@ -80,6 +90,7 @@ pub fn examine(rung: Rung) -> Vec<Check> {
     if rung == Rung::Root {
         checks.push(Check::new("file events", file_events()));
         checks.push(Check::new("ends of programmes", Ok(ends_of_programmes())));
+        checks.push(Check::of_some("workspaces' disks", disks()));
     }
     checks
 }
@@ -163,6 +174,18 @@ fn ends_of_programmes() -> String {
     match crate::seen::is_told() {
         Ok(()) => "the kernel tells how".to_owned(),
         Err(_) => "the kernel does not tell how; no entry says so until Linux 6.15 is installed".to_owned(),
+    }
+}
+
+fn disks() -> Result<String, String> {
+    let without = "; permits with `disk` open no session";
+    filesystem("ext4", "enable CONFIG_EXT4_FS in the kernel").map_err(|advice| format!("{advice}{without}"))?;
+    if !Path::new("/dev/loop-control").exists() {
+        return Err(format!("there are no loop devices; modprobe loop, or enable CONFIG_BLK_DEV_LOOP{without}"));
+    }
+    match tool::ALL.iter().find(|program| !Path::new(program).exists()) {
+        Some(program) => Err(format!("{program} is absent; install the package e2fsprogs{without}")),
+        None => Ok("ext4 on loop devices".to_owned()),
     }
 }
 

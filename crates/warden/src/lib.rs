@@ -8,6 +8,7 @@ mod cgroup;
 pub mod config;
 mod daemon;
 pub mod doctor;
+mod errand;
 mod gateway;
 pub mod layers;
 mod ledger;

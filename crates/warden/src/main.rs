@@ -55,9 +55,10 @@ fn report(json: bool) -> ExitCode {
         println!("{}", serde_json::to_string_pretty(&checks).unwrap_or_default());
     } else {
         for check in &checks {
-            match (&check.found, &check.missing) {
-                (Some(found), _) => println!("ok       {:<20} {found}", check.what),
-                (None, missing) => println!("missing  {:<20} {}", check.what, missing.as_deref().unwrap_or_default()),
+            match (&check.found, &check.lacking, &check.missing) {
+                (Some(found), ..) => println!("ok       {:<20} {found}", check.what),
+                (None, Some(lacking), _) => println!("without  {:<20} {lacking}", check.what),
+                (None, None, missing) => println!("missing  {:<20} {}", check.what, missing.as_deref().unwrap_or_default()),
             }
         }
     }

@@ -422,3 +422,64 @@ pub fn fanotify_events(mut bytes: &[u8]) -> Vec<FanotifyEvent> {
     }
     events
 }
+
+/// A block device whose content is a file's (loop(4)), which goes as soon as nothing is mounted from it and nobody has it open.
+pub fn loop_configure(device: BorrowedFd<'_>, file: BorrowedFd<'_>, name: &str, access: LoopAccess) -> io::Result<()> {
+    const CONFIGURE: libc::c_ulong = 0x4C0A;
+    const READ_ONLY: u32 = 1;
+    const AUTOCLEAR: u32 = 4;
+    const DIRECT_IO: u32 = 16;
+    #[repr(C)]
+    struct Info {
+        device: u64,
+        inode: u64,
+        rdevice: u64,
+        offset: u64,
+        size_limit: u64,
+        number: u32,
+        encrypt_type: u32,
+        encrypt_key_size: u32,
+        flags: u32,
+        file_name: [u8; 64],
+        crypt_name: [u8; 64],
+        encrypt_key: [u8; 32],
+        init: [u64; 2],
+    }
+    #[repr(C)]
+    struct Config {
+        file: u32,
+        block_bytes: u32,
+        info: Info,
+        reserved: [u64; 8],
+    }
+    // SAFETY: all-zero is a valid loop_config: no offset, no limit, no encryption.
+    let mut config: Config = unsafe { std::mem::zeroed() };
+    config.file = file.as_raw_fd().cast_unsigned();
+    config.info.flags = AUTOCLEAR
+        | match access {
+            LoopAccess::Read => READ_ONLY,
+            // Written through: the file's pages are not kept a second time.
+            LoopAccess::Write => DIRECT_IO,
+        };
+    let length = name.len().min(config.info.file_name.len() - 1);
+    config.info.file_name[..length].copy_from_slice(&name.as_bytes()[..length]);
+    // SAFETY: the kernel reads a loop_config, which outlives the call.
+    checked(libc::c_long::from(unsafe { libc::ioctl(device.as_raw_fd(), CONFIGURE, &raw const config) })).map(drop)
+}
+
+/// What may be done to a loop device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoopAccess {
+    /// Read.
+    Read,
+    /// Read and write.
+    Write,
+}
+
+/// The number of a loop device that nobody uses at this moment.
+pub fn loop_free(control: BorrowedFd<'_>) -> io::Result<u32> {
+    const GET_FREE: libc::c_ulong = 0x4C82;
+    // SAFETY: takes no pointer.
+    let number = checked(libc::c_long::from(unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) }))?;
+    u32::try_from(number).map_err(io::Error::other)
+}

@@ -1,11 +1,16 @@
 //! A permit's file.
 
+use std::ops::RangeInclusive;
+
 use super::case::Case;
 use super::reader::Reader;
 use super::shared::Shared;
 use crate::ids::PermitId;
 use crate::model::{Assurance, Controller, Permit, Place, Problem, Programs, Rung, Status, Suspension, Validity, Workspace};
 use crate::shape::{ControllerTable, Document, PermitTable, Spanned, WorkspaceTable};
+
+/// A file system with a journal needs room for itself; more than the most is a slip of the keyboard.
+const DISK_BYTES: RangeInclusive<u64> = 64 << 20..=64 << 40;
 
 /// What a permit's file holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -252,7 +257,7 @@ impl Reader<'_> {
     }
 
     fn workspace(&mut self, table: WorkspaceTable, shared: &Shared) -> Option<Workspace> {
-        let WorkspaceTable { name, image, programs, interfaces } = table;
+        let WorkspaceTable { name, image, programs, disk, interfaces } = table;
         let at = self.at(&name.span());
         let name = self.id(&name);
         let image = match image {
@@ -273,6 +278,12 @@ impl Reader<'_> {
                 _ => self.problem(interface.span(), "this is no interface", "write \"terminal\""),
             }
         }
-        Some(Workspace { name: name?, image, programs: programs?, at })
+        let disk_bytes = match disk {
+            None => None,
+            Some(disk) => {
+                Some(self.amount(&disk, DISK_BYTES, "this is no size of a disk", "a workspace can't have a disk of this size", "64 MiB to 64 TiB")?)
+            }
+        };
+        Some(Workspace { name: name?, image, programs: programs?, disk_bytes, at })
     }
 }

@@ -1,5 +1,6 @@
 //! The terms of a session, and what this version refuses of them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -14,7 +15,7 @@ use crate::shape::{
 };
 
 /// A cell needs room for a shell.
-const MEMORY_BYTES_MIN: u64 = 16 << 20;
+const MEMORY_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 44;
 /// A year: what a supervisor's yearly look finds must still be there.
 const RETENTION_DAYS_MIN: u32 = 365;
 /// A century: more is a slip of the keyboard.
@@ -85,9 +86,19 @@ impl Reader<'_> {
         }
     }
 
-    fn number(&mut self, number: &Spanned<u32>, range: std::ops::RangeInclusive<u32>, what: &str) -> Option<u32> {
+    fn number(&mut self, number: &Spanned<u32>, range: RangeInclusive<u32>, what: &str) -> Option<u32> {
         let fits = range.contains(number.get()).then_some(*number.get());
         self.checked(number.span(), fits.ok_or_else(|| format!("write {} to {}", range.start(), range.end())), what)
+    }
+
+    /// An amount of bytes that lies in a range, which `bounds` says in words.
+    pub(super) fn amount(&mut self, value: &Spanned<String>, range: RangeInclusive<u64>, none: &str, outside: &str, bounds: &str) -> Option<u64> {
+        let bytes = self.checked(value.span(), measure::bytes(value.get()), none)?;
+        if range.contains(&bytes) {
+            return Some(bytes);
+        }
+        self.problem(value.span(), outside, format!("write {bounds}"));
+        None
     }
 
     fn duration_or(&mut self, value: Option<Spanned<String>>, default: Duration, most: Duration) -> Option<Duration> {
@@ -105,11 +116,7 @@ impl Reader<'_> {
         let memory_bytes = match memory {
             None => Some(2 << 30),
             Some(value) => {
-                let bytes = self.checked(value.span(), measure::bytes(value.get()), "this is no amount of memory");
-                if bytes.is_some_and(|bytes| !(MEMORY_BYTES_MIN..=1 << 44).contains(&bytes)) {
-                    self.problem(value.span(), "a session can't have this much memory", "write 16 MiB to 16 TiB");
-                }
-                bytes
+                self.amount(&value, MEMORY_BYTES, "this is no amount of memory", "a session can't have this much memory", "16 MiB to 16 TiB")
             }
         };
         let processes = match processes {

@@ -185,6 +185,8 @@ pub struct Workspace {
     pub image: Option<SharedName>,
     /// Which programs run in it.
     pub programs: Programs,
+    /// The bytes of the disk of its own; without one it shares the host's.
+    pub disk_bytes: Option<u64>,
     /// Where it is named.
     pub at: Place,
 }

@@ -103,6 +103,20 @@ fn a_permit_asks_for_isolation_and_assurance_and_gets_no_less() {
     }
 }
 
+#[test]
+fn a_workspace_has_a_disk_of_the_size_that_its_permit_says_or_none() {
+    let disk = |text: &str| {
+        let permit = GOOD.replacen("name = \"statin-dementia\"", &format!("name = \"statin-dementia\"\n{text}"), 1);
+        parse("new.toml", &permit).map(|permit| permit.workspace.disk_bytes).map_err(|problems| problems[0].help.clone())
+    };
+    assert_eq!(disk(""), Ok(None));
+    assert_eq!(disk("disk = \"20 GiB\""), Ok(Some(20 << 30)));
+    for outside in ["63 MiB", "65 TiB"] {
+        assert_eq!(disk(&format!("disk = {outside:?}")), Err("write 64 MiB to 64 TiB".to_owned()));
+    }
+    assert!(disk("disk = \"20 GB\"").is_err_and(|help| help.contains("GiB")));
+}
+
 /// What is not built is not ignored: a permit that asks for it is not in force as if it were there.
 #[test]
 fn what_this_version_has_not_is_refused() {

@@ -92,6 +92,7 @@ pub(super) fn changes(old: &Permit, new: &Permit) -> Vec<Change> {
         };
         notes.add(effect, what.to_owned(), Some(&workspace.at));
     }
+    notes.disk(old.workspace.disk_bytes, workspace.disk_bytes, &workspace.at);
     notes.resources(old.resources.clone(), resources.clone());
     notes.recording(old.recording, *recording);
     let kept = format!("its workspace is kept for {workspace_retention_days} days after its end, {} before", old.workspace_retention_days);
@@ -295,6 +296,15 @@ impl Notes<'_> {
         };
         if widens || narrows {
             self.add(if widens { Effect::Widens } else { Effect::Narrows }, format!("its hours are {what} now"), Some(hours_at));
+        }
+    }
+
+    /// Without a disk of its own a workspace takes what the host has.
+    fn disk(&mut self, old: Option<u64>, new: Option<u64>, at: &Place) {
+        let most = |bytes: Option<u64>| bytes.unwrap_or(u64::MAX);
+        let words = |bytes: Option<u64>| bytes.map_or_else(|| "no bound".to_owned(), |bytes| format!("a disk of {}", words::bytes(bytes)));
+        if let Some(effect) = effect_of(most(new).cmp(&most(old))) {
+            self.add(effect, format!("gives its workspace {}, {} before", words(new), words(old)), Some(at));
         }
     }
 

@@ -66,6 +66,12 @@ const EDITS: &[(&str, &str, Effect, &str)] = &[
     ("[\"192.0.2.0/24\"]", "[\"192.0.2.0/25\"]", Effect::Narrows, "no longer lets holders connect from all of 192.0.2.0/24"),
     ("[\"192.0.2.0/24\"]", "[\"192.0.2.0/24\", \"198.51.100.0/24\"]", Effect::Widens, "connect from 198.51.100.0/24"),
     ("[session]\n", "[session]\nallowed_hours = [\"Mon 08:00-16:00\"]\n", Effect::Narrows, "its hours are Mon 08:00-16:00"),
+    (
+        "name = \"statin-dementia\"",
+        "name = \"statin-dementia\"\ndisk = \"20 GiB\"",
+        Effect::Narrows,
+        "gives its workspace a disk of 20 GiB, no bound before",
+    ),
     ("memory = \"4 GiB\"", "memory = \"8 GiB\"", Effect::Widens, "gives 8 GiB of memory, 4 GiB before"),
     ("processes = 256", "processes = 128", Effect::Narrows, "gives 128 processes"),
     ("cpus = 1.5", "cpus = 1.6", Effect::Widens, "gives 1.60 processors, 1.50 before"),

@@ -168,12 +168,29 @@ fn describe(event: &Event) -> String {
         Event::CellLaunched { pid, rung, landlock, seccomp: _, plan: _, address, ruleset: _ } => {
             format!("process {pid} at {address}, rung {rung}, {landlock}")
         }
-        Event::CellReaped { reason, cpu_ms, memory_peak_bytes, processes_peak, oom_kills, bytes_out, bytes_in, leftovers } => {
+        Event::CellReaped {
+            reason,
+            cpu_ms,
+            memory_peak_bytes,
+            processes_peak,
+            oom_kills,
+            bytes_out,
+            bytes_in,
+            disk_used_bytes,
+            disk_limit_bytes,
+            leftovers,
+        } => {
             let left = if leftovers.is_empty() { String::new() } else { format!("; LEFT BEHIND: {}", leftovers.join(", ")) };
             let processes = if *processes_peak == 0 { String::new() } else { format!(", {processes_peak} processes") };
             let killed = if *oom_kills == 0 { String::new() } else { format!(", {oom_kills} ended for want of memory") };
             let (memory, out, back) = (amount(*memory_peak_bytes), amount(*bytes_out), amount(*bytes_in));
-            format!("{}: {cpu_ms} ms of processor, {memory} of memory{processes}{killed}, {out} sent, {back} received{left}", close_reason(*reason))
+            let disk = disk_used_bytes
+                .zip(*disk_limit_bytes)
+                .map_or_else(String::new, |(used, limit)| format!(", {} of {} on disk", amount(used), amount(limit)));
+            format!(
+                "{}: {cpu_ms} ms of processor, {memory} of memory{processes}{killed}, {out} sent, {back} received{disk}{left}",
+                close_reason(*reason)
+            )
         }
         Event::EgressDenied { protocol, destination, port, suppressed, source_port: _, reason, at, process, name, program } => {
             let what = match protocol {

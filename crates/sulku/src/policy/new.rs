@@ -112,7 +112,7 @@ fn text(args: &NewArgs) -> anyhow::Result<String> {
          # assurance = \"substantial\"     # the least that a holder's certificate must give\n\n\
          [controller]\nname = {controller}\ncontacts = [{contact}]\n\n\
          # One table for each natural person. The certificate has to match letter for letter.\n{holders}\
-         [workspace]\nname = {workspace}\n\n\
+         [workspace]\nname = {workspace}\n# disk = \"20 GiB\"           # the most that it holds, set aside by the host; else it shares the host's\n\n\
          # The data, read-only. Copy the table for more, or write dataset = \"NAME\" for one that several permits use.\n\
          # [[dataset]]\n# name = \"hilmo-2010-2024\"\n# path = \"/srv/sulku/datasets/hilmo\"\n# mounted_at = \"/data/hilmo\"\n# persons = 250000          # about how many, for a notice of a breach\n\n\
          # What the workspace may reach. Without a table it reaches nothing.\n\

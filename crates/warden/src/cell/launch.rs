@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, fchown, fstat, mkdirat, open, opena
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Gid, Uid};
+use sulku_permit::WorkspaceName;
 use sulku_plan::Plan;
 use sulku_plan::filesystem::{CELL_UID, Programmes};
 
@@ -34,9 +35,7 @@ pub struct Folder {
 
 /// Opens the workspace's folder, making it if this is its first session. Its owner is a user id that no other workspace has, where the
 /// warden has more than its own.
-pub fn folder(site: &mut Site<'_>, plan: &Plan) -> Result<Folder, Step> {
-    let (workspaces, users) = (site.workspaces, site.users);
-    let (name, programmes) = (plan.workspace(), plan.programmes());
+fn place(workspaces: &Path, users: Users, name: &WorkspaceName) -> Result<(OwnedFd, u32), Step> {
     let parent = Step::at("open the workspaces' folder", open(workspaces, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
     let made = match mkdirat(&parent, name.as_str(), Mode::from_raw_mode(0o700)) {
         Ok(()) => true,
@@ -61,8 +60,28 @@ pub fn folder(site: &mut Site<'_>, plan: &Plan) -> Result<Folder, Step> {
         let error = io::Error::other(format!("its owner {uid} is none of this warden's user ids; move the folder away"));
         return Err(Step::new("open the workspace's folder", error));
     }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = Step::at("hold the workspace's folder", open_tree(&folder, "", flags))?;
+    Ok((folder, uid))
+}
+
+/// The user id of a workspace, whose folder is made if it is not there.
+///
+/// # Errors
+/// A step that failed.
+pub fn workspace_uid(workspaces: &Path, users: Users, name: &WorkspaceName) -> Result<u32, Step> {
+    place(workspaces, users, name).map(|(_, uid)| uid)
+}
+
+/// What a cell is given of its workspace: its disk if it has one, else its folder.
+pub fn folder(site: &mut Site<'_>, plan: &Plan) -> Result<Folder, Step> {
+    let (users, programmes) = (site.users, plan.programmes());
+    let (folder, uid) = place(site.workspaces, users, plan.workspace())?;
+    let mount = match site.disk.take() {
+        Some(disk) => disk,
+        None => {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+            Step::at("hold the workspace's folder", open_tree(&folder, "", flags))?
+        }
+    };
     let owners = match users {
         Users::Each(_) => Some(site.owners.only(uid).and_then(|only| only.try_clone_to_owned())),
         Users::Own => None,

@@ -41,6 +41,7 @@ use crate::seen::{Denials, Endings, Opens, Runs};
 pub use self::channel::Said;
 pub use self::concern::Concern;
 pub use self::filter::Instruction;
+pub use self::launch::workspace_uid;
 pub use self::owners::Owners;
 pub use self::seat::{Ground, Seats};
 pub use self::walls::{Filter, LANDLOCK_ABI_MIN, WallError, landlock};
@@ -171,6 +172,8 @@ pub struct Site<'a> {
     pub owners: &'a mut Owners,
     /// Processes that wait to become cells.
     pub seats: &'a mut Seats,
+    /// A mount of the workspace's own disk, where it has one.
+    pub disk: Option<OwnedFd>,
 }
 
 /// What one cell is to be, verified.

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use jiff::Timestamp;
-use sulku_audit::{Adoption, CloseReason, Event, Receipt};
+use sulku_audit::{Adoption, CloseReason, Event, Opening, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::order::{ORDER_VERSION, Report};
 
@@ -50,8 +50,7 @@ impl Warden {
     }
 
     /// Keeps for the next gateway that a cell went whose session nobody has closed.
-    pub(super) fn note_unclosed(&mut self, cell: &Cell, reason: CloseReason) {
-        let opening = &cell.opening;
+    pub(super) fn note_unclosed(&mut self, opening: &Opening, adoptions: u32, reason: CloseReason) {
         if self.unclosed.len() >= UNCLOSED_MAX {
             tracing::warn!(session = %opening.session(), "too many sessions wait for a gateway to close them; this one has no closing entry");
             return;
@@ -60,7 +59,7 @@ impl Warden {
             session: opening.session(),
             opened: opening.time(),
             opening: opening.draft().to_owned(),
-            adoptions: cell.adoptions,
+            adoptions,
             reason: reason.name(),
         });
     }

@@ -205,6 +205,7 @@ impl Warden {
         self.tell_of_losses(now);
         self.review(now, clock);
         self.look_after_the_dying(now);
+        self.look_after_the_waiting(now);
         self.look_after_the_ledger();
         self.look_after_the_rules(now);
         self.look_after_the_resolver(now);
@@ -277,6 +278,7 @@ impl Warden {
     /// All of it is gone, or named as left.
     fn bury(&mut self, session: SessionId, outcome: Outcome, remains: Remains) {
         let Some(cell) = self.cells.remove(&session) else { return };
+        let fill = self.disks.fill_of(cell.plan.workspace());
         if remains.leftovers.is_empty() {
             self.pool.forget(cell.link.slot);
         }
@@ -288,14 +290,26 @@ impl Warden {
         if cell.recorded {
             let Usage { cpu_ms, memory_peak_bytes, processes_peak, oom_kills } = usage;
             let (bytes_out, bytes_in) = cell.carried;
-            let leftovers = leftovers.clone();
-            let event = Event::CellReaped { reason, cpu_ms, memory_peak_bytes, processes_peak, oom_kills, bytes_out, bytes_in, leftovers };
+            let event = Event::CellReaped {
+                reason,
+                cpu_ms,
+                memory_peak_bytes,
+                processes_peak,
+                oom_kills,
+                bytes_out,
+                bytes_in,
+                disk_used_bytes: fill.map(|fill| fill.used_bytes),
+                disk_limit_bytes: fill.map(|fill| fill.limit_bytes),
+                leftovers: leftovers.clone(),
+            };
             self.record(cell.draft(event));
         }
         let orphan = cell.orphaned_until.is_some();
         match outcome {
-            Outcome::Reaped(reason) if orphan && !self.has_serving_gateway() => self.note_unclosed(&cell, reason),
-            Outcome::Refused(_) if orphan && !self.has_serving_gateway() => self.note_unclosed(&cell, CloseReason::GatewayLost),
+            Outcome::Reaped(reason) if orphan && !self.has_serving_gateway() => self.note_unclosed(&cell.opening, cell.adoptions, reason),
+            Outcome::Refused(_) if orphan && !self.has_serving_gateway() => {
+                self.note_unclosed(&cell.opening, cell.adoptions, CloseReason::GatewayLost)
+            }
             Outcome::Reaped(reason) => self.report(&Report::Reaped { session, reason: reason.name(), leftovers }),
             Outcome::Refused(reason) if orphan || matches!(self.mode, Mode::Stopping(_)) => tracing::warn!(%session, reason, "a cell never ran"),
             Outcome::Refused(reason) => {

@@ -12,6 +12,7 @@ mod orders;
 mod record;
 mod sights;
 mod unfit;
+mod waiting;
 mod workspaces;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use sulku_permit::{Rung, SessionId};
 use sulku_plan::order::Report;
 use sulku_plan::ruleset;
 
+use self::waiting::Waiting;
 use crate::cell::{Cell, Concern, Filter, Ground, Owners, Seats};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
@@ -40,6 +42,7 @@ use crate::rung::{self, Standing};
 use crate::seen::{Ends, Eyes, Groups, Losses, Senders};
 use crate::verdict::{Judge, Names};
 use crate::workspace::Deletion;
+use crate::workspace::disk::Disks;
 use crate::{doctor, sys};
 
 /// Words and ends of cells that are taken in between two looks at everything else.
@@ -155,6 +158,10 @@ struct Warden {
     rules: drift::Rules,
     /// The workspace that is being destroyed.
     deletion: Option<Deletion>,
+    /// Sessions whose cells are not begun, for want of what is on its way.
+    waiting: BTreeMap<SessionId, Waiting>,
+    /// Workspaces' own disks.
+    disks: Disks,
 }
 
 /// What a descriptor that became readable stands for.
@@ -172,6 +179,7 @@ enum Source {
     Eyes,
     Ends,
     Cells,
+    Errand,
     Channel(SessionId),
     Process(SessionId),
 }
@@ -266,6 +274,8 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         drift,
         rules: drift::Rules::default(),
         deletion: None,
+        waiting: BTreeMap::new(),
+        disks: Disks::default(),
         config,
     };
     tracing::info!(instance = warden.config.instance, rung = rung.name(), "the warden serves");
@@ -326,6 +336,7 @@ impl Warden {
         // After the gateway: the one that comes may be the successor of one that has just gone.
         watched.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         watched.push((Source::Cells, self.concern.as_fd(), PollFlags::IN));
+        watched.extend(self.disks.descriptors().map(|fd| (Source::Errand, fd, PollFlags::IN)));
         let mut fds: Vec<_> = watched.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         let wait = self.wait_at_most();
         let timeout = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(1), tv_nsec: wait.subsec_nanos().into() };
@@ -407,6 +418,7 @@ impl Warden {
             Source::Eyes => self.see(),
             Source::Ends => self.hear_of_ends(),
             Source::Cells => {}
+            Source::Errand => self.hear_errands(),
             Source::Channel(session) => self.hear_cell(session),
             Source::Process(session) => self.process_ended(session),
         }
@@ -418,6 +430,7 @@ impl Warden {
         }
         tracing::info!(cells = self.cells.len(), "the warden was told to stop");
         self.mode = Mode::Stopping(Instant::now());
+        self.look_after_the_waiting(Instant::now());
         self.reap_all(CloseReason::Drain);
     }
 

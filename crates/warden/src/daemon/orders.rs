@@ -7,8 +7,9 @@ use sulku_audit::{CloseReason, Draft, Event, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::order::{ORDER_VERSION, Order, Report, Signal, TerminalSize};
 
+use super::waiting::Waiting;
 use super::{Mode, Warden};
-use crate::cell::{Cell, Phase as CellPhase, Site};
+use crate::cell::Phase as CellPhase;
 use crate::cgroup::Motion;
 use crate::gateway::{Heard, Phase};
 use crate::verdict::LaunchRefused;
@@ -104,7 +105,7 @@ impl Warden {
             person: Some(commission.opening.person().clone()),
             event: Event::OrderRefused { order: String::new(), reason: String::new() },
         };
-        if self.cells.len() >= self.config.cells_max {
+        if self.cells.len() + self.waiting.len() >= self.config.cells_max {
             let full = LaunchRefused::Full(self.config.cells_max);
             return self.refuse("launch", Some(session), Some(about), full.to_string());
         }
@@ -112,26 +113,8 @@ impl Warden {
             let doomed = LaunchRefused::Doomed(deletion.due.workspace.clone());
             return self.refuse("launch", Some(session), Some(about), doomed.to_string());
         }
-        let network = match self.pool.take(self.router.home(), self.router.links()) {
-            Ok(network) => network,
-            Err(error) => return self.refuse("launch", Some(session), Some(about), crate::chain(&error)),
-        };
-        let site = Site {
-            ground: &self.ground,
-            workspaces: &self.config.workspaces,
-            users: self.config.users,
-            owners: &mut self.owners,
-            seats: &mut self.seats,
-        };
-        let (mark, slot) = (self.next_mark, network.slot());
-        self.next_mark = self.next_mark.checked_add(1).unwrap_or(1);
-        match Cell::start(site, commission, network, mark) {
-            Ok(cell) => drop(self.cells.insert(session, cell)),
-            Err(failed) => {
-                self.pool.forget(slot);
-                self.refuse("launch", Some(session), Some(about), crate::chain(&failed));
-            }
-        }
+        self.waiting.insert(session, Waiting { commission, about, since: Instant::now() });
+        self.begin(session);
     }
 
     fn signal(&mut self, session: SessionId, signal: Signal) {
@@ -165,6 +148,7 @@ impl Warden {
         match self.cells.get(&session) {
             // Also one that this gateway has not adopted: it has judged it, and what ends may always be ended.
             Some(_) => self.reap(session, reason),
+            None if self.waiting.contains_key(&session) => self.turn_away(session, "the session was ended before it had a cell".to_owned()),
             None => self.refuse("end", Some(session), None, "there is no such cell".to_owned()),
         }
     }
@@ -201,6 +185,7 @@ impl Warden {
     /// adopts them.
     pub(super) fn gateway_lost(&mut self) {
         self.gateway = None;
+        self.give_up_waiting();
         let until = Instant::now() + self.config.gateway_lost_grace;
         let mut lost = Vec::new();
         let orphans = self.cells.iter().filter(|(_, cell)| cell.is_alive() && cell.orphaned_until.is_none());

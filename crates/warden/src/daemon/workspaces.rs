@@ -6,6 +6,7 @@ use sulku_plan::order::{Report, WORKSPACES_MAX};
 
 use super::{Mode, Warden};
 use crate::ledger::Pending;
+use crate::workspace::disk::{Readiness, Wanted};
 use crate::workspace::walk::Found;
 use crate::workspace::{Deletion, Due, KeptBecause, Need, rows};
 
@@ -34,6 +35,7 @@ impl Warden {
             Ok(deletion) => {
                 tracing::info!(permit = %deletion.due.permit, "a workspace is being destroyed");
                 self.deletion = Some(deletion);
+                self.go_on_with_disk();
             }
             Err(reason) => self.keep(DELETE, None, reason),
         }
@@ -88,6 +90,27 @@ impl Warden {
                 self.deletion = None;
                 self.keep(DELETE, None, "the ledger can't keep what is destroyed; repeat the order when it can".to_owned());
             }
+        }
+    }
+
+    /// What is to be destroyed is on a disk that has come, or that nothing holds any more.
+    pub(super) fn go_on_with_disk(&mut self) {
+        let Some(deletion) = &mut self.deletion else { return };
+        let due = deletion.due.clone();
+        let gone_on = if deletion.awaits_disk() {
+            let wanted = Wanted { workspaces: &self.config.workspaces, name: &due.workspace, bytes: None, uid: None };
+            match self.disks.want(&wanted) {
+                Readiness::Ready => self.disks.mount_of(&due.workspace).and_then(|mount| deletion.survey(&mount)),
+                Readiness::Underway => Ok(()),
+                Readiness::Failed(words) => Err(std::io::Error::other(format!("its disk can't be used: {words}"))),
+            }
+        } else if deletion.awaits_release() && !self.disks.has(&due.workspace) {
+            deletion.remove_disk()
+        } else {
+            Ok(())
+        };
+        if let Err(error) = gone_on {
+            self.stop_deleting(&due, &error);
         }
     }
 

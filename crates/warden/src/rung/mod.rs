@@ -61,6 +61,7 @@ pub const fn differences(rung: Rung) -> &'static [&'static str] {
             "all workspaces belong to that user; mounts, not user ids, keep them apart",
             "there are no control groups: memory is limited for each process and not for a cell, processor time is not limited",
             "the resolver has a user namespace of its own and not a user, and asks upstream over TCP alone",
+            "a workspace has no disk of its own: what its permit says of `disk` is not enforced",
             "cells keep the user's supplementary groups, which only what is mounted in a cell could make use of",
         ],
     }

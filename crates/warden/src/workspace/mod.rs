@@ -3,6 +3,7 @@
 //! A workspace is sealed by its permit's end, since no session is admitted any more; it is destroyed by an operator's order alone, not before
 //! the permit's retention is over. Two entries frame it, so that one that was interrupted is seen, and finished by repeating the order.
 
+pub mod disk;
 pub mod walk;
 
 use std::io;
@@ -144,10 +145,14 @@ pub fn rows(
 /// How far the destroying is.
 #[derive(Debug)]
 enum Stage {
+    /// Its disk is on its way.
+    AwaitingDisk,
     /// What there is, is counted.
     Surveying(Walk),
     /// The entry that it begins is on its way to the ledger.
     Announced(Option<Pending>, Found),
+    /// Its disk, of which nothing may be used any more, is on its way out.
+    LettingGo(Found),
     /// It is removed.
     Removing(Walk, Found),
     /// All is removed; the certificate is on its way to the ledger.
@@ -160,7 +165,15 @@ pub struct Deletion {
     /// Which, and under which permit.
     pub due: Due,
     parent: OwnedFd,
+    keeps: Keeps,
     stage: Stage,
+}
+
+/// Where a workspace's files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    Folder,
+    Disk,
 }
 
 /// What the destroying needs next.
@@ -187,7 +200,58 @@ impl Deletion {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeptBecause::Gone(due.workspace)),
             folder => folder?,
         };
-        Ok(Self { due, parent, stage: Stage::Surveying(Walk::through(folder, Deed::Survey)?) })
+        let (keeps, stage) = if disk::is_there(workspaces, &due.workspace) {
+            (Keeps::Disk, Stage::AwaitingDisk)
+        } else {
+            (Keeps::Folder, Stage::Surveying(Walk::through(folder, Deed::Survey)?))
+        };
+        Ok(Self { due, parent, keeps, stage })
+    }
+
+    /// Whether it needs the workspace's disk mounted before it goes on.
+    #[must_use]
+    pub const fn awaits_disk(&self) -> bool {
+        matches!(self.stage, Stage::AwaitingDisk)
+    }
+
+    /// Goes on with the disk that it awaits.
+    ///
+    /// # Errors
+    /// It can't be walked through.
+    pub fn survey(&mut self, mount: &OwnedFd) -> io::Result<()> {
+        let root = openat(mount, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        self.stage = Stage::Surveying(Walk::through(root, Deed::Survey)?);
+        Ok(())
+    }
+
+    /// Whether it uses this workspace's disk.
+    #[must_use]
+    pub fn holds_disk(&self, name: &WorkspaceName) -> bool {
+        let counts = matches!(self.stage, Stage::AwaitingDisk | Stage::Surveying(_) | Stage::Announced(..));
+        counts && self.keeps == Keeps::Disk && self.due.workspace == *name
+    }
+
+    /// Whether it goes on once nothing holds the disk any more.
+    #[must_use]
+    pub const fn awaits_release(&self) -> bool {
+        matches!(self.stage, Stage::LettingGo(_))
+    }
+
+    /// Nothing holds the disk any more: removes it, whole.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn remove_disk(&mut self) -> io::Result<()> {
+        if let Stage::LettingGo(found) = &self.stage {
+            disk::remove(&self.parent, &self.due.workspace)?;
+            self.stage = Self::removing(&self.parent, &self.due, found.clone())?;
+        }
+        Ok(())
+    }
+
+    fn removing(parent: &OwnedFd, due: &Due, found: Found) -> io::Result<Stage> {
+        let folder = walk::open_folder(parent.as_fd(), due.workspace.as_str())?;
+        Ok(Stage::Removing(Walk::through(folder, Deed::Remove)?, found))
     }
 
     /// Whether turns of the loop carry it on.
@@ -215,7 +279,7 @@ impl Deletion {
                 self.stage = Stage::Certified(None, found.clone());
                 Ok(Need::Certificate(found))
             }
-            Stage::Announced(..) | Stage::Certified(..) => Ok(Need::Patience),
+            Stage::AwaitingDisk | Stage::Announced(..) | Stage::LettingGo(_) | Stage::Certified(..) => Ok(Need::Patience),
         }
     }
 
@@ -233,8 +297,10 @@ impl Deletion {
     pub fn kept(&mut self, pending: Pending) -> io::Result<Option<Found>> {
         match &self.stage {
             Stage::Announced(Some(waits), found) if *waits == pending => {
-                let folder = walk::open_folder(self.parent.as_fd(), self.due.workspace.as_str())?;
-                self.stage = Stage::Removing(Walk::through(folder, Deed::Remove)?, found.clone());
+                self.stage = match self.keeps {
+                    Keeps::Disk => Stage::LettingGo(found.clone()),
+                    Keeps::Folder => Self::removing(&self.parent, &self.due, found.clone())?,
+                };
                 Ok(None)
             }
             Stage::Certified(Some(waits), found) if *waits == pending => {
