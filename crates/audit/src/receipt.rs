@@ -91,6 +91,12 @@ impl Receipt {
         &self.leaf_hash
     }
 
+    /// The session that it says it is for. Nobody has checked that: good for an answer to whoever brings it, and for nothing else.
+    #[must_use]
+    pub fn claims(&self) -> Option<SessionId> {
+        serde_json::from_str::<Draft>(&self.opening.as_ref()?.draft).ok()?.session
+    }
+
     /// Checks that a ledger with one of these keys has kept an entry that opens a session, and says which. There are two keys while one
     /// is being replaced.
     ///

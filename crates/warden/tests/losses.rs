@@ -94,7 +94,9 @@ fn cells_stand_still_while_the_ledger_is_away() {
     let draft = stage.opening("two.toml", None);
     let receipt = stage.ledger.keep(&draft);
     stage.gateway.order(&stage::launch(receipt));
-    assert!(stage.gateway.refusal().contains("ledger"));
+    let (reason, session) = stage.gateway.refusal_of();
+    assert!(reason.contains("ledger"));
+    assert_eq!(session, draft.session, "the gateway learns for which session, so that its holder need not wait");
     stage.ledger.be(Manner::Keeping);
     let stood = clock(&stage);
     eventually("the clock goes on", || (clock(&stage) > stood).then_some(()));

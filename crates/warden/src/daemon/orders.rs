@@ -79,10 +79,11 @@ impl Warden {
 
     fn launch(&mut self, receipt: &Receipt, size: TerminalSize, term: String) {
         if self.mode != Mode::Serving {
-            return self.refuse("launch", None, None, "the warden takes no launches now: it is stopping, or the ledger is away".to_owned());
+            let reason = "the warden takes no launches now: it is stopping, or the ledger is away".to_owned();
+            return self.refuse("launch", receipt.claims(), None, reason);
         }
         if self.rules.are_broken() {
-            return self.refuse("launch", None, None, format!("the warden takes no launches now: {}", super::drift::BROKEN));
+            return self.refuse("launch", receipt.claims(), None, format!("the warden takes no launches now: {}", super::drift::BROKEN));
         }
         let decided = self.judge.decide(receipt, size, term, Timestamp::now());
         self.tell_of_policy();
@@ -95,7 +96,8 @@ impl Warden {
                     person: Some(opening.person().clone()),
                     event: Event::OrderRefused { order: String::new(), reason: String::new() },
                 });
-                return self.refuse("launch", opening.map(|opening| opening.session()), draft, crate::chain(&refused));
+                // The gateway that asks must learn for which session it is, or its holder waits.
+                return self.refuse("launch", receipt.claims(), draft, crate::chain(&refused));
             }
         };
         let session = commission.opening.session();

@@ -643,8 +643,13 @@ impl Gateway {
 
     /// The reason of the refusal that must come now.
     pub fn refusal(&self) -> String {
+        self.refusal_of().0
+    }
+
+    /// The same, and the session that it is about.
+    pub fn refusal_of(&self) -> (String, Option<SessionId>) {
         match self.report().0 {
-            Report::Refused { reason, .. } => reason,
+            Report::Refused { reason, session } => (reason, session),
             other => panic!("not refused: {other:?}"),
         }
     }
