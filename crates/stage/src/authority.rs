@@ -129,7 +129,7 @@ impl Authority {
             };
             authority.issue(person.name(), params, issuer)?;
         }
-        authority.write("revoked.crl.pem", revoked(issuer, &[Person::Revoked], 1)?.as_bytes())?;
+        authority.write("revoked.crl.pem", revoked(issuer, &[serial(Person::Revoked)], 1)?.as_bytes())?;
         Ok(authority)
     }
 
@@ -138,7 +138,20 @@ impl Authority {
     /// # Errors
     /// The list can't be made or written.
     pub fn revoke(&self, person: Person) -> Result<(), StageError> {
-        self.write("next.crl.pem", revoked(&self.issuer, &[Person::Revoked, person], 2)?.as_bytes())?;
+        self.list_revoked(&[serial(person)])
+    }
+
+    /// Withdraws certificates that [`Authority::certify`] gave; those withdrawn before that are not among them are good again.
+    ///
+    /// # Errors
+    /// The list can't be made or written.
+    pub fn withdraw(&self, serials: &[u64]) -> Result<(), StageError> {
+        self.list_revoked(&serials.iter().copied().map(SerialNumber::from).collect::<Vec<_>>())
+    }
+
+    fn list_revoked(&self, more: &[SerialNumber]) -> Result<(), StageError> {
+        let serials = [&[serial(Person::Revoked)], more].concat();
+        self.write("next.crl.pem", revoked(&self.issuer, &serials, 2)?.as_bytes())?;
         let (next, list) = (self.folder.join("next.crl.pem"), self.revoked());
         fs::rename(&next, list).map_err(StageError::file("renaming", next))
     }
@@ -148,13 +161,21 @@ impl Authority {
     /// # Errors
     /// It can't be made or written, or she has one already.
     pub fn certify_again(&self, person: Person) -> Result<String, StageError> {
-        let now = OffsetDateTime::now_utc();
         let name = format!("{}-again", person.name());
+        self.certify(person, &name, u64::from(serial_of(person)) + 500)?;
+        Ok(name)
+    }
+
+    /// Gives somebody one more certificate, with a key and a serial number of its own; [`Authority::files_of`] has it under this name.
+    ///
+    /// # Errors
+    /// It can't be made or written, or there is one of this name.
+    pub fn certify(&self, person: Person, name: &str, serial: u64) -> Result<(), StageError> {
+        let now = OffsetDateTime::now_utc();
         let mut params = leaf(person.name(), now - LEEWAY, now + LIFE, ExtendedKeyUsagePurpose::ClientAuth);
         params.subject_alt_names = vec![SanType::URI(person.uri().as_str().try_into()?)];
-        params.serial_number = Some(SerialNumber::from(u64::from(serial_of(person)) + 500));
-        self.issue(&name, params, &self.issuer)?;
-        Ok(name)
+        params.serial_number = Some(SerialNumber::from(serial));
+        self.issue(name, params, &self.issuer)
     }
 
     /// The authority's own certificate.
@@ -230,10 +251,10 @@ fn serial(person: Person) -> SerialNumber {
     SerialNumber::from(u64::from(serial_of(person)))
 }
 
-fn revoked(issuer: &Signer, persons: &[Person], number: u64) -> Result<String, StageError> {
+fn revoked(issuer: &Signer, serials: &[SerialNumber], number: u64) -> Result<String, StageError> {
     let now = OffsetDateTime::now_utc();
-    let revoked = |person: &Person| RevokedCertParams {
-        serial_number: serial(*person),
+    let revoked = |serial: &SerialNumber| RevokedCertParams {
+        serial_number: serial.clone(),
         revocation_time: now - Duration::minutes(5),
         reason_code: Some(RevocationReason::KeyCompromise),
         invalidity_date: None,
@@ -243,7 +264,7 @@ fn revoked(issuer: &Signer, persons: &[Person], number: u64) -> Result<String, S
         next_update: now + LIFE,
         crl_number: SerialNumber::from(number),
         issuing_distribution_point: None,
-        revoked_certs: persons.iter().map(revoked).collect(),
+        revoked_certs: serials.iter().map(revoked).collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
     Ok(list.signed_by(&issuer.issuer)?.pem()?)

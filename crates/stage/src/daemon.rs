@@ -1,6 +1,7 @@
 //! The daemons as processes: started, seen to be ready, ended by their id.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -158,10 +159,11 @@ pub(crate) fn listens_at(pid: u32, socket: &Path) -> bool {
     table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|line| line.get(3) == Some(&ACCEPTS) && line.get(7) == Some(&&*path))
 }
 
-/// Whether somebody listens on this port of 127.0.0.1, over TCP and over UDP.
-pub(crate) fn listens_on(port: u16) -> bool {
+/// Whether somebody listens on this port of this address, over TCP and over UDP. Read from this thread's network.
+pub(crate) fn listens_on(address: Ipv4Addr, port: u16) -> bool {
     const LISTENS: &str = "0A";
-    let local = format!("0100007F:{port:04X}");
+    // The kernel prints the address as the number that its bytes are in this machine's order.
+    let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes(address.octets()));
     let has = |table: &str, state: Option<&str>| {
         let table = fs::read_to_string(table).unwrap_or_default();
         table
@@ -169,5 +171,5 @@ pub(crate) fn listens_on(port: u16) -> bool {
             .map(|line| line.split_whitespace().collect::<Vec<_>>())
             .any(|line| line.get(1) == Some(&&*local) && (state.is_none() || line.get(3).copied() == state))
     };
-    has("/proc/net/tcp", Some(LISTENS)) && has("/proc/net/udp", None)
+    has("/proc/thread-self/net/tcp", Some(LISTENS)) && has("/proc/thread-self/net/udp", None)
 }

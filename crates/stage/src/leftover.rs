@@ -37,7 +37,7 @@ impl Leftover {
     }
 }
 
-/// All that is left of an instance: processes, network namespaces, interfaces, control groups, mounts, its folder.
+/// All that is left of an instance: processes, network namespaces, interfaces, control groups, mounts, loop devices, its folder.
 pub(crate) fn look(instance: &Instance, folder: &Path) -> Vec<Leftover> {
     let leftover = |kind| move |what: String| Leftover { kind, what };
     let mut found: Vec<Leftover> = processes(folder, &instance.uids, instance.ground()).into_iter().map(leftover("process")).collect();
@@ -46,6 +46,7 @@ pub(crate) fn look(instance: &Instance, folder: &Path) -> Vec<Leftover> {
     found.extend(names_in("/sys/class/net", name, 1).into_iter().map(leftover("interface")));
     found.extend(names_in("/sys/fs/cgroup", name, 4).into_iter().map(leftover("control group")));
     found.extend(mounts(folder).into_iter().map(leftover("mount")));
+    found.extend(crate::disk::devices(folder).into_iter().map(leftover("loop device")));
     found.extend(tables(name).into_iter().map(leftover("nftables table")));
     found.extend(folder.exists().then(|| folder.display().to_string()).map(leftover("folder")));
     found

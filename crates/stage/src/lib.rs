@@ -9,6 +9,7 @@
 mod authority;
 mod command;
 mod daemon;
+mod disk;
 mod entry;
 mod error;
 mod ground;
@@ -24,6 +25,7 @@ mod tamper;
 pub use authority::{Authority, Person};
 pub use command::{Finished, Interrupt, Running, find_in, poll};
 pub use daemon::Daemon;
+pub use disk::Disk;
 pub use entry::Entry;
 pub use error::StageError;
 pub use ground::Ground;

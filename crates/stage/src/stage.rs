@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::authority::{Authority, Person};
 use crate::command::{Finished, Interrupt, Running, run};
 use crate::daemon::{Daemon, Process, listens_at, listens_on};
+use crate::disk::Disk;
 use crate::entry::Entry;
 use crate::error::StageError;
 use crate::ground::Ground;
@@ -59,6 +60,10 @@ pub struct Options {
     /// What a courier carries the audit to, in the words of its configuration, where `{root}` is the stage's folder; without it there is
     /// no courier.
     pub courier: Option<String>,
+    /// The address at which the gateway listens.
+    pub listen: Ipv4Addr,
+    /// Gives the ledger a file system of its own, of so many MiB, that can be filled; without it, it is in the stage's folder.
+    pub ledger_disk_mib: Option<u32>,
     /// Rows of each register.
     pub rows: u32,
     /// Who may interrupt.
@@ -74,6 +79,8 @@ impl Default for Options {
             gateway_lost_grace_s: 30,
             hidden_from_warden: None,
             courier: None,
+            listen: Ipv4Addr::LOCALHOST,
+            ledger_disk_mib: None,
             rows: register::REGISTER_ROWS,
             interrupt: Interrupt::never(),
         }
@@ -83,12 +90,14 @@ impl Default for Options {
 /// An environment that runs. Dropping it takes everything down.
 #[derive(Debug)]
 pub struct Stage {
-    // Dropped in this order: the daemons, then the hosts, then the folder.
+    // Dropped in this order: the daemons, then the hosts, then the ledger's disk, then the folder.
     processes: BTreeMap<Daemon, Process>,
     hosts: Option<Hosts>,
+    ledger_disk: Option<Disk>,
     folder: Option<TempDir>,
     root: PathBuf,
     instance: Instance,
+    listen: Ipv4Addr,
     port: u16,
     programs: PathBuf,
     authority: Authority,
@@ -116,6 +125,8 @@ impl Stage {
         let mut stage = Self {
             processes: BTreeMap::new(),
             hosts: None,
+            ledger_disk: None,
+            listen: options.listen,
             programs: programs()?,
             authority: Authority::make(&root.join("authority"))?,
             folder: Some(folder),
@@ -147,7 +158,7 @@ impl Stage {
         let ready = process.await_ready(READY_TIME, &self.interrupt, |pid| match daemon {
             Daemon::Ledger => listens_at(pid, &self.ledger_socket()),
             Daemon::Warden => listens_at(pid, &self.warden_socket()),
-            Daemon::Gateway => listens_on(self.port),
+            Daemon::Gateway => listens_on(self.listen, self.port),
             Daemon::Courier => listens_at(pid, &self.figures_socket()),
         });
         ready.map_err(|error| error.with_logs(self.processes.values().map(|other| (other.daemon().name(), other.log_end()))))?;
@@ -356,7 +367,13 @@ impl Stage {
         &self.authority
     }
 
-    /// The gateway's port on 127.0.0.1, TCP and UDP.
+    /// The ledger's own file system, where it has one.
+    #[must_use]
+    pub fn ledger_disk(&self) -> Option<&Disk> {
+        self.ledger_disk.as_ref()
+    }
+
+    /// The gateway's port, TCP and UDP.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -392,17 +409,17 @@ impl Stage {
 
     fn take_down(&mut self) {
         let mut warden_cleans = false;
-        for daemon in Daemon::ALL.iter().rev() {
-            if let Some(mut process) = self.processes.remove(daemon) {
-                let ended = process.end(Signal::TERM, STOP_TIME);
-                warden_cleans |= *daemon == Daemon::Warden && ended.is_some_and(|status| status.success());
-            }
+        // In the reverse of the order in which they are started, which is theirs.
+        while let Some((daemon, mut process)) = self.processes.pop_last() {
+            let ended = process.end(Signal::TERM, STOP_TIME);
+            warden_cleans |= daemon == Daemon::Warden && ended.is_some_and(|status| status.success());
         }
         // A warden that stops in order leaves nothing; what a killed one left goes here.
         if !warden_cleans {
             leftover::sweep(&self.instance.name);
         }
         self.hosts = None;
+        self.ledger_disk = None;
         self.folder = None;
     }
 }

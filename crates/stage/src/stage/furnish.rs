@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{FORBIDDEN, MIRROR, Options, Stage};
 use crate::authority::{Person, SERVER_NAME};
+use crate::disk::Disk;
 use crate::error::StageError;
 use crate::names;
 use crate::permits::PermitFile;
@@ -19,12 +20,13 @@ const RESOLVER: &str = "sulku-resolver";
 
 impl Stage {
     /// Writes every file: registers, permits, keys, configurations, profiles.
-    pub(super) fn furnish(&self, options: &Options) -> Result<(), StageError> {
+    pub(super) fn furnish(&mut self, options: &Options) -> Result<(), StageError> {
         for folder in ["policies", "policies/permits", "policy", "datasets", "workspaces", "config", "profiles", "log", "run", "ledger", "courier"] {
             let path = self.root.join(folder);
             fs::create_dir(&path).map_err(StageError::file("making a folder", &path))?;
             open_for_all(&path)?;
         }
+        self.ledger_disk = options.ledger_disk_mib.map(|mib| Disk::raise(&self.root.join("ledger.disk"), &self.ledger_dir(), mib)).transpose()?;
         for folder in ["run", "ledger"] {
             let path = self.root.join(folder);
             give(&path, self.instance.ledger_user())?;
@@ -57,7 +59,8 @@ impl Stage {
         for person in Person::ALL {
             let (certificate, key) = self.authority.files_of(person.name());
             let profile = format!(
-                "gateway = \"127.0.0.1:{}\"\nserver_name = \"{SERVER_NAME}\"\nauthority = {:?}\ncertificate = {certificate:?}\nprivate_key = {key:?}\n",
+                "gateway = \"{}:{}\"\nserver_name = \"{SERVER_NAME}\"\nauthority = {:?}\ncertificate = {certificate:?}\nprivate_key = {key:?}\n",
+                self.listen,
                 self.port,
                 self.authority.certificate(),
             );
@@ -151,9 +154,10 @@ impl Stage {
     fn gateway_config(&self, options: &Options, recipient: &str, key: &str) -> String {
         let (certificate, private) = self.authority.files_of("gateway");
         format!(
-            "listen = \"127.0.0.1:{}\"\ncertificate = {certificate:?}\nprivate_key = {private:?}\npolicy = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
+            "listen = \"{}:{}\"\ncertificate = {certificate:?}\nprivate_key = {private:?}\npolicy = {:?}\nledger_socket = {:?}\nwarden_socket = {:?}\n\
              {run_as}\n[[issuer]]\nname = \"demo\"\ncertificate = {:?}\ncrl = {:?}\n\n\
              [[operator]]\nid = \"onni\"\ncertificate = {{ uri = {:?} }}\n{key}\n\n[[auditor]]\nname = \"Aino\"\nrecipient = {recipient:?}\n\n[limits]\n{}\n",
+            self.listen,
             self.port,
             self.root.join("policy"),
             self.ledger_socket(),
