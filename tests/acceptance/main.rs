@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         restarts::{
             a_killed_gateway_is_replaced_and_its_sessions_go_on, a_gateway_that_is_told_to_stop_leaves_its_sessions_to_the_next_one,
             over_quic_the_next_gateway_says_that_the_connection_is_gone, a_gateway_that_comes_back_ends_the_session_of_a_revoked_certificate,
+            peers_that_say_nothing_do_not_keep_a_gateway_from_its_end,
         }
         losses::{
             a_killed_warden_leaves_no_cell, a_killed_gateway_leaves_cells_without_egress_and_soon_none, without_a_ledger_nothing_opens_and_nothing_goes_on, a_stalled_ledger_freezes_a_session_which_goes_on_with_it,

@@ -1,6 +1,9 @@
 //! The gateway is started anew while its holders work: nobody's work ends with it, and nothing of it is lost without a word.
 
+use std::io::{ErrorKind, Read as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
@@ -111,6 +114,23 @@ pub fn a_gateway_that_is_told_to_stop_leaves_its_sessions_to_the_next_one() -> a
         let played = played(&stage, &id)?;
         ensure!(played.out.contains("ready") && played.out.contains("still here"), "{played:?}");
     }
+    let left = stage.close();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// SE-06: whoever connects and says nothing has ten seconds of a gateway that serves, and none of one that is to end: the next one waits.
+pub fn peers_that_say_nothing_do_not_keep_a_gateway_from_its_end() -> anyhow::Result<()> {
+    let mut stage = raised()?;
+    let silent: Vec<_> = (0..16).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, stage.port()))).collect::<Result<_, _>>()?;
+    let mut last = silent.last().context("there are some")?;
+    last.set_read_timeout(Some(Duration::from_millis(500)))?;
+    ensure!(last.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the control: the gateway still waits for them");
+    let began = Instant::now();
+    let ended = stage.kill(Daemon::Gateway, Signal::TERM).context("the gateway ends in time")?;
+    let took = began.elapsed();
+    ensure!(ended.success() && took < Duration::from_secs(6), "{ended} after {took:?}: {}", stage.log(Daemon::Gateway));
+    stage.start(Daemon::Gateway)?;
     let left = stage.close();
     ensure!(left.is_empty(), "{left:?}");
     Ok(())

@@ -123,7 +123,14 @@ async fn attend(
     (from, transport): (IpAddr, &'static str),
 ) {
     let Some((frames, _)) = heard else { return };
-    let first = tokio::time::timeout(shared.config.limits.handshake_deadline(), frames.next()).await;
+    let first = tokio::select! {
+        first = tokio::time::timeout(shared.config.limits.handshake_deadline(), frames.next()) => first,
+        () = shared.drain.cancelled() => {
+            // Said and not waited for: what it has not said yet keeps no gateway from its end.
+            *heard = None;
+            return refuse(writer, RefusedFrame::plain(RefusalCode::Draining), quic_code::REFUSED).await;
+        }
+    };
     let hello = match first {
         Ok(Ok(Ask::Hello(hello))) => checked(hello),
         Ok(Ok(_)) => Err("the first frame was no hello".to_owned()),

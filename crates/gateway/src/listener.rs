@@ -70,7 +70,11 @@ async fn tls_peer(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, coun
         let _place = shared.handshakes.place(from.ip()).await;
         TlsAcceptor::from(Arc::new(config)).accept(stream).await
     };
-    let accepted = tokio::time::timeout(shared.config.limits.handshake_deadline(), handshake).await;
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(shared.config.limits.handshake_deadline(), handshake) => accepted,
+        // Whoever has not said who it is keeps no gateway from its end, and no holder from the next one.
+        () = shared.drain.cancelled() => return,
+    };
     drop(stranger);
     let stream = match accepted {
         Ok(Ok(stream)) => stream,
@@ -160,7 +164,10 @@ async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketA
         let _place = shared.handshakes.place(from.ip()).await;
         incoming.accept_with(Arc::new(config))?.await
     };
-    let connected = tokio::time::timeout(deadline, handshake).await;
+    let connected = tokio::select! {
+        connected = tokio::time::timeout(deadline, handshake) => connected,
+        () = shared.drain.cancelled() => return,
+    };
     drop(stranger);
     let connection = match connected {
         Ok(Ok(connection)) => connection,
@@ -175,7 +182,11 @@ async fn quic_peer(shared: Arc<Shared>, incoming: quinn::Incoming, from: SocketA
     let Some(identity) = identity(&shared, &trust, chain.unwrap_or_default(), from.ip(), "quic").await else {
         return;
     };
-    let (writer, reader) = match tokio::time::timeout(deadline, connection.accept_bi()).await {
+    let stream = tokio::select! {
+        stream = tokio::time::timeout(deadline, connection.accept_bi()) => stream,
+        () = shared.drain.cancelled() => return connection.close(quic_code::DONE.into(), b"gateway stops"),
+    };
+    let (writer, reader) = match stream {
         Ok(Ok(stream)) => stream,
         _ => return connection.close(quic_code::PROTOCOL.into(), b"no stream"),
     };
