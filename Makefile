@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 # Debian packages, each with a program of it: what is missing is found by looking for the program.
 DEMO_NEEDS := nftables=nft iproute2=ip python3=python3 mawk=awk util-linux=unshare
-TEST_NEEDS := $(DEMO_NEEDS) e2fsprogs=mkfs.ext4 openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd rsyslog-gnutls=rsyslog:gtls \
+TEST_NEEDS := $(DEMO_NEEDS) e2fsprogs=mkfs.ext4 mount=umount openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd rsyslog-gnutls=rsyslog:gtls \
 	golang-go=go golang-golang-x-mod-dev=go:golang.org/x/mod/sumdb
 # What a user would pick instead.
 BENCH_NEEDS := $(DEMO_NEEDS) openssh-server=sshd openssh-client=ssh bsdutils=script bubblewrap=bwrap haproxy=haproxy nginx-light=nginx \
@@ -23,7 +23,7 @@ help:
 	@echo 'make demo   play a whole environment on this machine, in about a minute after the build'
 	@echo 'make test   everything that is tested: checks, unit, property and fuzz tests, acceptance tests on the real kernel'
 	@echo 'make check  formatting and lints alone'
-	@echo 'make soak   the tests that kill and crash the ledger, ten times as long'
+	@echo 'make soak   ten minutes of load and faults for the whole product, then the tests that kill and crash the ledger, ten times as long'
 	@echo 'make bench  what it costs, beside what others cost: sessions (bench-beside), the ledger (bench-ledger), smaller parts (bench-parts)'
 
 demo: needs-demo
@@ -41,8 +41,9 @@ KEPT_ENV := CI,SULKU_KILLS,SULKU_SEEDS
 # Root's tests are built as the person and run as root, so that no file in target/ becomes root's.
 AS_ROOT := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=$(KEPT_ENV)' CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='sudo --preserve-env=$(KEPT_ENV)',)
 
-# What kills and crashes the ledger, ten times as long.
-soak: needs-test
+# Load and faults, decided by a seed: `make soak SOAK='--minutes 60 --seed 7'`. Then what kills and crashes the ledger, ten times as long.
+soak: needs-test build
+	$(SUDO) $(TARGET)/debug/sulku-soak $(SOAK)
 	SULKU_KILLS=1000 SULKU_SEEDS=10 $(AS_ROOT) cargo test --locked -p sulku-ledger
 
 # All of it, on a quiet machine; each of the three alone, too.

@@ -42,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sulku-tests", &["sulku-permit", "sulku-protocol", "sulku-stage"]),
     ("sulku-interop", &[]),
     ("sulku-load", &["sulku-permit", "sulku-plan", "sulku-protocol", "sulku-client", "sulku-stage"]),
+    ("sulku-soak", &["sulku-permit", "sulku-protocol", "sulku-client", "sulku-stage"]),
     ("sulku-fuzz", &["sulku-permit", "sulku-protocol", "sulku-audit", "sulku-plan", "sulku-policy", "sulku-recording", "sulku-resolver"]),
 ];
 /// No I/O, no clock, no randomness: what they are given is all they know.

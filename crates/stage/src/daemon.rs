@@ -64,7 +64,14 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts it in a process group of its own, its words in a file. Where `hidden` is given, nothing is found at that path.
-    pub(crate) fn start(daemon: Daemon, program: &Path, hidden: Option<&Path>, config: &Path, log: PathBuf) -> Result<Self, StageError> {
+    pub(crate) fn start(
+        daemon: Daemon,
+        program: &Path,
+        hidden: Option<&Path>,
+        config: &Path,
+        env: &[(&'static str, PathBuf)],
+        log: PathBuf,
+    ) -> Result<Self, StageError> {
         let open = || fs::OpenOptions::new().create(true).append(true).open(&log);
         let (out, err) = open().and_then(|out| Ok((out.try_clone()?, out))).map_err(StageError::file("opening a log", &log))?;
         let mut command = match hidden {
@@ -85,6 +92,7 @@ impl Process {
             .env("LC_ALL", "C.UTF-8")
             .env("SULKU_LOG", std::env::var("SULKU_LOG").unwrap_or_else(|_| "info".to_owned()))
             .env("NO_COLOR", "1")
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)

@@ -64,6 +64,8 @@ pub struct Options {
     pub listen: Ipv4Addr,
     /// Gives the ledger a file system of its own, of so many MiB, that can be filled; without it, it is in the stage's folder.
     pub ledger_disk_mib: Option<u32>,
+    /// What the daemons find in their environment, beside what the stage puts there.
+    pub daemon_env: Vec<(&'static str, PathBuf)>,
     /// Rows of each register.
     pub rows: u32,
     /// Who may interrupt.
@@ -81,6 +83,7 @@ impl Default for Options {
             courier: None,
             listen: Ipv4Addr::LOCALHOST,
             ledger_disk_mib: None,
+            daemon_env: Vec::new(),
             rows: register::REGISTER_ROWS,
             interrupt: Interrupt::never(),
         }
@@ -102,6 +105,7 @@ pub struct Stage {
     programs: PathBuf,
     authority: Authority,
     hidden_from_warden: Option<PathBuf>,
+    daemon_env: Vec<(&'static str, PathBuf)>,
     interrupt: Interrupt,
 }
 
@@ -134,6 +138,7 @@ impl Stage {
             instance,
             port: free_port()?,
             hidden_from_warden: options.hidden_from_warden.clone(),
+            daemon_env: options.daemon_env.clone(),
             interrupt: options.interrupt.clone(),
         };
         stage.furnish(options)?;
@@ -154,7 +159,7 @@ impl Stage {
         let config = self.root.join(format!("config/{}.toml", daemon.name()));
         let log = self.root.join(format!("log/{}.log", daemon.name()));
         let hidden = self.hidden_from_warden.as_deref().filter(|_| daemon == Daemon::Warden);
-        let mut process = Process::start(daemon, &self.programs.join(program), hidden, &config, log)?;
+        let mut process = Process::start(daemon, &self.programs.join(program), hidden, &config, &self.daemon_env, log)?;
         let ready = process.await_ready(READY_TIME, &self.interrupt, |pid| match daemon {
             Daemon::Ledger => listens_at(pid, &self.ledger_socket()),
             Daemon::Warden => listens_at(pid, &self.warden_socket()),
