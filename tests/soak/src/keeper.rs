@@ -256,7 +256,10 @@ impl Keeper {
             Fault::DiskFull => return Ok(Kept::Filled(Filled::to_the_brim(disk()?)?)),
             Fault::DiskSlow(writes) => {
                 if let Some(pid) = self.stage.pid(Daemon::Ledger) {
-                    return Ok(Kept::Slowed(Slowed::down(self.stage.instance(), pid, disk()?, writes)?));
+                    match Slowed::down(self.stage.instance(), pid, disk()?, writes) {
+                        Ok(slowed) => return Ok(Kept::Slowed(slowed)),
+                        Err(error) => self.teller.says(format_args!("    not done here: {error:#}")),
+                    }
                 }
             }
             Fault::LedgerStopped => {
