@@ -5,7 +5,8 @@ SHELL := /bin/bash
 
 # Debian packages, each with a program of it: what is missing is found by looking for the program.
 DEMO_NEEDS := nftables=nft iproute2=ip python3=python3 mawk=awk util-linux=unshare
-TEST_NEEDS := $(DEMO_NEEDS) e2fsprogs=mkfs.ext4 mount=umount openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd rsyslog-gnutls=rsyslog:gtls \
+TEST_NEEDS := $(DEMO_NEEDS) e2fsprogs=mkfs.ext4 squashfs-tools=mksquashfs mount=umount openssl=openssl python3-venv=python3:ensurepip rsyslog=rsyslogd \
+	rsyslog-gnutls=rsyslog:gtls \
 	golang-go=go golang-golang-x-mod-dev=go:golang.org/x/mod/sumdb
 # What a user would pick instead.
 BENCH_NEEDS := $(DEMO_NEEDS) openssh-server=sshd openssh-client=ssh bsdutils=script bubblewrap=bwrap haproxy=haproxy nginx-light=nginx \

@@ -644,6 +644,9 @@ events! {
         /// SHA-256 of the nftables ruleset that its packets meet, in hexadecimal; absent in entries of wardens that did not write it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ruleset: Option<String>,
+        /// The image that is its system, as its name and the digest that its file was found to have; absent where the host's own programmes are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<String>,
     }
     /// A cell is gone.
     CellReaped "cell.reaped" "SLK3102I" Warden {

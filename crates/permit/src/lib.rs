@@ -24,9 +24,9 @@ pub use document::{Case, Expected, PERMIT_BYTES_MAX, PermitFile, Shared, SharedK
 pub use hours::Hours;
 pub use ids::{HolderId, IdError, PermitId, Pseudonym, SessionId, SharedName, WorkspaceName};
 pub use model::{
-    Assurance, Budget, Controller, Credential, Dataset, Destination, Durability, Halt, Holder, HostName, Identity, NameCheck, NameError, NamePattern,
-    Names, Note, OutputChecker, Period, Permit, Place, Port, Problem, Programs, Protocol, Rate, Reach, Recording, Resources, Role, Rung,
-    SessionLimits, Status, Suspension, TerminalRecording, Validity, Workspace,
+    Assurance, Budget, Controller, Credential, Dataset, Destination, Durability, Halt, Holder, HostName, Identity, Image, ImageDigest, NameCheck,
+    NameError, NamePattern, Names, Note, OutputChecker, Period, Permit, Place, Port, Problem, Programs, Protocol, Rate, Reach, Recording, Resources,
+    Role, Rung, SessionLimits, Status, Suspension, TerminalRecording, Validity, Workspace,
 };
 pub use refusal::{Refusal, RefusalCode};
 pub use set::PermitSet;

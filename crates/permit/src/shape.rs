@@ -268,7 +268,7 @@ shapes! {
         name: Text,
         /// For people.
         title: Text,
-        /// Where the system comes from: "host", the host's own programmes.
+        /// "host": the host's own programmes; or "sha256:" and 64 hexadecimal digits: what the image's file must be.
         system: Text,
     }
 

@@ -1,6 +1,6 @@
 //! A cell's file system: what is mounted where, and what Landlock leaves open of it.
 //!
-//! The cell's root is empty memory. Of the host it shows `/usr` and a few harmless entries of `/etc`, all read-only; the permit's
+//! The cell's root is empty memory. Of the host, or of the permit's image instead, it shows `/usr` and a few harmless entries of `/etc`, all read-only; the permit's
 //! datasets, read-only; the workspace's folder; nothing else. Nothing here is host-specific: what the host lacks is left out by the
 //! warden, and the plan stays the same text.
 
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sulku_permit::{HolderId, Permit, Programs};
+use sulku_permit::{HolderId, Image, ImageDigest, Permit, Programs, SharedName};
 
 use crate::naming;
 
@@ -18,10 +18,21 @@ pub const CELL_UID: u32 = 1000;
 pub const WORKSPACE: &str = "/workspace";
 /// Where a cell looks for programmes.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Where an image has what did not come with its distribution.
+const OPT: &str = "/opt";
 /// Room for the files that the plan makes.
 const ROOT_BYTES: u64 = 4 << 20;
 /// Stands for the holder's id in a made file.
 const PERSON: &str = "{person}";
+
+/// A system that is not the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemImage {
+    /// Its name.
+    pub name: SharedName,
+    /// What its file must be.
+    pub digest: ImageDigest,
+}
 
 /// One step in making the file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +49,11 @@ pub enum Mount {
     /// As the host has it, read-only: a symlink is copied, a folder or file is bound, what is absent is left out.
     Host {
         /// Where, on the host and in the cell.
+        path: Cow<'static, str>,
+    },
+    /// As the image has it, read-only: a symlink is copied, a folder or file is bound, what is absent is left out.
+    Image {
+        /// Where, in the image and in the cell.
         path: Cow<'static, str>,
     },
     /// A read-only file made for the cell.
@@ -136,7 +152,7 @@ impl Mount {
 
 /// Harmless entries of `/etc` that programmes expect: how to find libraries, the time zone, certificates of public authorities,
 /// settings of languages.
-const HOST_ETC: &[&str] = &[
+const ETC: &[&str] = &[
     "/etc/alternatives",
     "/etc/bash_completion.d",
     "/etc/fonts",
@@ -182,6 +198,12 @@ pub(crate) const fn programmes(permit: &Permit) -> Programmes {
     }
 }
 
+/// The image that the permit's cells have as their system, instead of the host's programmes.
+pub(crate) fn image(permit: &Permit) -> Option<SystemImage> {
+    let Image { name, digest } = permit.workspace.image.as_ref()?;
+    Some(SystemImage { name: name.clone(), digest: (*digest)? })
+}
+
 pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
     let programmes = programmes(permit);
     let workspace = &permit.workspace.name;
@@ -192,8 +214,12 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
     let link = |path: &'static str, target: &'static str| Mount::Link { path: path.into(), target: target.into() };
     let memory = |path: &'static str, bytes, programmes| Mount::Memory { path: path.into(), bytes, programmes };
     let mut mounts = vec![memory("/", ROOT_BYTES, Programmes::Run)];
-    mounts.extend(["/usr", "/bin", "/lib", "/lib64", "/sbin"].map(|path| Mount::Host { path: path.into() }));
-    mounts.extend(HOST_ETC.iter().map(|path| Mount::Host { path: (*path).into() }));
+    let is_image = image(permit).is_some();
+    let system = |path: &'static str| if is_image { Mount::Image { path: path.into() } } else { Mount::Host { path: path.into() } };
+    mounts.extend(["/usr", "/bin", "/lib", "/lib64", "/sbin"].map(system));
+    // The host's may hold anything; an image's is part of the system that was signed.
+    mounts.extend(is_image.then(|| system(OPT)));
+    mounts.extend(ETC.iter().copied().map(system));
     mounts.extend([
         made("/etc/passwd", PASSWD.to_owned()),
         made("/etc/group", GROUP.to_owned()),
@@ -235,6 +261,7 @@ pub(crate) fn landlock(permit: &Permit) -> Vec<LandlockRule> {
         ("/lib", Run),
         ("/lib64", Run),
         ("/sbin", Run),
+        (OPT, Run),
         ("/etc", Read),
         ("/proc", Read),
         ("/data", Read),
@@ -249,5 +276,6 @@ pub(crate) fn landlock(permit: &Permit) -> Vec<LandlockRule> {
         ("/dev/urandom", Device),
         ("/dev/tty", Device),
     ];
-    rules.map(|(path, access)| LandlockRule { path: path.into(), access }).to_vec()
+    let is_there = |(path, _): &(&str, Access)| *path != OPT || image(permit).is_some();
+    rules.into_iter().filter(is_there).map(|(path, access)| LandlockRule { path: path.into(), access }).collect()
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sulku_permit::{Admission, Budget, Destination, Permit, PermitId, Place, Port, Reach, Resources, WorkspaceName};
 
-use crate::filesystem::{self, LandlockRule, Mount, Programmes};
+use crate::filesystem::{self, LandlockRule, Mount, Programmes, SystemImage};
 use crate::naming::Listed;
 
 /// Open files that one process of a cell may have. Large statistical jobs open hundreds; the kernel's memory bounds the rest.
@@ -23,6 +23,7 @@ const LOCKED_BYTES_MAX: u64 = 8 << 20;
 pub struct Plan {
     permit: PermitId,
     workspace: WorkspaceName,
+    image: Option<SystemImage>,
     mounts: Vec<Mount>,
     landlock: Vec<LandlockRule>,
     programmes: Programmes,
@@ -96,6 +97,7 @@ impl Plan {
         Self {
             permit: permit.id.clone(),
             workspace: permit.workspace.name.clone(),
+            image: filesystem::image(permit),
             mounts: filesystem::mounts(permit),
             landlock: filesystem::landlock(permit),
             programmes: filesystem::programmes(permit),
@@ -128,6 +130,12 @@ impl Plan {
     #[must_use]
     pub const fn workspace(&self) -> &WorkspaceName {
         &self.workspace
+    }
+
+    /// The image that is the cell's system; without one, the host's own programmes are.
+    #[must_use]
+    pub const fn image(&self) -> Option<&SystemImage> {
+        self.image.as_ref()
     }
 
     /// What the cell's file system is made of, in the order in which it is made.

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 use sulku_permit::{Budget, Place};
 
-use crate::filesystem::{Access, LandlockRule, Mount, Programmes, Sockets};
+use crate::filesystem::{Access, LandlockRule, Mount, Programmes, Sockets, SystemImage};
 use crate::naming::Listed;
 use crate::plan::{Allowed, Limits, NamedHosts, Plan};
 use crate::syscalls::{Answer, DENIED, Denied, Test};
@@ -24,6 +24,10 @@ impl Plan {
 
     fn write(&self, text: &mut String) -> fmt::Result {
         writeln!(text, "plan {RENDERING}\npermit {}\nworkspace {}\n", self.permit(), self.workspace())?;
+        match self.image() {
+            Some(SystemImage { name, digest }) => writeln!(text, "system {name} {digest}")?,
+            None => text.push_str("system of the host\n"),
+        }
         self.mounts().iter().try_for_each(|mount| write_mount(text, mount))?;
         text.push('\n');
         for LandlockRule { path, access } in self.landlock() {
@@ -86,6 +90,7 @@ fn write_mount(text: &mut String, mount: &Mount) -> fmt::Result {
             writeln!(text, "mount memory {path} {bytes} bytes{}", no_programmes(*programmes))
         }
         Mount::Host { path } => writeln!(text, "mount host {path} read-only"),
+        Mount::Image { path } => writeln!(text, "mount image {path} read-only"),
         Mount::Made { path, text: content } => writeln!(text, "mount made {path} {content:?}"),
         Mount::Dataset { source, path } => {
             writeln!(text, "mount data {:?} from {:?} read-only, no programmes", path.display().to_string(), source.display().to_string())

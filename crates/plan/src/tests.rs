@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use sulku_permit::{Permit, Protocol, parse};
+use sulku_permit::{Permit, Policy, Protocol, Source, parse};
 
 use crate::Plan;
 use crate::filesystem::Mount;
@@ -65,6 +65,7 @@ fn a_plan_shows_no_more_of_the_host_than_usr_harmless_settings_and_the_permits_d
             Mount::Dataset { source, path } => {
                 assert_eq!((source.as_path(), path.as_path()), ("/srv/datasets/hilmo".as_ref(), "/data/hilmo".as_ref()))
             }
+            Mount::Image { path } => panic!("the permit names no image: {path}"),
             Mount::Memory { .. }
             | Mount::Made { .. }
             | Mount::Workspace { .. }
@@ -74,6 +75,25 @@ fn a_plan_shows_no_more_of_the_host_than_usr_harmless_settings_and_the_permits_d
             | Mount::Link { .. } => {}
         }
     }
+}
+
+/// An image takes the place of all that the host would show as its system, and the plan says which it is.
+#[test]
+fn a_plan_with_an_image_shows_nothing_of_the_hosts_system() {
+    let digest = format!("sha256:{}", "5a".repeat(32));
+    let image = format!("schema = 1\n[image]\nname = \"r\"\ntitle = \"R\"\nsystem = {digest:?}\n");
+    let text = GOOD.replace("name = \"statin-dementia\"\n", "name = \"statin-dementia\"\nimage = \"r\"\n");
+    let sources = [("images/r.toml", image.as_str()), ("permits/a.toml", text.as_str())];
+    let policy = Policy::read(sources.into_iter().map(|(path, text)| Source { path, shown: path, text })).expect("a policy");
+    let plan = Plan::of(policy.in_file("permits/a.toml").expect("the permit"));
+    let rendered = plan.render();
+    assert!(rendered.contains(&format!("\nsystem r {digest}\n")), "{rendered}");
+    assert!(!plan.mounts().iter().any(|mount| matches!(mount, Mount::Host { .. })));
+    for line in ["mount image /usr read-only", "mount image /etc/ssl/certs read-only", "mount image /opt read-only", "landlock run /opt"] {
+        assert!(rendered.lines().any(|found| found == line), "{line}");
+    }
+    let host = Plan::of(&permit("good.toml", GOOD)).render();
+    assert!(host.contains("\nsystem of the host\n") && !host.contains("/opt"), "control");
 }
 
 /// What a cell may write, it may not run, where the permit says so; and what is shared with other cells holds no sockets.

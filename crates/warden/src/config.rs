@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use sulku_audit::{LogKeys, Verifier};
-use sulku_permit::{HolderId, Rung};
+use sulku_permit::{HolderId, Rung, SharedName};
 use sulku_policy::{Approval, Operator, OperatorKey, Operators};
 use toml::Spanned;
 
@@ -63,6 +63,17 @@ pub struct Config {
     pub uplinks: Vec<Uplink>,
     /// Who answers cells' questions for names. Without one, permits that list names are refused.
     pub resolver: Option<Resolver>,
+    /// Where the images are that permits name.
+    pub images: Vec<ImageFile>,
+}
+
+/// Where an image is. What it must be, the policy says.
+#[derive(Debug)]
+pub struct ImageFile {
+    /// Its name in the policy's `images/`.
+    pub name: SharedName,
+    /// Its file.
+    pub path: PathBuf,
 }
 
 /// The program that answers cells' questions for names.
@@ -160,6 +171,15 @@ struct Document {
     #[serde(default)]
     uplink: Vec<UplinkTable>,
     resolver: Option<ResolverTable>,
+    #[serde(default)]
+    image: Vec<ImageTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageTable {
+    name: Spanned<SharedName>,
+    path: Spanned<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -259,6 +279,17 @@ impl Reader<'_> {
         Ok(Resolver { program, uid: self.within(&uid, 1..=u32::MAX - 2)?, upstream })
     }
 
+    fn images(&self, tables: Vec<ImageTable>) -> Result<Vec<ImageFile>, ConfigError> {
+        let mut images: Vec<ImageFile> = Vec::with_capacity(tables.len());
+        for ImageTable { name, path } in tables {
+            if images.iter().any(|image| image.name == *name.get_ref()) {
+                return Err(self.error(&name.span(), format!("there are two images {}", name.get_ref()), "give each a name of its own"));
+            }
+            images.push(ImageFile { name: name.into_inner(), path: self.absolute(path)? });
+        }
+        Ok(images)
+    }
+
     fn within<T: PartialOrd + fmt::Display + Copy>(&self, value: &Spanned<T>, range: std::ops::RangeInclusive<T>) -> Result<T, ConfigError> {
         let number = *value.get_ref();
         let what = format!("{number} is out of bounds");
@@ -341,6 +372,7 @@ impl Config {
             approval,
             uplink,
             resolver,
+            image,
         } = document;
         let span = operator.span();
         let keys = operator.into_inner().into_iter().map(|OperatorTable { id, key }| Operator { id, key }).collect();
@@ -399,6 +431,7 @@ impl Config {
             cells_max: reader.within(&cells_max, 1..=4_096)?,
             uplinks,
             resolver: resolver.map(|table| reader.resolver(table)).transpose()?,
+            images: reader.images(image)?,
             instance,
         })
     }

@@ -91,6 +91,7 @@ pub fn examine(rung: Rung) -> Vec<Check> {
         checks.push(Check::new("file events", file_events()));
         checks.push(Check::new("ends of programmes", Ok(ends_of_programmes())));
         checks.push(Check::of_some("workspaces' disks", disks()));
+        checks.push(Check::of_some("images", images()));
     }
     checks
 }
@@ -180,13 +181,27 @@ fn ends_of_programmes() -> String {
 fn disks() -> Result<String, String> {
     let without = "; permits with `disk` open no session";
     filesystem("ext4", "enable CONFIG_EXT4_FS in the kernel").map_err(|advice| format!("{advice}{without}"))?;
-    if !Path::new("/dev/loop-control").exists() {
-        return Err(format!("there are no loop devices; modprobe loop, or enable CONFIG_BLK_DEV_LOOP{without}"));
-    }
+    loop_devices(without)?;
     match tool::ALL.iter().find(|program| !Path::new(program).exists()) {
         Some(program) => Err(format!("{program} is absent; install the package e2fsprogs{without}")),
         None => Ok("ext4 on loop devices".to_owned()),
     }
+}
+
+/// A module may be loaded as the first image is mounted, so a file system that is not known yet is none that is missing.
+fn images() -> Result<String, String> {
+    loop_devices("; permits whose system is an image open no session")?;
+    let known: Vec<_> = ["squashfs", "erofs"].into_iter().filter(|kind| filesystem(kind, "").is_ok()).collect();
+    Ok(if known.is_empty() {
+        "no file system of images is loaded; the first image loads squashfs or erofs if it is there".to_owned()
+    } else {
+        known.join(", ")
+    })
+}
+
+fn loop_devices(without: &str) -> Result<(), String> {
+    let are_there = Path::new("/dev/loop-control").exists();
+    are_there.then_some(()).ok_or_else(|| format!("there are no loop devices; modprobe loop, or enable CONFIG_BLK_DEV_LOOP{without}"))
 }
 
 fn packet_log() -> Result<String, String> {

@@ -21,6 +21,17 @@ pub struct Errand {
     channel: OwnedFd,
 }
 
+/// Whether what errands bring can be used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It is on its way.
+    Underway,
+    /// It can't, in words for the operator.
+    Failed(String),
+}
+
 impl Errand {
     /// Sends a process that has these descriptors, and no others of the warden's, to do something.
     ///

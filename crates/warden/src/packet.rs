@@ -8,8 +8,8 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// The most descriptors of one packet: a cell is made with three.
-const DESCRIPTORS_MAX: usize = 3;
+/// The most descriptors of one packet: a cell is made with four.
+const DESCRIPTORS_MAX: usize = 4;
 
 /// Sends a packet, with descriptors if any are given. Never waits, never signals.
 pub fn send(socket: impl AsFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -148,3 +148,20 @@ fn a_shell_that_was_held_does_not_take_its_job_for_suspended() {
     shell.read_until("still here\r\nstill here");
     stage.end(&shell, "holder-left");
 }
+
+/// What only root can mount is refused where it is the system, and said of a workspace's disk.
+#[test]
+fn an_image_is_refused_and_a_disk_is_a_folder() {
+    let mut stage = Stage::new();
+    stage.change_permit("one.toml", "name = \"ws-one\"\n", "name = \"ws-one\"\ndisk = \"64 MiB\"\n");
+    assert_eq!(stage.shell("one.toml", "echo here > file; cat file"), "here\r\n");
+    assert!(stage.path("workspaces/ws-one/file").exists() && !stage.path("workspaces/ws-one.disk").exists());
+    let image = format!("schema = 1\n[image]\nname = \"system\"\ntitle = \"A system\"\nsystem = \"sha256:{}\"\n", "00".repeat(32));
+    fs::write(stage.path("images/system.toml"), image).expect("written");
+    stage.change_permit("one.toml", "name = \"ws-one\"\n", "name = \"ws-one\"\nimage = \"system\"\n");
+    let opening = stage.opening("one.toml", None);
+    let receipt = stage.ledger.keep(&opening);
+    stage.gateway.order(&stage::launch(receipt));
+    let refused = stage.gateway.refusal();
+    assert!(refused.contains("only a warden that root started mounts images"), "{refused}");
+}

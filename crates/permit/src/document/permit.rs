@@ -262,10 +262,7 @@ impl Reader<'_> {
         let name = self.id(&name);
         let image = match image {
             None => None,
-            Some(image) => {
-                self.shared(&image, &shared.images, "images")?;
-                Some(self.id(&image)?)
-            }
+            Some(image) => Some(self.shared(&image, &shared.images, "images")?.image.clone()),
         };
         let known = [Programs::Anywhere, Programs::ImageOnly].map(|programs| (programs.name(), programs));
         let programs = self.one_of(programs, Programs::Anywhere, &known, "says nothing of which programs run");

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::reader::Reader;
 use crate::hours::Hours;
 use crate::ids::SharedName;
-use crate::model::{Budget, Halt, Place, Port, Problem, Reach};
+use crate::model::{Budget, Halt, Image, Place, Port, Problem, Reach};
 use crate::shape::{
     AuthorityFile, AuthorityTable, CalendarFile, CalendarTable, DatasetFile, HaltFile, HaltTable, ImageFile, ImageTable, NetworkFile, NetworkTable,
     SharedDatasetTable, Spanned,
@@ -17,7 +17,7 @@ use crate::shape::{
 /// What permits refer to by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Shared {
-    pub(super) images: BTreeMap<SharedName, Place>,
+    pub(super) images: BTreeMap<SharedName, SharedImage>,
     pub(super) datasets: BTreeMap<SharedName, SharedDataset>,
     pub(super) networks: BTreeMap<SharedName, Network>,
     pub(super) calendars: BTreeMap<SharedName, Hours>,
@@ -54,6 +54,12 @@ impl SharedKind {
             Self::Authority => "authorities",
         }
     }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SharedImage {
+    pub(super) image: Image,
+    at: Place,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -106,11 +112,13 @@ impl Shared {
         reader.schema(&schema);
         let id = reader.id::<SharedName>(&name);
         reader.text(title)?;
-        if system.get() != "host" {
-            reader.unbuilt(system.span(), "system but the host's own", "write \"host\"");
-        }
-        let at = reader.at(&name.span());
-        put(&mut self.images, id?, at.clone(), at, |at| at, reader)
+        let digest = match system.get().as_str() {
+            "host" => None,
+            digest => Some(reader.checked(system.span(), digest.parse(), "this is no system")?),
+        };
+        let (id, at) = (id?, reader.at(&name.span()));
+        let image = SharedImage { image: Image { name: id.clone(), digest }, at: at.clone() };
+        put(&mut self.images, id, image, at, |image| &image.at, reader)
     }
 
     fn dataset(&mut self, reader: &mut Reader<'_>) -> Option<()> {

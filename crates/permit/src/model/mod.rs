@@ -1,5 +1,6 @@
 //! A permit as the program knows it: everything checked, nothing optional that has a default.
 
+mod image;
 mod name;
 mod person;
 mod place;
@@ -10,13 +11,14 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+pub use image::{Image, ImageDigest};
 pub use name::{HostName, NameError, NamePattern};
 pub use person::{Assurance, Credential, Holder, Identity, OutputChecker, Role};
 pub use place::{Note, Place, Problem};
 pub use reach::{Budget, Destination, NameCheck, Names, Period, Port, Protocol, Rate, Reach};
 pub use terms::{Durability, Programs, Recording, Resources, Rung, SessionLimits, TerminalRecording};
 
-use crate::ids::{HolderId, PermitId, SharedName, WorkspaceName};
+use crate::ids::{HolderId, PermitId, WorkspaceName};
 
 /// A data permit: names persons, data, purpose and period.
 #[derive(Debug, PartialEq, Eq)]
@@ -181,8 +183,8 @@ pub struct Validity {
 pub struct Workspace {
     /// Its name; one permit, one workspace.
     pub name: WorkspaceName,
-    /// The shared file of its system, if the permit names one; else the host's own programmes.
-    pub image: Option<SharedName>,
+    /// Its system, if the permit names one; else the host's own programs.
+    pub image: Option<Image>,
     /// Which programs run in it.
     pub programs: Programs,
     /// The bytes of the disk of its own; without one it shares the host's.

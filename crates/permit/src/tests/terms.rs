@@ -162,6 +162,24 @@ fn read(files: &[(&str, &str)]) -> Result<Policy, Vec<Problem>> {
 }
 
 #[test]
+fn an_image_is_what_its_digest_says_and_nothing_else() {
+    let system = |system: &str| {
+        let image = SHARED[0].1.replace("system = \"host\"", &format!("system = {system:?}"));
+        let text = referring();
+        let files: Vec<_> = SHARED[1..].iter().copied().chain([("images/host.toml", image.as_str()), ("permits/a.toml", text.as_str())]).collect();
+        let image = |policy: Policy| policy.in_file("permits/a.toml").expect("the permit").workspace.image.clone();
+        read(&files)
+            .map(|policy| image(policy).expect("an image").digest.map(|digest| digest.to_string()))
+            .map_err(|problems| problems[0].help.clone())
+    };
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    assert_eq!((system("host"), system(&digest)), (Ok(None), Ok(Some(digest.clone()))));
+    for wrong in ["Host", "sha256:00", &digest.to_uppercase(), &digest.replace("sha256", "md5"), &format!("{digest}00"), "/srv/image.squashfs"] {
+        assert!(system(wrong).is_err_and(|help| help.contains("sha256sum")), "{wrong}");
+    }
+}
+
+#[test]
 fn permits_refer_to_shared_files_by_name() {
     let text = referring();
     let files: Vec<_> = SHARED.iter().copied().chain([("permits/a.toml", text.as_str())]).collect();

@@ -80,7 +80,7 @@ pub(super) fn changes(old: &Permit, new: &Permit) -> Vec<Change> {
     notes.holders(&old.holders, holders);
     notes.checkers(&old.output_checkers, output_checkers);
     let moved = old.workspace.name != workspace.name || old.workspace.image != workspace.image;
-    let image = workspace.image.as_ref().map_or("the host", |image| image.as_str());
+    let image = workspace.image.as_ref().map_or_else(|| "the host".to_owned(), words::image);
     notes.wide(moved, format!("its workspace is {} on {image} now", workspace.name), &workspace.at);
     notes.datasets(old);
     notes.egress(&old.egress, egress);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sulku_permit::{Dataset, Destination, Role};
+use sulku_permit::{Dataset, Destination, Image, Role};
 
 pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
@@ -16,6 +16,10 @@ pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 
 pub(super) fn roles(roles: &[Role]) -> String {
     list(roles.iter().map(|role| role.name()))
+}
+
+pub(super) fn image(image: &Image) -> String {
+    image.digest.map_or_else(|| image.name.to_string(), |digest| format!("{} {digest}", image.name))
 }
 
 pub(super) fn time(time: Timestamp) -> String {

@@ -165,8 +165,9 @@ fn describe(event: &Event) -> String {
         Event::OrderRefused { order, reason } => format!("{order}: {reason}"),
         Event::GatewayLost { cells, grace_s } => format!("{cells} cells left, reaped in {grace_s} s"),
         Event::ResolverEnded { reason, again_in_ms } => format!("{reason}; the next one in {again_in_ms} ms"),
-        Event::CellLaunched { pid, rung, landlock, seccomp: _, plan: _, address, ruleset: _ } => {
-            format!("process {pid} at {address}, rung {rung}, {landlock}")
+        Event::CellLaunched { pid, rung, landlock, seccomp: _, plan: _, address, ruleset: _, image } => {
+            let image = image.as_ref().map_or_else(String::new, |image| format!(", image {image}"));
+            format!("process {pid} at {address}, rung {rung}, {landlock}{image}")
         }
         Event::CellReaped {
             reason,

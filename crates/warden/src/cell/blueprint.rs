@@ -54,6 +54,12 @@ impl Blueprint {
         }
     }
 
+    /// Whether its system is an image, a mount of which comes with the blueprint.
+    #[must_use]
+    pub fn has_image(&self) -> bool {
+        self.mounts.iter().any(|mount| matches!(mount, Mount::Image { .. }))
+    }
+
     /// Whose session it is.
     #[must_use]
     pub const fn person(&self) -> &HolderId {

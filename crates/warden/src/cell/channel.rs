@@ -43,8 +43,8 @@ pub enum Said {
 /// What the warden says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Told {
-    /// Which cell it becomes. Carries a detached mount of the workspace's folder, the cell's network namespace, and the user namespace that knows
-    /// the workspace's owner alone, where there is one.
+    /// Which cell it becomes. Carries a detached mount of the workspace's folder, the cell's network namespace, a detached mount of its image where
+    /// its system is one, and the user namespace that knows the workspace's owner alone, where there is one.
     Become(Box<Blueprint>),
     /// The user namespace is mapped.
     Mapped,

@@ -57,6 +57,8 @@ struct Builder<'a> {
     blueprint: Blueprint,
     /// A detached mount of the workspace's folder.
     workspace: OwnedFd,
+    /// A detached mount of its system, where that is an image.
+    image: Option<OwnedFd>,
     /// The user namespace that knows the workspace's owner alone.
     owners: Option<OwnedFd>,
     /// The cell's network namespace.
@@ -91,8 +93,9 @@ impl First<'_> {
         Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
         if let (Told::Become(blueprint), descriptors) = Step::at("hear which cell to become", hear_blueprint(&self.channel))? {
             let mut descriptors = descriptors.into_iter();
-            if let (Some(workspace), Some(network), owners) = (descriptors.next(), descriptors.next(), descriptors.next()) {
-                return Ok(Builder { first: self, blueprint: *blueprint, workspace, owners, network });
+            if let (Some(workspace), Some(network)) = (descriptors.next(), descriptors.next()) {
+                let image = if blueprint.has_image() { descriptors.next() } else { None };
+                return Ok(Builder { first: self, blueprint: *blueprint, workspace, image, owners: descriptors.next(), network });
             }
         }
         Err(Step::new("hear which cell to become", io::ErrorKind::InvalidData.into()))
@@ -136,6 +139,7 @@ impl Builder<'_> {
             person: blueprint.person(),
             uid: blueprint.uid,
             workspace: &self.workspace,
+            image: self.image.as_ref(),
             owners: self.owners.as_ref(),
             devices: self.devices(),
             layers: first.layers,

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat, readlinkat, statat, symlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, mknodat, openat, openat2, readlinkat, statat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
@@ -55,6 +55,8 @@ pub(super) struct Build<'a> {
     pub uid: u32,
     /// A detached mount of the workspace's folder.
     pub workspace: &'a OwnedFd,
+    /// A detached mount of its system, where that is an image.
+    pub image: Option<&'a OwnedFd>,
     /// The user namespace that knows the workspace's owner alone, where the rung can make mounts show owners so.
     pub owners: Option<&'a OwnedFd>,
     /// Where devices come from.
@@ -67,7 +69,8 @@ impl Build<'_> {
     /// Makes the plan's file system and makes it this process's root.
     pub(super) fn run(&self) -> Result<(), Step> {
         Step::at("make mounts private", mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))?;
-        let sources = self.mounts.iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
+        let mut sources = self.mounts.iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
+        self.add_image(&mut sources)?;
         let (bytes, mounts) = match self.mounts {
             [Mount::Memory { path, bytes, .. }, mounts @ ..] if path == "/" => (bytes, mounts),
             _ => return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into())),
@@ -126,6 +129,19 @@ impl Build<'_> {
         Ok(Source::Tree(tree, if is_data { FileType::Directory } else { kind }))
     }
 
+    /// What the image has. Only what is attached can be cloned, so it hangs where the root will hide it, and goes with the host's files: after all that
+    /// is the host's has been opened, which it may hide, too.
+    fn add_image(&self, sources: &mut [Source]) -> Result<(), Step> {
+        let Some(image) = self.image else { return Ok(()) };
+        Step::at("hold the image", move_mount(image, "", CWD, STAGE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))?;
+        for (mount, source) in self.mounts.iter().zip(sources) {
+            if let Mount::Image { path } = mount {
+                *source = of_image(image, mount, Path::new(path.as_ref()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts one mount in its place; returns it if it is to be read-only once all is in place.
     fn place(&self, root: BorrowedFd<'_>, mount: &Mount, source: Source) -> io::Result<Option<OwnedFd>> {
         let nothing_special = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -144,7 +160,7 @@ impl Build<'_> {
                 }
                 rustix::fs::fchmod(&openat(&tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, Mode::from_raw_mode(0o1777))?;
             }
-            Mount::Host { path } => match source {
+            Mount::Host { path } | Mount::Image { path } => match source {
                 Source::Tree(tree, kind) => attach(root, Path::new(path.as_ref()), &tree, kind)?,
                 Source::Link(target) => {
                     parents(root, Path::new(path.as_ref()))?;
@@ -191,6 +207,24 @@ impl Build<'_> {
     }
 }
 
+/// Something of the image. What its symlinks lead to lies in it.
+fn of_image(image: &OwnedFd, mount: &Mount, path: &Path) -> Result<Source, Step> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = match openat2(image, inside(path), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Source::Absent),
+        found => Step::at(name(mount), found)?,
+    };
+    let kind = FileType::from_raw_mode(Step::at(name(mount), fstat(&found))?.st_mode);
+    if kind.is_symlink() {
+        return Ok(Source::Link(Step::at(name(mount), readlinkat(&found, "", Vec::new()))?));
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = Step::at(name(mount), open_tree(&found, "", flags))?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    Step::at(name(mount), sys::mount_setattr(tree.as_fd(), Extent::Alone, attributes, None))?;
+    Ok(Source::Tree(tree, kind))
+}
+
 /// The host's own device, if it is the one that the plan means.
 fn device(mount: &Mount, path: &str, (major, minor): (u32, u32)) -> Result<Source, Step> {
     let tree = Step::at(name(mount), open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC))?;
@@ -205,7 +239,12 @@ fn device(mount: &Mount, path: &str, (major, minor): (u32, u32)) -> Result<Sourc
 
 fn name(mount: &Mount) -> String {
     match mount {
-        Mount::Memory { path, .. } | Mount::Host { path } | Mount::Made { path, .. } | Mount::Device { path, .. } | Mount::Link { path, .. } => {
+        Mount::Memory { path, .. }
+        | Mount::Host { path }
+        | Mount::Image { path }
+        | Mount::Made { path, .. }
+        | Mount::Device { path, .. }
+        | Mount::Link { path, .. } => {
             format!("make {path}")
         }
         Mount::Dataset { source, .. } => format!("mount the dataset {}", source.display()),

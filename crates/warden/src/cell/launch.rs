@@ -117,8 +117,8 @@ impl Process {
     }
 
     /// Has a waiting process become the cell.
-    pub fn become_cell(&self, blueprint: Blueprint, folder: &Folder, network: &OwnedFd) -> io::Result<()> {
-        let descriptors: Vec<_> = [&folder.mount, network].into_iter().chain(&folder.owners).map(AsFd::as_fd).collect();
+    pub fn become_cell(&self, blueprint: Blueprint, folder: &Folder, image: Option<&OwnedFd>, network: &OwnedFd) -> io::Result<()> {
+        let descriptors: Vec<_> = [&folder.mount, network].into_iter().chain(image).chain(&folder.owners).map(AsFd::as_fd).collect();
         tell_blueprint(&self.channel, blueprint, &descriptors)
     }
 }

@@ -25,6 +25,7 @@ use rustix::event::epoll;
 use rustix::process::{Signal, pidfd_send_signal};
 use sulku_audit::{CloseReason, Draft, Event, Opening};
 use sulku_permit::Rung;
+use sulku_plan::filesystem::SystemImage;
 use sulku_plan::order::TerminalSize;
 use sulku_plan::{Limits, Plan, PlanDigest};
 
@@ -174,6 +175,8 @@ pub struct Site<'a> {
     pub seats: &'a mut Seats,
     /// A mount of the workspace's own disk, where it has one.
     pub disk: Option<OwnedFd>,
+    /// A mount of the cell's system, where that is an image.
+    pub image: Option<OwnedFd>,
 }
 
 /// What one cell is to be, verified.
@@ -204,7 +207,7 @@ impl Cell {
         let (link, address) = (CellLink::from(&network), network.address);
         let seat = site.seats.take(site.ground)?;
         let blueprint = Blueprint::new(&plan, &opening, term.clone(), size, uid);
-        let told = seat.group.limit(&limits).and_then(|()| seat.process.become_cell(blueprint, &folder, &network.namespace));
+        let told = seat.group.limit(&limits).and_then(|()| seat.process.become_cell(blueprint, &folder, site.image.as_ref(), &network.namespace));
         if let Err(error) = told {
             seat.dismiss();
             return Err(Step::new("have a process become the cell", error));
@@ -268,6 +271,7 @@ impl Cell {
             plan: digest.to_string(),
             address: self.address.into(),
             ruleset: Some(sulku_plan::ruleset::digest()),
+            image: self.plan.image().map(|SystemImage { name, digest }| format!("{name} {digest}")),
         })
     }
 

@@ -33,6 +33,7 @@ use crate::cell::{Cell, Concern, Filter, Ground, Owners, Seats};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
+use crate::images::Images;
 use crate::layers::Layers;
 use crate::ledger::{Ledger, LedgerError};
 use crate::naming::{Naming, User};
@@ -162,6 +163,8 @@ struct Warden {
     waiting: BTreeMap<SessionId, Waiting>,
     /// Workspaces' own disks.
     disks: Disks,
+    /// Systems that are not the host's.
+    images: Images,
 }
 
 /// What a descriptor that became readable stands for.
@@ -246,6 +249,8 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
     let permits = Permits::in_store(config.policy.clone(), config.operators.clone());
     let judge = Judge::new(rung, config.ledger_keys.clone(), names, permits, Timestamp::now());
     let pool = Pool::new(config.cell_network, config.pool);
+    // Only root mounts them.
+    let images = std::mem::take(&mut config.images).into_iter().filter(|_| rung == Rung::Root).collect();
     let mut warden = Warden {
         ground: Ground { instance: config.instance.clone(), rung, hierarchy, layers, filter },
         owners: Owners::default(),
@@ -276,6 +281,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         deletion: None,
         waiting: BTreeMap::new(),
         disks: Disks::default(),
+        images: Images::new(images),
         config,
     };
     tracing::info!(instance = warden.config.instance, rung = rung.name(), "the warden serves");
@@ -336,6 +342,7 @@ impl Warden {
         // After the gateway: the one that comes may be the successor of one that has just gone.
         watched.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         watched.push((Source::Cells, self.concern.as_fd(), PollFlags::IN));
+        watched.extend(self.images.descriptors().map(|fd| (Source::Errand, fd, PollFlags::IN)));
         watched.extend(self.disks.descriptors().map(|fd| (Source::Errand, fd, PollFlags::IN)));
         let mut fds: Vec<_> = watched.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         let wait = self.wait_at_most();

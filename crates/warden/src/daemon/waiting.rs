@@ -1,14 +1,17 @@
-//! Sessions whose cells wait for something that an errand brings: their workspace's disk.
+//! Sessions whose cells wait for something that an errand brings: their workspace's disk, their system's image.
 
+use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use sulku_audit::{CloseReason, Draft};
 use sulku_permit::{Rung, SessionId, WorkspaceName};
+use sulku_plan::filesystem::SystemImage;
 
 use super::{Mode, Warden};
 use crate::cell::{Cell, Commission, Site, workspace_uid};
-use crate::workspace::disk::{self, Readiness, Wanted};
+use crate::errand::Readiness;
+use crate::workspace::disk::{self, Wanted};
 
 /// How long a session's cell waits. What is on its way comes nevertheless, and is there for the next one.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -23,39 +26,68 @@ pub(super) struct Waiting {
     pub(super) since: Instant,
 }
 
+/// Something that a cell may need, as a mount for it alone.
+enum Provision {
+    Needless,
+    Underway,
+    Here(OwnedFd),
+}
+
+impl Provision {
+    fn mount(self) -> Option<OwnedFd> {
+        if let Self::Here(mount) = self { Some(mount) } else { None }
+    }
+}
+
 impl Warden {
     /// Begins the session's cell if all that it needs is there; if something is on its way, it waits.
     pub(super) fn begin(&mut self, session: SessionId) {
         let Some(waiting) = self.waiting.get(&session) else { return };
-        let plan = &waiting.commission.plan;
-        let name = plan.workspace().clone();
-        let readiness = match plan.disk_bytes().filter(|_| self.ground.rung == Rung::Root) {
-            Some(bytes) => self.want_disk(&name, bytes),
-            None if self.ground.rung == Rung::Root && disk::is_there(&self.config.workspaces, &name) => {
-                Err("the workspace has a disk and its permit names none; write `disk` into its [workspace]".to_owned())
-            }
-            None => Ok(Some(None)),
-        };
-        match readiness {
-            Ok(None) => {}
-            Ok(Some(disk)) => self.build(session, disk),
-            Err(reason) => self.turn_away(session, reason),
+        let (name, bytes) = (waiting.commission.plan.workspace().clone(), waiting.commission.plan.disk_bytes());
+        let image = waiting.commission.plan.image().cloned();
+        // Both are asked for before either is waited for.
+        let (disk, image) = (self.want_disk(&name, bytes), image.map_or(Ok(Provision::Needless), |image| self.want_image(&image)));
+        match (disk, image) {
+            (Err(reason), _) | (_, Err(reason)) => self.turn_away(session, reason),
+            (Ok(Provision::Underway), _) | (_, Ok(Provision::Underway)) => {}
+            (Ok(disk), Ok(image)) => self.build(session, disk.mount(), image.mount()),
         }
     }
 
-    /// A mount of the workspace's disk, `None` while it is on its way.
-    fn want_disk(&mut self, name: &WorkspaceName, bytes: u64) -> Result<Option<Option<OwnedFd>>, String> {
+    /// On rungs below root nobody mounts files: a workspace has its folder there, and the warden has said so.
+    fn want_disk(&mut self, name: &WorkspaceName, bytes: Option<u64>) -> Result<Provision, String> {
+        if self.ground.rung != Rung::Root {
+            return Ok(Provision::Needless);
+        }
+        let Some(bytes) = bytes else {
+            return match disk::is_there(&self.config.workspaces, name) {
+                true => Err("the workspace has a disk and its permit names none; write `disk` into its [workspace]".to_owned()),
+                false => Ok(Provision::Needless),
+            };
+        };
         let uid = workspace_uid(&self.config.workspaces, self.config.users, name).map_err(|failed| crate::chain(&failed))?;
         let wanted = Wanted { workspaces: &self.config.workspaces, name, bytes: Some(bytes), uid: Some(uid) };
-        let words = |words: &dyn std::fmt::Display| format!("the disk of workspace {name} can't be used: {words}");
+        let words = |words: &dyn Display| format!("the disk of workspace {name} can't be used: {words}");
         match self.disks.want(&wanted) {
-            Readiness::Ready => self.disks.mount_of(name).map(|mount| Some(Some(mount))).map_err(|error| words(&error)),
-            Readiness::Underway => Ok(None),
+            Readiness::Ready => self.disks.mount_of(name).map(Provision::Here).map_err(|error| words(&error)),
+            Readiness::Underway => Ok(Provision::Underway),
             Readiness::Failed(reason) => Err(words(&reason)),
         }
     }
 
-    fn build(&mut self, session: SessionId, disk: Option<OwnedFd>) {
+    fn want_image(&mut self, image: &SystemImage) -> Result<Provision, String> {
+        let words = |words: &dyn Display| format!("the image {} can't be used: {words}", image.name);
+        if self.ground.rung != Rung::Root {
+            return Err(words(&"only a warden that root started mounts images"));
+        }
+        match self.images.want(image) {
+            Readiness::Ready => self.images.mount_of(&image.name).map(Provision::Here).map_err(|error| words(&error)),
+            Readiness::Underway => Ok(Provision::Underway),
+            Readiness::Failed(reason) => Err(words(&reason)),
+        }
+    }
+
+    fn build(&mut self, session: SessionId, disk: Option<OwnedFd>, image: Option<OwnedFd>) {
         let Some(Waiting { commission, about, .. }) = self.waiting.remove(&session) else { return };
         let network = match self.pool.take(self.router.home(), self.router.links()) {
             Ok(network) => network,
@@ -68,6 +100,7 @@ impl Warden {
             owners: &mut self.owners,
             seats: &mut self.seats,
             disk,
+            image,
         };
         let (mark, slot) = (self.next_mark, network.slot());
         self.next_mark = self.next_mark.checked_add(1).unwrap_or(1);
@@ -97,6 +130,7 @@ impl Warden {
     /// What errands have brought, and what follows.
     pub(super) fn hear_errands(&mut self) {
         self.disks.take_in();
+        self.images.take_in();
         self.go_on_with_disk();
         let sessions: Vec<_> = self.waiting.keys().copied().collect();
         sessions.into_iter().for_each(|session| self.begin(session));
@@ -108,7 +142,8 @@ impl Warden {
         let closed = self.mode != Mode::Serving || self.rules.are_broken();
         let late = self.waiting.iter().filter(|(_, waiting)| closed || now.duration_since(waiting.since) > WAIT_MAX);
         for session in late.map(|(session, _)| *session).collect::<Vec<_>>() {
-            let reason = if closed { "the warden takes no launches now" } else { "the workspace's disk is not ready yet; try again in a while" };
+            let reason =
+                if closed { "the warden takes no launches now" } else { "the workspace's disk or image is not ready yet; try again in a while" };
             self.turn_away(session, reason.to_owned());
         }
         self.let_disks_go();

@@ -5,8 +5,9 @@ use sulku_audit::{Draft, Event};
 use sulku_plan::order::{Report, WORKSPACES_MAX};
 
 use super::{Mode, Warden};
+use crate::errand::Readiness;
 use crate::ledger::Pending;
-use crate::workspace::disk::{Readiness, Wanted};
+use crate::workspace::disk::Wanted;
 use crate::workspace::walk::Found;
 use crate::workspace::{Deletion, Due, KeptBecause, Need, rows};
 

@@ -62,6 +62,7 @@ pub const fn differences(rung: Rung) -> &'static [&'static str] {
             "there are no control groups: memory is limited for each process and not for a cell, processor time is not limited",
             "the resolver has a user namespace of its own and not a user, and asks upstream over TCP alone",
             "a workspace has no disk of its own: what its permit says of `disk` is not enforced",
+            "permits whose system is an image are refused: only the host's root mounts one",
             "cells keep the user's supplementary groups, which only what is mounted in a cell could make use of",
         ],
     }

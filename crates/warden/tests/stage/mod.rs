@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use sulku_audit::{Draft, Event, Receipt};
-use sulku_permit::{Permit, SessionId};
+use sulku_permit::{Permit, SessionId, Shared, SharedKind};
 use sulku_plan::order::{ORDER_VERSION, TerminalSize};
 use sulku_plan::{Order, Plan, Report};
 
@@ -105,6 +105,8 @@ pub struct Options {
     pub resolver: Option<Resolving>,
     /// A filter through which the warden, and nobody else, sees what `nft` lists.
     pub nft: Option<String>,
+    /// A file that the warden knows as the image `system`, in the stage's folder as `system.image`.
+    pub image: Option<PathBuf>,
 }
 
 /// Who answers a cell's questions for names.
@@ -119,7 +121,18 @@ impl Default for Options {
     fn default() -> Self {
         let egress = "[[egress]]\nname = \"mirror\"\nto = \"198.18.0.10\"\nports = [\"443/tcp\", \"53/udp\"]\nreason = \"packages\"\n".to_owned();
         let resources = "memory = \"256 MiB\"\nprocesses = 64\ncpus = 2.0".to_owned();
-        Self { grace_s: 1, egress, resources, pool: 2, cells_max: 16, host: String::new(), missing: String::new(), resolver: None, nft: None }
+        Self {
+            grace_s: 1,
+            egress,
+            resources,
+            pool: 2,
+            cells_max: 16,
+            host: String::new(),
+            missing: String::new(),
+            resolver: None,
+            nft: None,
+            image: None,
+        }
     }
 }
 
@@ -138,7 +151,7 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
         let at = |name: &str| folder.path().join(name);
-        for name in ["permits", "workspaces", "data-one", "data-two"] {
+        for name in ["images", "permits", "workspaces", "data-one", "data-two"] {
             fs::create_dir(at(name)).expect("a folder");
         }
         fs::write(at("data-one/rows.csv"), "id,value\n1,2\n").expect("data");
@@ -190,7 +203,11 @@ impl Stage {
             fs::set_permissions(at("resolver.py"), fs::Permissions::from_mode(0o755)).expect("a mode");
             format!("[resolver]\nprogram = {:?}\nuid = 64990\nupstream = [\"198.18.0.1:53\"]\n", at("resolver.py"))
         });
-        fs::write(at("warden.toml"), config + &resolver.unwrap_or_default()).expect("a configuration");
+        let image = options.image.as_ref().map(|image| {
+            fs::copy(image, at("system.image")).expect("an image");
+            format!("[[image]]\nname = \"system\"\npath = {:?}\n", at("system.image"))
+        });
+        fs::write(at("warden.toml"), config + &resolver.unwrap_or_default() + &image.unwrap_or_default()).expect("a configuration");
         if is_rootless() {
             let owner = format!("{uid}:{uid}");
             assert!(Command::new("/bin/chown").args(["-R", &owner]).arg(folder.path()).status().expect("chown").success());
@@ -224,7 +241,11 @@ impl Stage {
 
     pub fn permit(&self, file: &str) -> Permit {
         let path = self.path("permits").join(file);
-        sulku_permit::parse(&format!("permits/{file}"), &fs::read_to_string(&path).expect("a permit")).expect("a good permit")
+        let images = self.revisions.files().into_iter().filter(|(path, _)| path.starts_with("images/"));
+        let mut shared = Shared::default();
+        images.for_each(|(path, text)| shared.add(SharedKind::Image, &path, &text).expect("a good image"));
+        let text = fs::read_to_string(&path).expect("a permit");
+        sulku_permit::parse_with(&format!("permits/{file}"), &text, &shared).expect("a good permit").permit
     }
 
     /// Puts a permit with other words in force; gives back its text from before.

@@ -26,7 +26,7 @@ pub enum By {
 }
 
 pub struct Revisions {
-    permits: PathBuf,
+    folder: PathBuf,
     pub store: PathBuf,
 }
 
@@ -36,7 +36,7 @@ impl Revisions {
         for name in ["objects", "revisions"] {
             fs::create_dir_all(store.join(name)).expect("a folder");
         }
-        Self { permits: folder.join("permits"), store }
+        Self { folder: folder.to_owned(), store }
     }
 
     /// The lines of the warden's configuration.
@@ -45,14 +45,20 @@ impl Revisions {
         format!("\n[[operator]]\nid = \"{OPERATOR}\"\nkey = \"{}\"\n", key.public())
     }
 
-    /// A revision of what the folder of permits has now.
-    pub fn apply(&self, by: By) -> u64 {
-        let files = fs::read_dir(&self.permits).expect("permits").map(|entry| {
+    /// The files of the working copy, each with its path in it.
+    pub fn files(&self) -> Vec<(String, String)> {
+        let folders = ["images", "permits"].map(|folder| fs::read_dir(self.folder.join(folder)).expect("a folder").map(move |entry| (folder, entry)));
+        let files = folders.into_iter().flatten().map(|(folder, entry)| {
             let path = entry.expect("an entry").path();
-            let name = format!("permits/{}", path.file_name().expect("a name").to_string_lossy());
-            (name.parse::<TreePath>().expect("a path"), File::new(&fs::read_to_string(&path).expect("a permit")))
+            (format!("{folder}/{}", path.file_name().expect("a name").to_string_lossy()), fs::read_to_string(&path).expect("a file"))
         });
-        let tree: Tree = files.collect();
+        files.collect()
+    }
+
+    /// A revision of what the working copy has now.
+    pub fn apply(&self, by: By) -> u64 {
+        let files = self.files();
+        let tree: Tree = files.iter().map(|(path, text)| (path.parse::<TreePath>().expect("a path"), File::new(text))).collect();
         for (_, file) in tree.iter() {
             self.put(&self.store.join("objects").join(file.sha256().to_string()), file.text().as_bytes());
         }

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use sulku_permit::WorkspaceName;
 
-use super::{Fill, Mounted, Wanted, fill, loopback};
-use crate::errand::Errand;
+use super::{Fill, Mounted, Wanted, fill};
+use crate::errand::{Errand, Readiness};
+use crate::loopback;
 use crate::sys::LoopAccess;
 
 /// Workspaces' own disks.
@@ -40,17 +41,6 @@ struct Held {
     mounted: Mounted,
     limit: Option<u64>,
     mount: OwnedFd,
-}
-
-/// Whether a disk can be used.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// It can.
-    Ready,
-    /// It is on its way.
-    Underway,
-    /// It can't, in words for the operator.
-    Failed(String),
 }
 
 impl Disks {

@@ -5,7 +5,6 @@
 //! ([0041](../../../../../docs/decisions/0041-a-workspaces-disk-is-a-file-set-aside.md)).
 
 pub mod held;
-pub mod loopback;
 pub mod tool;
 
 use std::io;
@@ -21,10 +20,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sulku_permit::WorkspaceName;
 
-use self::loopback::Loop;
+use crate::loopback::{self, Loop};
 use crate::sys::LoopAccess;
 
-pub use self::held::{Disks, Readiness};
+pub use self::held::Disks;
 
 /// The file system's block.
 const BLOCK_BYTES: u64 = 4096;
