@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use sulku_stage::{Options, PermitFile, Person, Stage, poll};
-use sulku_tests::{ABANDONED, AGAIN, AtTerminal, Datagrams, SILENCE, SINGLE, SOON, Wire, closed, session_id, shared};
+use sulku_tests::{ABANDONED, AGAIN, AtTerminal, Datagrams, HERE_ALONE, SILENCE, SINGLE, SOON, Wire, closed, session_id, shared};
 
 fn client(stage: &Stage, profile: &Path, args: &[&str]) -> Command {
     let mut command = stage.sulku(&["connect", "--profile"]);
@@ -223,8 +223,8 @@ pub fn a_session_that_nobody_takes_up_ends() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// IA-10: a permit's networks are asked for where a connection begins, so it can't end up elsewhere (QUIC's migration, RFC 9000 section 9).
-pub fn an_open_connection_does_not_move_to_an_address_that_nobody_has_judged() -> anyhow::Result<()> {
+/// IA-10: a connection over QUIC goes on while its client goes to another network (RFC 9000 section 9), and the ledger knows where it is.
+pub fn a_connection_goes_on_from_another_address_that_the_permit_allows() -> anyhow::Result<()> {
     let stage = shared()?;
     let way = Datagrams::to(stage.port())?;
     let mut terminal = at_terminal(&stage, &way.profile(&stage, Person::Tiina)?, &[AGAIN, "--new", "--transport", "quic"])?;
@@ -232,14 +232,50 @@ pub fn an_open_connection_does_not_move_to_an_address_that_nobody_has_judged() -
     let id = session_id(&terminal.shown())?;
     terminal.types("echo here-$((6 * 7))\r")?;
     terminal.shows("here-42", SOON)?;
-    way.move_away();
-    terminal.types("echo moved-$((6 * 7))\r")?;
-    ensure!(poll(SILENCE, || terminal.shown().contains("moved-42").then_some(())).is_none(), "it goes on from another address");
-    // The control: it was the address alone.
-    way.move_back();
-    terminal.shows("moved-42", SOON)?;
+    ensure!(count(&stage, &id, "session.moved")? == 0, "control: it has not moved");
+    for (number, address) in [(1, "127.0.0.2"), (2, "127.0.0.1")] {
+        if number == 1 {
+            way.move_away()
+        } else {
+            way.move_back()
+        }
+        terminal.types(&format!("echo moved-{number}-$((6 * 7))\r"))?;
+        terminal.shows(&format!("moved-{number}-42"), SOON)?;
+        let moved = stage.entry(&["--event", "session.moved", "--session", &id], SOON, |entry| entry.data("from") == address)?;
+        ensure!(moved.field("person") == "tiina" && moved.field("permit") == AGAIN, "{moved:?}");
+    }
     terminal.types("exit\r")?;
     terminal.finish(SOON)?;
+    ensure!(closed(&stage, &id)?.data("reason") == "shell-exited");
+    ensure!(count(&stage, &id, "session.detached")? == 0, "it was one connection all the time");
+    Ok(())
+}
+
+/// IA-10: nothing is heard or shown at an address that the permit does not allow; the session waits for its holder elsewhere.
+pub fn a_connection_goes_on_from_no_address_that_the_permit_does_not_allow() -> anyhow::Result<()> {
+    let stage = shared()?;
+    let way = Datagrams::to(stage.port())?;
+    let mut terminal = at_terminal(&stage, &way.profile(&stage, Person::Tiina)?, &[HERE_ALONE, "--new", "--transport", "quic"])?;
+    terminal.shows("with ~d it goes on without you", SOON)?;
+    let id = session_id(&terminal.shown())?;
+    terminal.types("echo here-$((6 * 7))\r")?;
+    terminal.shows("here-42", SOON)?;
+    way.move_away();
+    terminal.types("echo moved-$((6 * 7))\r")?;
+    let elsewhere = |entry: &sulku_stage::Entry| entry.data("code") == "source-not-allowed" && entry.data("from") == "127.0.0.2";
+    let refused = stage.entry(&["--event", "session.refused", "--permit", HERE_ALONE], SOON, elsewhere)?;
+    let detached = stage.entry(&["--event", "session.detached", "--session", &id], SOON, |_| true)?;
+    ensure!(refused.index() < detached.index() && detached.data("reason") == "connection-lost", "{refused:?} {detached:?}");
+    ensure!(poll(SILENCE, || terminal.shown().contains("moved-42").then_some(())).is_none(), "it goes on from another address");
+    ensure!(count(&stage, &id, "session.moved")? == 0);
+    drop(terminal);
+    // The control: it was the address alone. What she typed elsewhere was not done.
+    let mut back = at_terminal(&stage, &stage.profile(Person::Tiina), &["--session", &id])?;
+    back.shows("here-42", SOON)?;
+    back.types("echo back-$((6 * 7)); exit\r")?;
+    back.shows("back-42", SOON)?;
+    let (_, shown) = back.finish(SOON)?;
+    ensure!(!shown.contains("moved-42"), "{shown}");
     ensure!(closed(&stage, &id)?.data("reason") == "shell-exited");
     Ok(())
 }

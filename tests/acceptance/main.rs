@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         again::{
             a_lost_connection_is_found_again_with_what_ran_in_it, what_is_typed_is_applied_once_however_often_the_connection_is_lost,
             what_is_left_running_is_there_again_and_the_screen_too, a_session_is_taken_over_from_a_connection_that_still_stands, whoever_may_open_no_more_takes_over_what_she_has,
-            nobody_but_the_key_that_opened_it_finds_a_session_and_its_revocation_ends_it, an_open_connection_does_not_move_to_an_address_that_nobody_has_judged, a_session_that_nobody_takes_up_ends,
+            nobody_but_the_key_that_opened_it_finds_a_session_and_its_revocation_ends_it, a_connection_goes_on_from_another_address_that_the_permit_allows, a_connection_goes_on_from_no_address_that_the_permit_does_not_allow, a_session_that_nobody_takes_up_ends,
         }
         restarts::{
             a_killed_gateway_is_replaced_and_its_sessions_go_on, a_gateway_that_is_told_to_stop_leaves_its_sessions_to_the_next_one,

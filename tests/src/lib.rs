@@ -12,5 +12,5 @@ mod terminal;
 pub use datagrams::{Datagrams, SILENCE};
 pub use peers::{Answer, hello, openssl, quic};
 pub use session::{SOON, closed, session_id};
-pub use shared::{ABANDONED, AGAIN, BY_NAME, IDLE, LIMIT_S, LONGEST, SINGLE, close_shared, shared};
+pub use shared::{ABANDONED, AGAIN, BY_NAME, HERE_ALONE, IDLE, LIMIT_S, LONGEST, SINGLE, close_shared, shared};
 pub use terminal::{AtTerminal, Wire};

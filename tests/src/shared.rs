@@ -17,6 +17,8 @@ pub const AGAIN: &str = "TEST/again/2026";
 pub const ABANDONED: &str = "TEST/abandoned/2026";
 /// And one that lists the mirror by its name.
 pub const BY_NAME: &str = "TEST/by-name/2026";
+/// And one for sessions from a single address.
+pub const HERE_ALONE: &str = "TEST/here-alone/2026";
 /// Seconds that Tiina may be idle with one permit, and that her longest session lasts with another.
 pub const LIMIT_S: u64 = 3;
 
@@ -41,6 +43,7 @@ pub fn shared() -> anyhow::Result<Arc<Stage>> {
             own(LONGEST, "longest", &format!("{SESSION}max_length = \"{LIMIT_S} s\"")),
             own(AGAIN, "again", &format!("{SESSION}max_per_person = 4\nidle_disconnect = \"2 min\"\nmax_detached = \"1 min\"")),
             own(ABANDONED, "abandoned", &format!("{SESSION}max_detached = \"{LIMIT_S} s\"")),
+            own(HERE_ALONE, "here-alone", "[session]\nfrom_networks = [\"127.0.0.1/32\"]\nmax_detached = \"2 min\""),
             PermitFile::by_name(BY_NAME, "by-name", Person::Tiina),
             own(SINGLE, "single", &format!("{SESSION}max_per_person = 1")),
         ],

@@ -503,6 +503,15 @@ events! {
         /// The client's version, as it says.
         client: String,
     }
+    /// The holder's connection goes on from another address, which admits her as well (QUIC's migration). Nothing is shown there, and nothing taken
+    /// from there, before this entry is durable.
+    SessionMoved "session.moved" "SLK2306I" Gateway {
+        /// The policy's revision that admits her there: its number and its SHA-256 in hexadecimal.
+        policy: String,
+    } + private {
+        /// Where the holder is.
+        from: IpAddr,
+    }
     /// A session whose gateway was lost is the next one's, which has judged it anew: it is open, and nobody is connected. Its cell stands
     /// still until this entry is durable.
     SessionAdopted "session.adopted" "SLK2305I" Gateway {

@@ -171,6 +171,7 @@ fn samples() -> Vec<(&'static str, About, Value)> {
             }),
         ),
         ("ruleset.restored", About::Nothing, json!({ "after_ms": 1200, "budgets_taken": 2 })),
+        ("session.moved", About::Session, json!({ "policy": format!("12 {}", digest("a")) })),
         (
             "program.ended",
             About::Session,

@@ -108,7 +108,7 @@ fn ready(shared: &Shared, orphan: Orphan, now: Timestamp) -> Result<Ready, Close
         // Nobody can tell whether it was revoked.
         None => return Err(CloseReason::RevocationUnknown),
     };
-    let admitted = OpenSession { permit, holder, identity, from, opened };
+    let admitted = OpenSession { permit, holder, identity: Arc::new(identity), from, opened };
     let admission = readmission::admission(shared, &Sweep::by(&trust, now), &admitted, now).map_err(CloseReason::of_refusal)?;
     let terminal = Terminal::new(master).map_err(failed)?;
     let size = terminal.size().map_err(failed)?;

@@ -46,6 +46,7 @@ const TERMINAL_SIDE_MAX: u16 = 1000;
 pub struct Frames {
     reader: Box<dyn AsyncRead + Send + Unpin>,
     decoder: Decoder<Ask>,
+    aside: Option<Ask>,
 }
 
 /// Why no further frame comes.
@@ -60,7 +61,12 @@ pub enum NoFrame {
 impl Frames {
     /// Frames out of these bytes.
     pub fn new(reader: Box<dyn AsyncRead + Send + Unpin>) -> Self {
-        Self { reader, decoder: Decoder::default() }
+        Self { reader, decoder: Decoder::default(), aside: None }
+    }
+
+    /// Gives a frame back, to be heard again.
+    pub fn put_back(&mut self, ask: Ask) {
+        self.aside = Some(ask);
     }
 
     /// Waits for the next frame. Cancelled, it has lost none.
@@ -68,6 +74,9 @@ impl Frames {
     /// # Errors
     /// There is none, and there will be none.
     pub async fn next(&mut self) -> Result<Ask, NoFrame> {
+        if let Some(ask) = self.aside.take() {
+            return Ok(ask);
+        }
         loop {
             if let Some(ask) = self.decoder.next().map_err(NoFrame::Broke)? {
                 return Ok(ask);
@@ -145,6 +154,10 @@ async fn attend(
             return refuse(writer, RefusedFrame::plain(RefusalCode::ProtocolError), quic_code::PROTOCOL).await;
         }
     };
+    // Whatever it asks for is judged by the address at which it began.
+    if writer.place().is_some_and(|place| place != from) {
+        return writer.end(quic_code::PROTOCOL).await;
+    }
     let now = Timestamp::now();
     let HelloFrame { version: _, client, purpose } = hello;
     let key = identity.key();
@@ -275,7 +288,7 @@ fn again(shared: &Shared, session: SessionId, origin: Origin, now: Timestamp) ->
     let open = shared.registry.of_key(session, identity.key());
     let open = open.ok_or_else(|| Refusal::new(RefusalCode::NoSuchSession, format!("this key has opened no session {session} that is open")))?;
     let (permit, holder, opened) = (open.permit.clone(), open.holder.clone(), open.opened);
-    let admitted = OpenSession { permit, holder, identity, from, opened };
+    let admitted = OpenSession { permit, holder, identity: Arc::new(identity), from, opened };
     let trust = shared.trust();
     readmission::judge(shared, &Sweep::by(&trust, now), &admitted, now).map_err(|code| Refusal {
         permit: Some(admitted.permit.clone()),

@@ -120,8 +120,8 @@ fn quic_config(config: rustls::ServerConfig) -> std::io::Result<quinn::ServerCon
         .send_window(u64::from(QUIC_STREAM_WINDOW_BYTES))
         .max_idle_timeout(Some(idle));
     config.transport_config(Arc::new(transport));
-    // Admission judged the address that the connection began at. One that changes breaks it, and whoever comes from the new one is judged.
-    config.migration(false);
+    // Admission judged the address that the connection began at; whoever holds the connection judges each that it goes on from.
+    config.migration(true);
     Ok(config)
 }
 

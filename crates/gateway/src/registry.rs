@@ -52,7 +52,7 @@ pub struct OpenSession {
     /// Its holder.
     pub holder: HolderId,
     /// What she proved herself with.
-    pub identity: VerifiedIdentity,
+    pub identity: Arc<VerifiedIdentity>,
     /// Where she is.
     pub from: IpAddr,
     /// When it was admitted.
@@ -191,7 +191,7 @@ impl Registry {
             return Err(refuse(RefusalCode::TooManySessions, format!("{most} sessions are open, as many as [limits] sessions allows")));
         }
         let Origin { from, transport, identity } = origin;
-        let admitted = OpenSession { permit: permit.id.clone(), holder: holder.id.clone(), identity, from, opened: now };
+        let admitted = OpenSession { permit: permit.id.clone(), holder: holder.id.clone(), identity: Arc::new(identity), from, opened: now };
         Ok(self.place(&mut sessions, session, admitted, transport, admission.ends()))
     }
 
@@ -254,6 +254,21 @@ impl Registry {
         entry.joins.try_send(joining).map_err(|error| Box::new(error.into_inner()))?;
         (entry.admitted, entry.transport) = (admitted, transport);
         Ok(())
+    }
+
+    /// What the session was admitted by, as if its holder were at that address.
+    #[must_use]
+    pub fn as_from(&self, session: SessionId, from: IpAddr) -> Option<OpenSession> {
+        let sessions = self.lock();
+        let OpenSession { permit, holder, identity, from: _, opened } = &*sessions.get(&session)?.admitted;
+        Some(OpenSession { permit: permit.clone(), holder: holder.clone(), identity: Arc::clone(identity), from, opened: *opened })
+    }
+
+    /// Its holder is elsewhere now, over the same connection; from here on it is judged by that.
+    pub fn moved(&self, session: SessionId, admitted: Arc<OpenSession>) {
+        if let Some(entry) = self.lock().get_mut(&session) {
+            entry.admitted = admitted;
+        }
     }
 
     /// Tells a session what became of it.

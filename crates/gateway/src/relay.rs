@@ -4,6 +4,7 @@
 //! the client has, input by the one it gives, entries by the ledger's queue.
 
 mod line;
+mod moving;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -170,6 +171,10 @@ impl Relay {
             }
             self.shared.ledger.submit(&mut self.unsubmitted);
             self.report_taken();
+            if let Some(moved) = self.judge_place(&session).await {
+                session = session.step(moved, self.now(), &mut effects);
+                continue;
+            }
             let wakes = session.wakes().map(|elapsed| self.began + elapsed);
             let tick = ticked + if session.is_at_rest() && self.taken_bytes == 0 { TICK_AT_REST } else { TICK };
             let takes_input = session.takes_input();
@@ -216,7 +221,10 @@ impl Relay {
                     Event::WardenLost
                 }
                 kept = receipt(&mut self.owed), if !self.owed.is_empty() => match kept {
-                    Ok(receipt) => Event::Kept(receipt),
+                    Ok(receipt) => {
+                        self.line.held_for = self.line.held_for.saturating_sub(1);
+                        Event::Kept(receipt)
+                    }
                     Err(error) => {
                         tracing::error!(session = %self.cell.id, %error, "entry not kept");
                         match error {
@@ -242,7 +250,12 @@ impl Relay {
                     self.line.replace(line);
                     Event::TakenUp(Box::new(comer))
                 }
-                frame = next(&mut self.line.frames), if self.line.frames.is_some() => match frame {
+                frame = next(&mut self.line.frames), if self.line.frames.is_some() && self.line.held_for == 0 => match frame {
+                    // It may come from where nobody has judged her; the next turn looks.
+                    Ok(ask) if self.line.strayed().is_some() => {
+                        self.line.put_back(ask);
+                        continue;
+                    }
                     Ok(Ask::Input(bytes)) if bytes.len() + self.typed.len() + self.taken_bytes > INPUT_CREDIT_BYTES as usize => {
                         self.break_off(format!("more than {INPUT_CREDIT_BYTES} bytes of input that were not taken yet"));
                         Event::PeerBroke
@@ -257,8 +270,10 @@ impl Relay {
                         Event::PeerBroke
                     }
                 },
-                slot = reserve(&self.line.outgoing), if !self.line.outbox.is_empty() => {
+                slot = reserve(&self.line.outgoing), if !self.line.outbox.is_empty() && self.line.held_for == 0 => {
                     match slot {
+                        // What is for her is not for whoever is where she was not judged; the next turn looks who that is.
+                        Some(_) if self.line.strayed().is_some() => {}
                         Some(slot) => drop(slot.send(joined(&mut self.line.outbox))),
                         None => self.line.outbox.clear(),
                     }

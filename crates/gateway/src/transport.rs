@@ -69,6 +69,21 @@ impl Writer {
         }
     }
 
+    /// The connection, if it may go on from another address than the one that it began at.
+    #[must_use]
+    pub fn mobile(&self) -> Option<&quinn::Connection> {
+        match self {
+            Self::Tls(_) => None,
+            Self::Quic(_, connection) => Some(connection),
+        }
+    }
+
+    /// Where its peer is now, if that can change.
+    #[must_use]
+    pub fn place(&self) -> Option<IpAddr> {
+        self.mobile().map(|connection| connection.remote_address().ip())
+    }
+
     /// Ends the connection after all that was sent has arrived, or [`FAREWELL`] has passed.
     pub async fn end(mut self, code: u32) {
         let farewell = async {

@@ -82,7 +82,8 @@ impl Adopting {
             | Event::PeerGone
             | Event::PeerBroke
             | Event::TakenOver
-            | Event::TakenUp(_) => Session::Adopting(self),
+            | Event::TakenUp(_)
+            | Event::Moved(..) => Session::Adopting(self),
         }
     }
 

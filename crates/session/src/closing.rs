@@ -143,6 +143,7 @@ impl Closing {
             | Event::PeerBroke
             | Event::TakenOver
             | Event::TakenUp(_)
+            | Event::Moved(..)
             | Event::EndNow(_)
             | Event::Ends(..)
             | Event::HandedOver

@@ -59,7 +59,8 @@ impl Launching {
             | Event::Output(_)
             | Event::OutputEnded
             | Event::TakenOver
-            | Event::TakenUp(_) => Session::Launching(self),
+            | Event::TakenUp(_)
+            | Event::Moved(..) => Session::Launching(self),
         }
     }
 

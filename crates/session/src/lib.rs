@@ -34,6 +34,7 @@ mod warnings;
 mod window;
 mod words;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -82,6 +83,8 @@ pub enum Event {
     TakenOver,
     /// The holder comes to take it up again, and is admitted; nobody else is connected.
     TakenUp(Box<Comer>),
+    /// The holder's connection goes on from another address, and she is admitted there, by this revision of the policy.
+    Moved(IpAddr, String),
     /// An end that comes from outside the session.
     EndNow(CloseReason),
     /// The gateway stops, and leaves to the next one what can be left.

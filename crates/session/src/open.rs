@@ -239,6 +239,7 @@ impl Open {
                 self.warn(now, effects);
                 self.flush(now, effects);
             }
+            Event::Moved(from, policy) => self.append(Entry::SessionMoved { policy, from: from.into() }, Sent::Entry, now, effects),
             Event::Denied(denied) => self.denied(&denied, now, effects),
             // Who drives the session sees to it that nobody comes while somebody is here, nor to one that does not stay.
             Event::Launched | Event::LaunchRefused | Event::TakenOver | Event::TakenUp(_) => {}

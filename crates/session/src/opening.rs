@@ -65,7 +65,8 @@ impl Opening {
             | Event::Output(_)
             | Event::OutputEnded
             | Event::TakenOver
-            | Event::TakenUp(_) => Session::Opening(self),
+            | Event::TakenUp(_)
+            | Event::Moved(..) => Session::Opening(self),
         }
     }
 

@@ -260,6 +260,7 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
             still_open(subject, "A session goes on without a connection").with("status_detail", reason.clone().into())
         }
         Event::SessionReattached { .. } => still_open(subject, "A session is taken up again by its holder"),
+        Event::SessionMoved { .. } => still_open(subject, "A session goes on from another address of its holder's"),
         Event::SessionAdopted { .. } => still_open(subject, "A session goes on with another gateway than the one that was lost"),
         Event::SequenceRemoved { kind, count, .. } => Mapped::new(
             Class::FileHosting,

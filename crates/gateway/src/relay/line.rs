@@ -1,5 +1,6 @@
 //! The connection of a session, which may go while the session stays, and another come: frames in, frames out.
 //!
+//! A connection over QUIC may go on from another address; nothing passes either way until that is judged and in the ledger.
 //! Output waits here for a sender of its own, bounded by the credit that the client has. Decides nothing about the session.
 
 use std::net::IpAddr;
@@ -16,6 +17,8 @@ use crate::transport::Writer;
 
 /// When a connection is hung up, its peer has this long to take what was sent.
 const SENDER_PATIENCE: Duration = Duration::from_secs(5);
+/// So often a connection may go on from another address. Then it is broken off, and its client takes the session up again.
+const MOVES_MAX: u32 = 64;
 /// And the sender to take the last of it.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -57,23 +60,56 @@ pub struct Held {
     pub from: IpAddr,
     /// `tls` or `quic`.
     pub transport: &'static str,
+    /// Receipts that are owed before anything more passes.
+    pub held_for: usize,
     sender: JoinHandle<()>,
     counted: Option<Counted>,
+    mobile: Option<quinn::Connection>,
+    moves: u32,
 }
 
 impl Held {
     /// Holds a connection.
     pub fn new(line: Line) -> Self {
         let Line { frames, writer, counted, from, transport } = line;
+        let mobile = writer.mobile().cloned();
         let (outgoing, sender) = start_sender(writer);
         let (frames, outgoing, counted) = (Some(frames), Some(outgoing), Some(counted));
-        Self { frames, unheeded: None, outbox: Vec::new(), outgoing, welcomed: false, from, transport, sender, counted }
+        Self { frames, unheeded: None, outbox: Vec::new(), outgoing, welcomed: false, from, transport, held_for: 0, sender, counted, mobile, moves: 0 }
     }
 
     /// Holds none: its peer is expected.
     pub fn nobody(from: IpAddr, transport: &'static str) -> Self {
         let sender = tokio::spawn(std::future::ready(()));
-        Self { frames: None, unheeded: None, outbox: Vec::new(), outgoing: None, welcomed: false, from, transport, sender, counted: None }
+        let (frames, outgoing, counted, mobile) = (None, None, None, None);
+        Self { frames, unheeded: None, outbox: Vec::new(), outgoing, welcomed: false, from, transport, held_for: 0, sender, counted, mobile, moves: 0 }
+    }
+
+    /// The address that it goes on from, if that is not the one that was judged.
+    pub fn strayed(&self) -> Option<IpAddr> {
+        self.mobile.as_ref().filter(|_| self.is_there()).map(|mobile| mobile.remote_address().ip()).filter(|place| *place != self.from)
+    }
+
+    /// Gives a frame back, to be heard again.
+    pub fn put_back(&mut self, ask: Ask) {
+        if let Some(frames) = &mut self.frames {
+            frames.put_back(ask);
+        }
+    }
+
+    /// It may go on from there. False where it has done so too often.
+    pub fn moves_to(&mut self, from: IpAddr, counted: Counted) -> bool {
+        (self.from, self.counted, self.moves) = (from, Some(counted), self.moves + 1);
+        self.moves <= MOVES_MAX
+    }
+
+    /// It may not: whoever is there is told no more than that.
+    pub fn bar(&mut self) {
+        if let Some(mobile) = self.mobile.take() {
+            mobile.close(quic_code::REFUSED.into(), b"refused");
+        }
+        (self.frames, self.outgoing) = (None, None);
+        self.outbox.clear();
     }
 
     /// Another connection takes the place of this one, which is ended.
@@ -121,7 +157,7 @@ impl Held {
 
     /// Lets go of it, and of all that has not left.
     pub fn abandon(&mut self) {
-        (self.frames, self.unheeded, self.outgoing, self.counted) = (None, None, None, None);
+        (self.frames, self.unheeded, self.outgoing, self.counted, self.mobile) = (None, None, None, None, None);
         self.outbox.clear();
         self.sender.abort();
     }

@@ -144,6 +144,7 @@ fn describe(event: &Event) -> String {
         Event::SessionReattached { transport, policy, detached_ms, from, client: _ } => {
             format!("from {} over {transport} after {} s, policy {}", known(from), detached_ms / 1000, revision(policy))
         }
+        Event::SessionMoved { policy, from } => format!("to {}, policy {}", known(from), revision(policy)),
         Event::SessionAdopted { opening, part, policy, until } => {
             format!(
                 "opened by entry {opening}, goes on with a new gateway; recording's part {part}, open without a connection until {}, policy {}",
