@@ -10,7 +10,7 @@ TEST_NEEDS := $(DEMO_NEEDS) e2fsprogs=mkfs.ext4 squashfs-tools=mksquashfs mount=
 	golang-go=go golang-golang-x-mod-dev=go:golang.org/x/mod/sumdb
 # What a user would pick instead.
 BENCH_NEEDS := $(DEMO_NEEDS) openssh-server=sshd openssh-client=ssh bsdutils=script bubblewrap=bwrap haproxy=haproxy nginx-light=nginx \
-	libnginx-mod-stream=nginx:stream stunnel4=stunnel4 python3-venv=python3:ensurepip
+	libnginx-mod-stream=nginx:stream stunnel4=stunnel4 python3-venv=python3:ensurepip valgrind=valgrind
 # The tests need root; a person who is not root is asked by sudo. The demo does not: it plays in namespaces of that person's own, on the
 # rung `rootless`. `sudo make demo` plays it on the rung `root`.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -65,8 +65,10 @@ bench-ledger: needs-bench $(PEERS)/nats
 	cargo bench --locked -p sulku-audit --bench hashing
 	cargo bench --locked -p sulku-ledger --bench verification
 
-# Many permits, the resolver and the look at TLS, a cell's launch, what is noted of a packet's process.
+# Many permits, the resolver and the look at TLS, a cell's launch, what is noted of a packet's process; and how many instructions the hot parts
+# take, which a busy machine does not change.
 bench-parts: needs-bench
+	CARGO_PROFILE_BENCH_LTO=off cargo bench --locked -p sulku-load --bench instructions
 	cargo bench --locked -p sulku-policy --bench policies
 	$(AS_ROOT) cargo bench --locked -p sulku-resolver --bench names
 	$(AS_ROOT) cargo bench --locked -p sulku-warden --bench launch --bench seen

@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sulkud", &["sulku-audit", "sulku-courier", "sulku-gateway", "sulku-ledger"]),
     ("sulku-tests", &["sulku-permit", "sulku-protocol", "sulku-stage"]),
     ("sulku-interop", &[]),
-    ("sulku-load", &["sulku-permit", "sulku-plan", "sulku-protocol", "sulku-client", "sulku-stage"]),
+    ("sulku-load", &["sulku-permit", "sulku-plan", "sulku-audit", "sulku-protocol", "sulku-session", "sulku-client", "sulku-stage"]),
     ("sulku-soak", &["sulku-permit", "sulku-protocol", "sulku-client", "sulku-stage"]),
     ("sulku-fuzz", &["sulku-permit", "sulku-protocol", "sulku-audit", "sulku-plan", "sulku-policy", "sulku-recording", "sulku-resolver"]),
 ];

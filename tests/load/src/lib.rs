@@ -6,6 +6,7 @@
 
 pub mod course;
 pub mod crowd;
+pub mod parts;
 pub mod played;
 pub mod recorded;
 pub mod revocation;

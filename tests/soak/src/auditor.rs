@@ -32,6 +32,8 @@ pub struct Life {
     pub permit: String,
     /// The entry that opened it.
     pub opened: Option<u64>,
+    /// Whether its cell was built.
+    pub launched: bool,
     /// Gateways that took it over.
     pub adopted: u64,
     /// The entry that closed it, and why.
@@ -47,6 +49,8 @@ pub struct Life {
 pub struct Book {
     /// Entries.
     pub entries: u64,
+    /// The last that a gateway began with.
+    pub gateway_started: u64,
     /// By session.
     pub lives: BTreeMap<String, Life>,
     /// How many there are of each event.
@@ -119,6 +123,9 @@ impl Book {
         self.entries += 1;
         let event = entry["event"].as_str().context("an entry has an event")?;
         *self.events.entry(event.to_owned()).or_default() += 1;
+        if event == "gateway.started" {
+            self.gateway_started = index;
+        }
         let data = |name: &str| value["opened"]["data"][name].as_str().or(entry["data"][name].as_str()).unwrap_or_default().to_owned();
         if matches!(event, "observation.lost" | "warden.gateway-lost" | "refusals.counted" | "ledger.full" | "ledger.clock-jumped") {
             self.declared.push(format!("entry {index}, {event}: {}", entry["data"]));
@@ -132,6 +139,7 @@ impl Book {
             "session.opened" => {
                 ensure!(life.opened.replace(index).is_none(), "entry {index} opens session {session} a second time");
             }
+            "cell.launched" => life.launched = true,
             "session.adopted" => life.adopted += 1,
             "session.closed" => {
                 ensure!(life.closed.replace((index, data("reason"))).is_none(), "entry {index} closes session {session} a second time");

@@ -340,14 +340,14 @@ fn certified(stage: &Stage, number: u64) -> anyhow::Result<Profile> {
     let text = std::fs::read_to_string(&lasting)?;
     let profile = lasting.with_file_name(format!("{name}.toml"));
     std::fs::write(&profile, text.replace(&format!("{}.", PERSON.name()), &format!("{name}.")))?;
-    load(&profile)
+    self::profile(&profile)
 }
 
 /// A profile as its holder's client reads it.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn load(profile: &Path) -> anyhow::Result<Profile> {
+pub fn profile(profile: &Path) -> anyhow::Result<Profile> {
     Profile::load(profile).with_context(|| format!("{}", profile.display()))
 }
 

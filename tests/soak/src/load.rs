@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sulku_client::Transport;
+use sulku_client::{Profile, Transport};
 use tokio::task::LocalSet;
 
 use crate::dice::Dice;
@@ -21,6 +21,7 @@ pub const WINDOWED: &str = "SOAK/windowed/2026";
 /// The one that is revoked and given back.
 pub const TAKEN: &str = "SOAK/taken/2026";
 
+const TIDY_ROUNDS: usize = 20;
 /// Whoever is refused tries again after this.
 const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1500));
@@ -77,6 +78,35 @@ impl Load {
     pub fn join(self) -> anyhow::Result<()> {
         self.thread.join().ok().context("the load panicked")?
     }
+}
+
+/// An operator ends what is still open, on a network that is good again. Gives which.
+///
+/// # Errors
+/// She is refused, or it never ends.
+pub fn tidy(network: &Network, operator: &Arc<Profile>) -> anyhow::Result<Vec<String>> {
+    let (enter, operator) = (network.enter()?, Arc::clone(operator));
+    let tidied = std::thread::spawn(move || {
+        enter()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, async {
+            let mut ended = Vec::new();
+            // A list has so many rows and no more.
+            for _ in 0..TIDY_ROUNDS {
+                let rows = sulku_client::sessions(&operator, Transport::Tls).await.context("an operator's list of sessions")?;
+                if rows.is_empty() {
+                    return Ok(ended);
+                }
+                for row in rows {
+                    ended.push(row.session.to_string());
+                    // One that ends at this moment is none any more.
+                    let _gone = sulku_client::end_session(&operator, Transport::Tls, row.session).await;
+                }
+            }
+            anyhow::bail!("sessions are open again and again: {ended:?}")
+        })
+    });
+    tidied.join().ok().context("the operator panicked")?
 }
 
 async fn work(hall: &Hall, begun: &AtomicU64, stop: &AtomicBool, thought: Duration, mut dice: Dice) {

@@ -16,8 +16,8 @@ use crate::dice::Dice;
 use crate::fault::Fault;
 use crate::holder::Hall;
 use crate::hostile::Hostile;
-use crate::keeper::{Keeper, Made, all, last_lines, load as profile};
-use crate::load::{Load, STRICT, TAKEN, WINDOWED};
+use crate::keeper::{Keeper, Made, all, last_lines, profile};
+use crate::load::{self, Load, STRICT, TAKEN, WINDOWED};
 use crate::network::{GATEWAY, Network};
 use crate::rest::Rest;
 use crate::schedule::Schedule;
@@ -67,6 +67,7 @@ pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     sinks.start(&stage)?;
     let auditor = Auditor::of(&stage);
     let lasting = Arc::new(Mutex::new(Arc::new(profile(&stage.profile(Person::Tiina))?)));
+    let operator = Arc::new(profile(&stage.profile(Person::Onni))?);
     let refused = [Person::Stranger, Person::Revoked, Person::Expired, Person::Forged, Person::Unlisted];
     let refused = refused.iter().map(|person| Ok(Arc::new(profile(&stage.profile(*person))?))).collect::<anyhow::Result<_>>()?;
     let (certificate, key) = stage.authority().files_of(Person::Maija.name());
@@ -105,11 +106,13 @@ pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     teller.says("the holders have left; what they were shown is played back");
     let outcomes = checkers.finish()?;
 
+    let ended = load::tidy(&keeper.network, &operator)?;
     let (after, surplus) = before.again(&keeper.stage);
     let mut checks = vec![
         verdict::recorded(&outcomes, &keeper.done),
         verdict::explained(&outcomes, &keeper.done),
         verdict::recovered(&outcomes, &schedule),
+        verdict::forgotten(&outcomes, &ended),
         Check { what: "nobody ended who need not", figures: String::new(), wrong: std::mem::take(&mut keeper.troubles) },
         panics(&keeper.stage),
         keeper.most.check(&before, &after, surplus),

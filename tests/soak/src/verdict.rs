@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::auditor::Book;
+use crate::auditor::{Book, Life};
 use crate::checked::Outcome;
 use crate::fault::Fault;
 use crate::schedule::Schedule;
@@ -142,13 +142,27 @@ pub fn acknowledged(outcomes: &[Outcome], book: &Book) -> Check {
     Check { what: "what holders were told is in the log", figures: format!("{told} openings and closings"), wrong }
 }
 
+/// Those that an operator had to end, of which no holder knew any more: she had not heard that hers had opened, or not been able to come back.
+pub fn forgotten(outcomes: &[Outcome], ended: &[String]) -> Check {
+    let closed =
+        |session: &&String| outcomes.iter().any(|outcome| outcome.session.as_ref() == Some(session) && matches!(outcome.end, End::Closed(_)));
+    let wrong = ended.iter().filter(closed).map(|session| format!("session {session} was open, and its holder was told that it is closed")).collect();
+    Check {
+        what: "nothing is open that a holder was told is closed",
+        figures: format!("{} that nobody knew of, ended by the operator", ended.len()),
+        wrong,
+    }
+}
+
 /// Every session that the log opens, it ends.
 pub fn declared(book: &Book) -> Check {
-    let (mut closed, mut reaped_alone, mut wrong) = (0, 0, Vec::new());
+    let (mut closed, mut reaped_alone, mut never_built, mut wrong) = (0, 0, 0, Vec::new());
     for (session, life) in book.lives.iter().filter(|(_, life)| life.opened.is_some()) {
         match life {
             _ if life.closed.is_some() => closed += 1,
             _ if life.reaped.is_some() => reaped_alone += 1,
+            // Its gateway died with the receipt in its hand: the next one's start says so.
+            Life { launched: false, opened: Some(opened), .. } if *opened < book.gateway_started => never_built += 1,
             _ => wrong.push(format!("session {session} was opened by entry {:?}, and no entry says that it ended", life.opened)),
         }
         if life.leftovers > 0 {
@@ -156,7 +170,9 @@ pub fn declared(book: &Book) -> Check {
         }
     }
     let adopted: u64 = book.lives.values().map(|life| life.adopted).sum();
-    let figures = format!("{closed} closed, {reaped_alone} by their cell's end alone; {adopted} adoptions");
+    let figures = format!(
+        "{closed} closed, {reaped_alone} by their cell's end alone, {never_built} whose gateway died before there was a cell; {adopted} adoptions"
+    );
     Check { what: "every session that the log opens, it ends", figures, wrong }
 }
 
@@ -165,7 +181,6 @@ mod tests {
     use sulku_stage::Daemon;
 
     use super::*;
-    use crate::auditor::Life;
     use crate::playback::Played;
 
     fn outcome(end: End) -> Outcome {
@@ -200,7 +215,7 @@ mod tests {
     #[test]
     fn what_a_holder_was_told_and_the_log_lacks_is_found() {
         let book = |life: Life| Book { lives: BTreeMap::from([("s".to_owned(), life)]), ..Book::default() };
-        let whole = Life { opened: Some(1), closed: Some((2, "shell-exited".to_owned())), ..Life::default() };
+        let whole = Life { opened: Some(1), launched: true, closed: Some((2, "shell-exited".to_owned())), ..Life::default() };
         let told = [outcome(closed("shell-exited"))];
         assert!(acknowledged(&told, &book(whole.clone())).wrong.is_empty());
         assert!(declared(&book(whole.clone())).wrong.is_empty());
@@ -212,7 +227,18 @@ mod tests {
         assert!(acknowledged(&[outcome(closed("audit-failed"))], &book(reaped.clone())).wrong.is_empty(), "nobody could write it");
         assert_eq!(acknowledged(&told, &book(reaped)).wrong.len(), 1, "there was a ledger");
         assert_eq!(declared(&book(Life { closed: None, ..whole.clone() })).wrong.len(), 1);
-        assert_eq!(declared(&book(Life { leftovers: 1, ..whole })).wrong.len(), 1);
+        assert_eq!(declared(&book(Life { leftovers: 1, ..whole.clone() })).wrong.len(), 1);
+        let never_built = book(Life { closed: None, launched: false, ..whole });
+        assert_eq!(declared(&never_built).wrong.len(), 1, "its gateway lives");
+        assert!(declared(&Book { gateway_started: 2, ..never_built }).wrong.is_empty());
+    }
+
+    #[test]
+    fn what_is_open_and_was_said_to_be_closed_is_found() {
+        let ended = ["s".to_owned()];
+        assert_eq!(forgotten(&[outcome(closed("shell-exited"))], &ended).wrong.len(), 1);
+        assert!(forgotten(&[outcome(End::Gone("no-such-session".to_owned()))], &ended).wrong.is_empty());
+        assert!(forgotten(&[], &ended).wrong.is_empty(), "one of which nobody heard");
     }
 
     #[test]
