@@ -68,8 +68,8 @@ pub struct Entry {
     pub session: Option<SessionId>,
     /// The person it is about, under the name that the permit's key gives her.
     pub person: Option<Pseudonym>,
-    /// What happened, its private fields sealed.
-    pub event: Event,
+    /// What happened, its private fields sealed. Set aside: the largest is ten times the size of most, and a log's readers move millions.
+    pub event: Box<Event>,
     /// The box with the private fields, if the event has any.
     pub sealed: Option<Vec<u8>>,
     /// What the ledger added.

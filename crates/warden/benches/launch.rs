@@ -1,4 +1,4 @@
-//! How long a holder waits for her prompt, from the order to what the shell shows on her terminal, with 1, 100 and 500 cells alive; and beside it,
+//! How long a holder waits for her prompt, from the order to what the shell shows on her terminal, with 1, 100, 500 and 1,000 cells alive; and beside it,
 //! in the same run and one after the other, what `bwrap` and `unshare` take for `/bin/true` in fresh namespaces, which is less: no network that leads
 //! anywhere, no limits, no Landlock, no filter, no terminal, no record, no shell. Some minutes, as root.
 #![allow(clippy::print_stdout, reason = "it reports")]
@@ -14,7 +14,7 @@ use sulku_plan::order::{Order, Report};
 
 const ROUNDS: usize = 200;
 /// Cells that idle meanwhile, the measured one not counted.
-const ALIVE: [usize; 3] = [0, 100, 500];
+const ALIVE: [usize; 4] = [0, 100, 500, 1_000];
 const BWRAP: &[&str] = &["/usr/bin/bwrap", "--unshare-all", "--ro-bind", "/", "/", "/bin/true"];
 const UNSHARE: &[&str] = &["/usr/bin/unshare", "-Urmpnui", "--fork", "--mount-proc", "/bin/true"];
 
@@ -28,7 +28,7 @@ struct Times {
 }
 
 fn main() {
-    let mut stage = Stage::with(Options { pool: 16, cells_max: 600, ..Options::default() });
+    let mut stage = Stage::with(Options { pool: 16, cells_max: 1_100, ..Options::default() });
     let mut idle: Vec<Running> = Vec::new();
     println!("{:<14} {:<30} {:>9} {:>9} {:>9}   {:>14} {:>10}", "cells alive", "", "median", "p99", "worst", "median/bwrap's", "p99/bwrap's");
     for alive in ALIVE {

@@ -6,6 +6,8 @@
 mod adoption;
 #[path = "cells.rs"]
 mod cells;
+#[path = "holders.rs"]
+mod holders;
 #[path = "losses.rs"]
 mod losses;
 #[path = "names.rs"]

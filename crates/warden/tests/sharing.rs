@@ -1,5 +1,4 @@
-//! What the cells of one workspace share, and what a cell shares with the host: files, and nothing that leads from one's processes to
-//! another's. Each way that is closed between cells is shown to be open inside one.
+//! What a cell shares with the host: what lies in its workspace's folder, and the programs that its permit lets it run.
 
 mod stage;
 
@@ -7,72 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use stage::{Stage, eventually};
-
-/// Opens every way into its own process that there is, then waits: a socket in a file, an abstract socket, memory of System V and of
-/// POSIX, a file; and says under which ids.
-const HOST_OF_WAYS: &str = r#"
-import ctypes, mmap, os, socket, sys, time
-libc = ctypes.CDLL(None, use_errno=True)
-a = socket.socket(socket.AF_UNIX); a.bind('\0sulku-way'); a.listen()
-t = socket.socket(socket.AF_UNIX); t.bind('/tmp/way'); t.listen()
-w = socket.socket(socket.AF_UNIX)
-try: w.bind('/workspace/way'); print('socket in the workspace made')
-except OSError as e: print('socket in the workspace', e.errno)
-i = libc.shmget(0x51c0, 4096, 0o1666); print('shm', i >= 0)
-open('/dev/shm/way', 'w').write('x')
-l = socket.socket(); l.bind(('127.0.0.1', 7070)); l.listen()
-open('/workspace/ids', 'w').write(f'{os.getpid()}')
-print('ways are open', flush=True)
-"#;
-
-/// Tries those ways.
-const VISITOR: &str = r#"
-import ctypes, os, signal, socket
-libc = ctypes.CDLL(None, use_errno=True)
-def tried(what, do):
-    try: do(); print(what, 'open')
-    except OSError as e: print(what, 'closed', e.errno)
-def call(r):
-    if r < 0: raise OSError(ctypes.get_errno(), 'x')
-def unix(name):
-    s = socket.socket(socket.AF_UNIX); s.connect(name)
-def tcp():
-    s = socket.socket(); s.connect(('127.0.0.1', 7070))
-pid = int(open('/workspace/ids').read())
-ways = [
-  ('abstract', lambda: unix('\0sulku-way')), ('tmp', lambda: unix('/tmp/way')), ('shm', lambda: call(libc.shmget(0x51c0, 4096, 0o666))),
-  ('posix-shm', lambda: open('/dev/shm/way')), ('loopback', tcp),
-  ('proc', lambda: os.stat(f'/proc/{pid}/status') if os.path.exists(f'/proc/{pid}/fd/5') else call(-1)),
-]
-for what, do in ways: tried(what, do)
-print('file', open('/workspace/ids').read() != '')
-"#;
-
-/// SE: holders of one permit share its files, never each other's processes.
-#[test]
-fn two_cells_of_a_workspace_share_files_and_no_way_into_each_others_processes() {
-    let mut stage = Stage::new();
-    let first = stage.launch("one.toml", Some(&["/usr/bin/python3", "-c", &format!("{HOST_OF_WAYS}\ntime.sleep(1000)")]));
-    let opened = first.read_until("ways are open");
-    assert!(opened.contains("shm True"), "control: {opened}");
-    assert!(opened.contains("socket in the workspace 13"), "nobody makes a socket where others see it: {opened}");
-    eventually("the first's ids", || stage.path("workspaces/ws-one/ids").metadata().ok().filter(|found| found.len() > 0));
-    let (output, _) = stage.run("one.toml", &["/usr/bin/python3", "-c", VISITOR]);
-    let ways = ["abstract", "tmp", "shm", "posix-shm", "loopback", "proc"];
-    for way in ways {
-        assert!(output.contains(&format!("{way} closed")), "{way} in {output}");
-    }
-    assert!(output.contains("file True"), "the file is shared: {output}");
-    let processes = stage.cell_processes();
-    stage.run("one.toml", &["/bin/bash", "-c", "sleep 1000 & kill -9 -1"]);
-    assert_eq!(stage.cell_processes(), processes, "whoever is signalled by all that a cell can signal, the other cell's processes are not");
-    stage.end(&first, "holder-left");
-    let (inside, _) = stage.run("one.toml", &["/usr/bin/python3", "-c", &format!("{HOST_OF_WAYS}\n{VISITOR}")]);
-    for way in ways {
-        assert!(inside.contains(&format!("{way} open")), "control: {way} inside one cell: {inside}");
-    }
-}
+use stage::Stage;
 
 /// What a service of the host left in a workspace's folder leads nobody to it, whatever its mode says.
 #[test]

@@ -315,7 +315,18 @@ impl Stage {
 
     /// Opens a session in the ledger and orders its cell.
     pub fn launch(&mut self, file: &str, command: Option<&[&str]>) -> Running {
-        let draft = self.opening(file, command);
+        self.launch_as(MAIJA, file, command)
+    }
+
+    /// The same for another of the permit's holders.
+    pub fn launch_as(&mut self, holder: &str, file: &str, command: Option<&[&str]>) -> Running {
+        let mut draft = self.opening(file, command);
+        draft.person = Some(holder.parse().expect("an id"));
+        if let Event::SessionOpened { identity, at, .. } = &mut draft.event {
+            *identity = format!("spiffe://spe.example.fi/person/{holder}").into();
+            let permit = self.permit(file);
+            *at = permit.holders.iter().find(|listed| listed.id.as_str() == holder).expect("a holder").at.to_string();
+        }
         let session = draft.session.expect("a session");
         let receipt = self.ledger.keep(&draft);
         self.gateway.order(&launch(receipt));
