@@ -177,7 +177,7 @@ struct Decoded<'a> {
     code: Cow<'a, str>,
     name: Cow<'a, str>,
     /// `None`: no event of this program has that name.
-    event: Option<Event>,
+    event: Option<Box<Event>>,
     sealed: Option<Cow<'a, str>>,
     salt: Cow<'a, str>,
 }
@@ -210,7 +210,7 @@ impl<'de: 'a, 'a> Visitor<'de> for DecodedVisitor<'a> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Decoded<'a>, A::Error> {
         let (mut v, mut t, mut mono_ns, mut boot, mut by, mut code, mut salt) = (None, None, None, None, None, None, None);
         let (mut permit, mut permit_seq, mut session, mut session_seq, mut person, mut sealed) = (None, None, None, None, None, None);
-        let (mut name, mut event, mut early): (Option<Text<'a>>, Option<Option<Event>>, Option<&'a RawValue>) = (None, None, None);
+        let (mut name, mut event, mut early): (Option<Text<'a>>, Option<Option<Box<Event>>>, Option<&'a RawValue>) = (None, None, None);
         while let Some(key) = map.next_key()? {
             match key {
                 Key::V => put(&mut v, "v", map.next_value()?)?,
@@ -228,7 +228,7 @@ impl<'de: 'a, 'a> Visitor<'de> for DecodedVisitor<'a> {
                 Key::Data => match &name {
                     Some(Text(name)) if is_known(name) => {
                         let parts = NameAndData { name: Some(name), data: Some(&mut map) };
-                        put(&mut event, "data", Some(Event::deserialize(MapAccessDeserializer::new(parts))?))?;
+                        put(&mut event, "data", Some(Box::new(Event::deserialize(MapAccessDeserializer::new(parts))?)))?;
                     }
                     Some(_) => {
                         let IgnoredAny = map.next_value()?;
@@ -245,7 +245,7 @@ impl<'de: 'a, 'a> Visitor<'de> for DecodedVisitor<'a> {
         // No ledger of ours writes the data before the event's name, but as JSON it is the same document.
         let event = match (event, early) {
             (Some(event), None) => event,
-            (None, Some(data)) if is_known(&name) => Some(with_name(&name, data).map_err(serde::de::Error::custom)?),
+            (None, Some(data)) if is_known(&name) => Some(Box::new(with_name(&name, data).map_err(serde::de::Error::custom)?)),
             (None, Some(_)) => None,
             (None, None) => return Err(missing("data")),
             (Some(_), Some(_)) => return Err(serde::de::Error::duplicate_field("data")),
@@ -419,7 +419,7 @@ impl Entry {
     pub fn open(&self, key: &PersonalKey, persons: &BTreeMap<Pseudonym, HolderId>) -> Option<Draft> {
         let event = match &self.sealed {
             Some(sealed) => self.event.with_private(serde_json::from_slice(&key.open(self.event.name(), sealed)?).ok()?)?,
-            None if self.event.gained_private() => self.event.clone(),
+            None if self.event.gained_private() => (*self.event).clone(),
             None => self.event.with_private(Map::new())?,
         };
         let person = match &self.person {

@@ -203,7 +203,7 @@ pub fn verify<S: Source + ?Sized>(
     let mut sequence = Sequence::new(checkpoint, recordings);
     for number in 0..bundles {
         let portion = Portion::read(source, number, sequence.size())?;
-        sequence.take(source, portion.check(), &mut visit)?;
+        sequence.take(source, &mut portion.check(), &mut visit)?;
     }
     sequence.finish(source)
 }

@@ -269,7 +269,7 @@ impl Replay {
     fn found(&mut self, index: u64, found: wal::Found<'_, '_>) -> Result<(), RecoverError> {
         if index < self.from {
             // Its chunk was synced before the head that covers the snapshot.
-            if let Event::RecordingChunk { .. } = self.parse(index, found.entry)?.event {
+            if let Event::RecordingChunk { .. } = *self.parse(index, found.entry)?.event {
                 found.chunks.next();
             }
             return Ok(());
@@ -301,7 +301,7 @@ impl Replay {
     /// An entry, whose commands and clocks are noted.
     fn parse(&mut self, index: u64, bytes: &[u8]) -> Result<Entry, RecoverError> {
         let entry = Entry::parse(bytes).map_err(|error: EntryError| RecoverError::Damaged(format!("entry {index}: {error}")))?;
-        if let Event::KeyDestroyed { key, .. } = &entry.event {
+        if let Event::KeyDestroyed { key, .. } = &*entry.event {
             self.destroyed.extend(KeyId::parse(key));
         }
         self.last = Some((Reading { time: entry.stamp.time, mono_ns: entry.stamp.mono_ns }, entry.stamp.boot.clone()));
@@ -311,7 +311,7 @@ impl Replay {
     fn entry(&mut self, index: u64, bytes: &[u8], hash: Hash) -> Result<Option<Chunk>, RecoverError> {
         let damaged = |cause: String| RecoverError::Damaged(format!("entry {index}: {cause}"));
         let entry = self.parse(index, bytes)?;
-        if let Event::LedgerKeyRotated { new, .. } = &entry.event {
+        if let Event::LedgerKeyRotated { new, .. } = &*entry.event {
             self.rotated_to = Some(new.clone());
         }
         let chunk = self.counters.check(&entry).map_err(|error: CounterError| damaged(error.to_string()))?;

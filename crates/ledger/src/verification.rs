@@ -44,16 +44,22 @@ pub fn verify<S: Source + ?Sized>(
     if threads == NonZeroUsize::MIN {
         for number in 0..bundles {
             let portion = Portion::read(source, number, sequence.size())?;
-            sequence.take(source, portion.check(), &mut visit)?;
+            sequence.take(source, &mut portion.check(), &mut visit)?;
         }
         return sequence.finish(source);
     }
     thread::scope(|scope| {
         let start = |_| {
-            let (to_check, portions) = sync_channel::<Portion>(BUNDLES_A_THREAD_MAX);
+            // For each bundle under way there is at most one that is done with: they are worked off in their order.
+            let (to_do, work) = sync_channel::<Work>(2 * BUNDLES_A_THREAD_MAX);
             let (done, checked) = sync_channel::<Checked>(BUNDLES_A_THREAD_MAX);
-            scope.spawn(move || portions.iter().map(Portion::check).try_for_each(|checked| done.send(checked)));
-            Worker { to_check, checked }
+            scope.spawn(move || {
+                work.iter().try_for_each(|work| match work {
+                    Work::Check(portion) => done.send(portion.check()),
+                    Work::Free(_) => Ok(()),
+                })
+            });
+            Worker { to_do, checked }
         };
         let workers: Vec<_> = (0..threads.get().min(THREADS_MAX)).map(start).collect();
         let mut flight = Flight { workers: &workers, bytes: VecDeque::new(), next: 0 };
@@ -62,28 +68,26 @@ pub fn verify<S: Source + ?Sized>(
                 Ok(portion) => portion,
                 Err(fault) => {
                     // What is wrong before it comes first.
-                    while let Some(checked) = flight.land() {
-                        sequence.take(source, checked, &mut visit)?;
-                    }
+                    while flight.land(|checked| sequence.take(source, checked, &mut visit))? {}
                     return Err(fault);
                 }
             };
-            while flight.is_full(portion.bytes())
-                && let Some(checked) = flight.land()
-            {
-                sequence.take(source, checked, &mut visit)?;
-            }
+            while flight.is_full(portion.bytes()) && flight.land(|checked| sequence.take(source, checked, &mut visit))? {}
             flight.launch(portion);
         }
-        while let Some(checked) = flight.land() {
-            sequence.take(source, checked, &mut visit)?;
-        }
+        while flight.land(|checked| sequence.take(source, checked, &mut visit))? {}
         sequence.finish(source)
     })
 }
 
+enum Work {
+    Check(Portion),
+    /// It is done with, and is freed by the thread that made it: memory that goes back on another thread makes both wait for each other.
+    Free(#[expect(dead_code, reason = "to be dropped")] Checked),
+}
+
 struct Worker {
-    to_check: SyncSender<Portion>,
+    to_do: SyncSender<Work>,
     checked: Receiver<Checked>,
 }
 
@@ -105,14 +109,19 @@ impl Flight<'_> {
     fn launch(&mut self, portion: Portion) {
         let worker = &self.workers[(self.next + self.bytes.len()) % self.workers.len()];
         self.bytes.push_back(portion.bytes());
-        worker.to_check.send(portion).expect("a worker ends only when its channel does, or by a panic of its own");
+        worker.to_do.send(Work::Check(portion)).expect("a worker ends only when its channel does, or by a panic of its own");
     }
 
-    /// The earliest bundle, once it is checked.
-    fn land(&mut self) -> Option<Checked> {
-        self.bytes.pop_front()?;
+    /// Has the earliest bundle taken, once it is checked. False where there is none.
+    fn land(&mut self, mut take: impl FnMut(&mut Checked) -> Result<(), Fault>) -> Result<bool, Fault> {
+        if self.bytes.pop_front().is_none() {
+            return Ok(false);
+        }
         let worker = &self.workers[self.next % self.workers.len()];
         self.next += 1;
-        Some(worker.checked.recv().expect("a worker answers every bundle, or panics"))
+        let mut checked = worker.checked.recv().expect("a worker answers every bundle, or panics");
+        take(&mut checked)?;
+        worker.to_do.send(Work::Free(checked)).expect("a worker ends only when its channel does, or by a panic of its own");
+        Ok(true)
     }
 }

@@ -129,7 +129,7 @@ fn a_jump_of_the_wall_clock_is_an_entry_before_what_follows_and_numbers_go_on() 
         assert_eq!(indices, [first, first + 1, first + 2], "the order is that of the numbers");
         let frames = bench.handover.take(std::time::Duration::ZERO).frames;
         let (entry, _) = split_entry(&frames[0].entries).unwrap();
-        match Entry::parse(entry).unwrap().event {
+        match *Entry::parse(entry).unwrap().event {
             Event::LedgerClockJumped { by_ms } => assert!((by_ms - i64::try_from(behind.as_millis()).unwrap()).abs() < 1_000, "{by_ms}"),
             other => assert!(behind.is_zero(), "the control: without a jump there is no such entry, {other:?}"),
         }

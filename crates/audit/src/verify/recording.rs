@@ -71,7 +71,7 @@ pub(super) struct Recorded {
 impl Recorded {
     /// Looks at what an entry says about recordings. The digest of a chunk is compared with this or a later call.
     pub(super) fn take<S: Source + ?Sized>(&mut self, source: &mut S, index: u64, entry: &Entry, chunk: Option<Chunk>) -> Result<(), Fault> {
-        let outcome = match (&entry.event, entry.session) {
+        let outcome = match (&*entry.event, entry.session) {
             (Event::RecordingDeleted { .. }, Some(session)) => {
                 self.missing.remove(&session);
                 self.deleted += 1;

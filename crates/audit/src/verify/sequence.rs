@@ -42,12 +42,17 @@ impl Sequence {
     ///
     /// # Errors
     /// The first thing wrong up to the bundle's end.
-    pub fn take<S: Source + ?Sized>(&mut self, source: &mut S, checked: Checked, mut visit: impl FnMut(u64, &Entry, &[u8])) -> Result<(), Fault> {
-        let outcome = self.take_entries(source, &checked, &mut visit);
+    pub fn take<S: Source + ?Sized>(
+        &mut self,
+        source: &mut S,
+        checked: &mut Checked,
+        mut visit: impl FnMut(u64, &Entry, &[u8]),
+    ) -> Result<(), Fault> {
+        let outcome = self.take_entries(source, checked, &mut visit);
         // A recording's digest may be reckoned later than its entry, but what is wrong with it comes first.
         self.recorded.settle()?;
         outcome?;
-        if let Some(fault) = checked.fault {
+        if let Some(fault) = checked.fault.take() {
             return Err(fault);
         }
         checked.portion.hashes.iter().for_each(|hash| self.tree.push(*hash));
@@ -68,7 +73,7 @@ impl Sequence {
             if self.recordings == Recordings::Check {
                 self.recorded.take(source, index, entry, chunk)?;
             }
-            if let Event::LedgerKeyRotated { old, new, signature } = &entry.event {
+            if let Event::LedgerKeyRotated { old, new, signature } = &*entry.event {
                 let rotation = Rotation { old: old.clone(), new: new.clone(), signature: signature.clone() };
                 rotation.check(&self.checkpoint.origin).map_err(|cause| Fault::Rotation { index, cause })?;
             }

@@ -75,14 +75,40 @@ impl Held {
         let mobile = writer.mobile().cloned();
         let (outgoing, sender) = start_sender(writer);
         let (frames, outgoing, counted) = (Some(frames), Some(outgoing), Some(counted));
-        Self { frames, unheeded: None, outbox: Vec::new(), outgoing, welcomed: false, from, transport, held_for: 0, sender, counted, mobile, moves: 0 }
+        Self {
+            frames,
+            unheeded: None,
+            outbox: Vec::new(),
+            outgoing,
+            welcomed: false,
+            from,
+            transport,
+            held_for: 0,
+            sender,
+            counted,
+            mobile,
+            moves: 0,
+        }
     }
 
     /// Holds none: its peer is expected.
     pub fn nobody(from: IpAddr, transport: &'static str) -> Self {
         let sender = tokio::spawn(std::future::ready(()));
         let (frames, outgoing, counted, mobile) = (None, None, None, None);
-        Self { frames, unheeded: None, outbox: Vec::new(), outgoing, welcomed: false, from, transport, held_for: 0, sender, counted, mobile, moves: 0 }
+        Self {
+            frames,
+            unheeded: None,
+            outbox: Vec::new(),
+            outgoing,
+            welcomed: false,
+            from,
+            transport,
+            held_for: 0,
+            sender,
+            counted,
+            mobile,
+            moves: 0,
+        }
     }
 
     /// The address that it goes on from, if that is not the one that was judged.

@@ -86,7 +86,7 @@ fn an_auditor_who_holds_a_permit_is_refused_and_the_try_is_an_entry() {
     ledger.as_user(GATEWAY, |mut client| drop(client.append(held(&["maija.meikalainen"]), &[]).unwrap()));
     ledger.as_user(AUDITOR, |client| assert!(client.announce("all").is_ok(), "the control: who is no holder any more reads again"));
     ledger.stop().unwrap();
-    let refused = |(entry, _): &(Entry, Sight)| matches!(&entry.event, Event::AuditRefused { uid: AUDITOR, reason, .. } if reason == "holder");
+    let refused = |(entry, _): &(Entry, Sight)| matches!(&*entry.event, Event::AuditRefused { uid: AUDITOR, reason, .. } if reason == "holder");
     assert!(sights(&home).iter().any(refused));
 }
 

@@ -25,7 +25,7 @@ fn with_new_key(previous: bool) -> (Home, LogKeys) {
 
 fn verify(home: &Home, keys: LogKeys) -> Result<u64, Fault> {
     let mut rotations = 0;
-    let visit = |_, entry: &sulku_audit::Entry, _: &[u8]| rotations += u64::from(matches!(entry.event, Event::LedgerKeyRotated { .. }));
+    let visit = |_, entry: &sulku_audit::Entry, _: &[u8]| rotations += u64::from(matches!(*entry.event, Event::LedgerKeyRotated { .. }));
     let _whole = sulku_audit::verify::verify(&mut Folder::new(home.log().to_owned()), &Trust::from(keys), Recordings::Check, visit)?;
     Ok(rotations)
 }

@@ -99,7 +99,7 @@ impl Home {
         let mut events = Vec::new();
         let mut folder = Folder::new(self.log().to_owned());
         let _: Verified =
-            sulku_audit::verify::verify(&mut folder, &self.key, Recordings::Check, |_, entry, _| events.push(entry.event.clone())).unwrap();
+            sulku_audit::verify::verify(&mut folder, &self.key, Recordings::Check, |_, entry, _| events.push((*entry.event).clone())).unwrap();
         events
     }
 

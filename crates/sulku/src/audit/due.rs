@@ -27,7 +27,7 @@ pub(super) fn list(source: &mut dyn Source, trust: &Trust, now: Timestamp) -> an
     let mut kept: BTreeMap<SessionId, Kept> = BTreeMap::new();
     let verified = sulku_audit::verify::verify(source, trust, Recordings::Skip, |_, entry, _| {
         let Some(session) = entry.session else { return };
-        match &entry.event {
+        match &*entry.event {
             Event::RecordingBegun { keep_until, .. } => {
                 let permit = entry.permit.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
                 let recording = kept.entry(session).or_insert(Kept { permit, until: *keep_until, chunks: 0, bytes: 0 });

@@ -70,7 +70,7 @@ fn rotations(source: &mut dyn Source, size: u64) -> anyhow::Result<Vec<(u64, Rot
             if !bytes.windows(EVENT.len()).any(|window| window == EVENT) {
                 continue;
             }
-            if let Event::LedgerKeyRotated { old, new, signature } = Entry::parse(bytes)?.event {
+            if let Event::LedgerKeyRotated { old, new, signature } = *Entry::parse(bytes)?.event {
                 found.push((index, Rotation { old, new, signature }));
             }
         }

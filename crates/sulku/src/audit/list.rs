@@ -284,7 +284,7 @@ pub(super) fn sight(source: &mut dyn Source, keyring: &mut Keyring, entry: &Entr
     if entry.sealed.is_some() || entry.person.is_some() {
         return Ok(keyring.open(source, entry)?);
     }
-    let draft = Draft { permit: entry.permit.clone(), session: entry.session, person: None, event: entry.event.clone() };
+    let draft = Draft { permit: entry.permit.clone(), session: entry.session, person: None, event: (*entry.event).clone() };
     Ok(Sight::Open(Box::new(draft)))
 }
 

@@ -77,7 +77,7 @@ impl Recording {
             // Its permit's other entries were not looked at; the session's are all here, and in order.
             (entry.permit, entry.stamp.permit_seq) = (None, None);
             let chunk = counters.check(&entry).with_context(|| format!("entry {index}"))?;
-            match (&entry.event, chunk) {
+            match (&*entry.event, chunk) {
                 (Event::RecordingBegun { part, recipients, durability, .. }, Some(chunk)) => {
                     let (recipients, durability, began) = (recipients.clone(), durability.clone(), entry.stamp.time);
                     parts.push(PartOfIt { number: *part, began, key: (index, chunk), recipients, durability, chunks: Vec::new() });
