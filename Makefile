@@ -71,7 +71,7 @@ bench-parts: needs-bench
 	CARGO_PROFILE_BENCH_LTO=off cargo bench --locked -p sulku-load --bench instructions
 	cargo bench --locked -p sulku-policy --bench policies
 	$(AS_ROOT) cargo bench --locked -p sulku-resolver --bench names
-	$(AS_ROOT) cargo bench --locked -p sulku-warden --bench launch --bench seen --bench egress
+	$(AS_ROOT) cargo bench --locked -p sulku-warden --bench launch --bench seen --bench router
 
 check:
 	cargo fmt --all --check

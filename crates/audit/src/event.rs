@@ -833,6 +833,16 @@ events! {
         /// Ends in this session since the last such entry of which it is not known how.
         unknown: u64,
     }
+    /// Landlock denied something in a cell. Written where the host's audit is on, and the kernel tells.
+    AccessDenied "access.denied" "SLK3404W" Warden {
+        /// The rights that were missing, as the kernel names them: `fs.read_file`, `scope.signal`.
+        rights: Vec<String>,
+        /// Denials since the last such entry that were counted but have no entry of their own.
+        suppressed: u64,
+    } + private {
+        /// The file, as the kernel names it; `null` where it is about none.
+        path: Option<String>,
+    }
     /// A file of a dataset was opened in a cell.
     DatasetOpened "dataset.opened" "SLK3402I" Warden {
         /// The dataset, by where the permit has it in the cell.

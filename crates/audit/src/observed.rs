@@ -83,6 +83,8 @@ pub enum Observed {
     Programs,
     /// Files of datasets that were opened.
     DatasetFiles,
+    /// What Landlock denied.
+    DeniedAccess,
 }
 
 impl Observed {
@@ -94,6 +96,7 @@ impl Observed {
             Self::EndedFlows => "ended flows",
             Self::Programs => "programmes run",
             Self::DatasetFiles => "opened files of datasets",
+            Self::DeniedAccess => "what Landlock denied",
         }
     }
 }

@@ -183,6 +183,7 @@ fn samples() -> Vec<(&'static str, About, Value)> {
                 "unknown": 0,
             }),
         ),
+        ("access.denied", About::Session, json!({ "rights": ["fs.read_file"], "suppressed": 4 })),
     ]
 }
 

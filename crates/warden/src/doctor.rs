@@ -92,6 +92,7 @@ pub fn examine(rung: Rung) -> Vec<Check> {
         checks.push(Check::new("ends of programmes", Ok(ends_of_programmes())));
         checks.push(Check::of_some("workspaces' disks", disks()));
         checks.push(Check::of_some("images", images()));
+        checks.push(Check::new("denials by Landlock", Ok(denials_by_landlock())));
     }
     checks
 }
@@ -202,6 +203,15 @@ fn images() -> Result<String, String> {
 fn loop_devices(without: &str) -> Result<(), String> {
     let are_there = Path::new("/dev/loop-control").exists();
     are_there.then_some(()).ok_or_else(|| format!("there are no loop devices; modprobe loop, or enable CONFIG_BLK_DEV_LOOP{without}"))
+}
+
+/// Whatever it finds is enough: without it entries say less.
+fn denials_by_landlock() -> String {
+    match crate::seen::Audit::open() {
+        Ok(_) if sys::landlock_abi() >= 7 => "entries say which, while the host's audit is on (auditctl -e 1)".to_owned(),
+        Ok(_) => "no entry says which until Linux 6.15 is installed".to_owned(),
+        Err(error) => format!("no entry says which: the host's audit can't be heard ({error}); give the warden CAP_AUDIT_READ"),
+    }
 }
 
 fn packet_log() -> Result<String, String> {

@@ -202,6 +202,79 @@ fn a_programme_that_ends_has_its_status_or_its_signal_in_an_entry() {
     assert_eq!(ends.len(), 4, "the shell became its last programme: {ends:?}");
 }
 
+/// Has the host's audit on, and afterwards as it was.
+struct AuditOn(u32);
+
+impl AuditOn {
+    fn switched() -> Self {
+        let on = Self(audit(None));
+        audit(Some(1));
+        assert_eq!(audit(None), 1, "the host's audit can be switched on");
+        on
+    }
+}
+
+impl Drop for AuditOn {
+    fn drop(&mut self) {
+        audit(Some(self.0));
+    }
+}
+
+/// Whether the host's audit is on; sets it first, if it is to be set (`AUDIT_GET`, `AUDIT_SET`).
+fn audit(set: Option<u32>) -> u32 {
+    use rustix::net::netlink::{AUDIT, SocketAddrNetlink};
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+    const STATUS_BYTES: usize = 44;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(AUDIT)).expect("a socket");
+    // A question has an answer; an order is acknowledged.
+    let (kind, flags, words): (u16, u16, Vec<u32>) = match set {
+        None => (1000, 1, Vec::new()),
+        Some(enabled) => (1001, 5, [&[1, enabled][..], &[0; STATUS_BYTES / 4 - 2]].concat()),
+    };
+    let body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let length = u32::try_from(16 + body.len()).expect("short");
+    let head = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &1_u32.to_ne_bytes(), &0_u32.to_ne_bytes()].concat();
+    sendto(&socket, &[head, body].concat(), SendFlags::empty(), &SocketAddrNetlink::new(0, 0)).expect("sent; run as root");
+    loop {
+        let mut answer = [0; 1_024];
+        let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty()).expect("an answer");
+        let word = |at: usize| u32::from_ne_bytes(answer[at..at + 4].try_into().expect("four bytes"));
+        match u16::from_ne_bytes([answer[4], answer[5]]) {
+            1000 if length >= 24 => return word(20),
+            2 => {
+                assert_eq!(word(16), 0, "the kernel refused");
+                return set.unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where the host's audit is on, what Landlock denies in a cell is an entry with its session and the right that was missing, and a flood of it is a number.
+#[test]
+fn what_landlock_denies_is_an_entry_where_the_host_audits() {
+    let _on = AuditOn::switched();
+    let mut stage = Stage::new();
+    let script = "for i in {1..50}; do mknod /workspace/device c 1 3; done 2> /dev/null; python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('/workspace/s')\"; echo over; sleep 600";
+    let running = stage.launch("one.toml", Some(&["/bin/bash", "-c", script]));
+    let output = running.read_until("over");
+    assert!(output.contains("PermissionError"), "{output}");
+    stage.ledger.entry("the denial, while the session goes on", |draft| match &draft.event {
+        Event::AccessDenied { rights, path, .. } if draft.session == Some(running.session) && *rights == ["fs.make_sock"] => {
+            assert!(draft.person.is_some() && path.known().is_some_and(Option::is_some), "{draft:?}");
+            Some(())
+        }
+        _ => None,
+    });
+    end(&mut stage, &running, "holder-left");
+    let counts: Vec<u64> = stage.ledger.all(|draft| match &draft.event {
+        Event::AccessDenied { rights, suppressed, .. } if *rights == ["fs.make_char"] => Some(suppressed + 1),
+        _ => None,
+    });
+    // Those for which the audit itself has no room nobody hears of.
+    assert!(counts.len() <= 2 && (2..=50).contains(&counts.iter().sum::<u64>()), "{counts:?}");
+}
+
 #[derive(Debug)]
 struct Ran {
     process: Process,

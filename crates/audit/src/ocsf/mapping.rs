@@ -405,6 +405,15 @@ pub(super) fn map(event: &Event, subject: &Subject<'_>) -> Mapped {
                     |end| json!({ "name": "programmes in a sulku cell", "pid": end.process.pid }),
                 ),
             ),
+        Event::AccessDenied { rights, suppressed, .. } => {
+            Mapped::new(Class::FileActivity, OTHER, "A cell was denied what its workspace's walls do not allow")
+                .failure()
+                .with("actor", subject.actor(USER))
+                .with("device", subject.device())
+                .with("status_code", rights.join(",").into())
+                .with("count", suppressed.saturating_add(1).into())
+                .with("file", json!({ "name": "denied by Landlock", "type": "outside of the plan", "type_id": OTHER_KIND }))
+        }
         Event::DatasetOpened { dataset, opens, suppressed, .. } => Mapped::new(Class::FileActivity, 14, "A file of a dataset was opened in a cell")
             .success()
             .with("actor", subject.actor(USER))

@@ -242,6 +242,14 @@ fn describe(event: &Event) -> String {
             let unknown = (*unknown > 0).then(|| format!("{unknown} more, of which it is not known how"));
             ends.chain(unknown).collect::<Vec<_>>().join("; ")
         }
+        Event::AccessDenied { rights, suppressed, path } => {
+            let path = match path.known() {
+                Some(Some(path)) => format!(" {path}"),
+                Some(None) => String::new(),
+                None => format!(" {SEALED}"),
+            };
+            format!("{}{path}: denied by Landlock{}", rights.join(", "), more(*suppressed, "denials"))
+        }
         Event::DatasetOpened { dataset, opens, suppressed, process, file, program } => {
             let times = if *opens > 1 { format!(", {opens} times") } else { String::new() };
             format!("{dataset}: {}{times}{}{}", known(file), by(program, *process), more(*suppressed, "opens of others"))

@@ -37,7 +37,7 @@ use crate::config::Users;
 use crate::layers::Layer;
 use crate::ledger::Pending;
 use crate::network::{CellLink, CellNetwork, Grant, Passage};
-use crate::seen::{Denials, Endings, Opens, Runs};
+use crate::seen::{Denials, Endings, Forbiddens, Opens, Runs};
 
 pub use self::channel::Said;
 pub use self::concern::Concern;
@@ -144,6 +144,8 @@ pub struct Cell {
     pub opens: Opens,
     /// How programmes ended, not yet told.
     pub endings: Endings,
+    /// What Landlock denied, not yet told.
+    pub forbidden: Forbiddens,
     /// Bytes of the flows that were told: sent, and received.
     pub carried: (u64, u64),
     process: Process,
@@ -231,6 +233,7 @@ impl Cell {
             runs: Runs::default(),
             opens: Opens::default(),
             endings: Endings::default(),
+            forbidden: Forbiddens::default(),
             carried: (0, 0),
             process,
             channel_open: true,

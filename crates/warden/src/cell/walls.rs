@@ -98,6 +98,9 @@ pub(super) fn numbered() -> Result<Vec<(u32, &'static Denied)>, WallError> {
 /// The first Landlock interface that can keep a cell from connecting to unix sockets in files that it did not make.
 const RESOLVE_UNIX_ABI: u32 = 9;
 
+/// The first that tells the kernel's audit what it denied.
+const LOG_ABI: u32 = 7;
+
 /// What Landlock decides on: all of the lowest interface that is accepted, and sockets in files where the kernel knows them.
 fn handled() -> BitFlags<AccessFs> {
     let all = AccessFs::from_all(ABI::V6);
@@ -119,6 +122,10 @@ pub fn landlock(rules: &[LandlockRule]) -> Result<String, WallError> {
         let rights = rights(*access) & handled();
         let rights = if path.is_dir() { rights } else { rights & AccessFs::from_file(ABI::V9) };
         ruleset = ruleset.add_rule(PathBeneath::new(beneath, rights))?;
+    }
+    if sys::landlock_abi() >= LOG_ABI {
+        // The holder's programmes are run by this process: what they are denied is told where the host's audit is on.
+        ruleset = ruleset.log_new_exec(true)?;
     }
     let status = ruleset.restrict_self()?;
     if status.ruleset == RulesetStatus::FullyEnforced { Ok(format!("ABI {}, fully enforced", sys::landlock_abi())) } else { Err(WallError::Partial) }

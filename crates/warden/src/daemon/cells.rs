@@ -159,14 +159,18 @@ impl Warden {
             tracing::error!(%session, %error, "a session's flows could not be ended");
         }
         self.look_to_the_end();
+        self.hear_audit();
         let Some(cell) = self.cells.get_mut(&session) else { return };
-        let untold = cell.denials.rest().into_iter().chain(cell.runs.rest()).chain(cell.opens.rest());
+        let untold = cell.denials.rest().into_iter().chain(cell.runs.rest()).chain(cell.opens.rest()).chain(cell.forbidden.rest());
         let ended = self.ends.as_mut().map(|ends| ends.forget(session, Instant::now())).unwrap_or_default();
         let ended: Vec<_> = ended.into_iter().filter_map(|ended| cell.endings.note(ended, Instant::now())).collect();
         let untold = untold.chain(ended).chain(cell.endings.rest()).collect::<Vec<_>>();
         let untold: Vec<_> = untold.into_iter().map(|event| cell.draft(event)).collect();
         if let Some(eyes) = &mut self.eyes {
             eyes.forget(session);
+        }
+        if let Some(audit) = &mut self.audit {
+            audit.forget(session);
         }
         let remains = cell.clear();
         cell.phase = Phase::Vanishing(Instant::now(), outcome, remains);
@@ -182,7 +186,14 @@ impl Warden {
         let mut late = Vec::new();
         let mut told = Vec::new();
         for (session, cell) in &mut self.cells {
-            let events = cell.denials.due(now).into_iter().chain(cell.runs.due(now)).chain(cell.opens.due(now)).chain(cell.endings.due(now));
+            let events = cell
+                .denials
+                .due(now)
+                .into_iter()
+                .chain(cell.runs.due(now))
+                .chain(cell.opens.due(now))
+                .chain(cell.endings.due(now))
+                .chain(cell.forbidden.due(now));
             told.extend(events.map(|event| (*session, event)));
             match &cell.phase {
                 Phase::Building(since) if now.duration_since(*since) > BUILD_WITHIN => late.push((*session, "the cell did not build itself in time")),

@@ -1,4 +1,4 @@
-//! What was done in cells, as entries: programmes run and ended, files of datasets opened.
+//! What was done in cells, as entries: programmes run and ended, files of datasets opened, what Landlock denied.
 //!
 //! Whoever runs or opens something waits for this, so it does little: what is told in full is read while the process stands still,
 //! and all else is counted.
@@ -13,7 +13,7 @@ use sulku_plan::filesystem::Mount;
 use super::Warden;
 use crate::cell::Cell;
 use crate::layers::Layer;
-use crate::seen::{Ends, Opened, Purpose, Run, Told, Word, arguments_of, waiting};
+use crate::seen::{Ends, Heard, Opened, Purpose, Run, Told, Word, arguments_of, waiting};
 
 impl Warden {
     /// Watches a cell whose walls stand, before anything of its holder's runs.
@@ -44,6 +44,23 @@ impl Warden {
                     self.losses.note(Observed::Programs, None);
                     self.losses.note(Observed::DatasetFiles, None);
                 }
+            }
+        }
+    }
+
+    /// Takes in what the host's audit says of cells.
+    pub(super) fn hear_audit(&mut self) {
+        let now = Instant::now();
+        let Some(audit) = &mut self.audit else { return };
+        let cells = &self.cells;
+        let whose = |first: u32| cells.iter().find(|(_, cell)| cell.pid().cast_unsigned() == first).map(|(session, _)| *session);
+        for heard in audit.hear(whose) {
+            match heard {
+                Heard::Denied(session, denied) => {
+                    let event = self.cells.get_mut(&session).and_then(|cell| cell.forbidden.note(denied, now));
+                    self.tell(session, event.into_iter().collect());
+                }
+                Heard::Lost => self.losses.note(Observed::DeniedAccess, None),
             }
         }
     }

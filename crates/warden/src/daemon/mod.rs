@@ -40,7 +40,7 @@ use crate::naming::{Naming, User};
 use crate::network::{Drift, NetworkError, Pool, Router, Watch};
 use crate::permits::Permits;
 use crate::rung::{self, Standing};
-use crate::seen::{Ends, Eyes, Groups, Losses, Senders};
+use crate::seen::{Audit, Ends, Eyes, Groups, Losses, Senders};
 use crate::verdict::{Judge, Names};
 use crate::workspace::Deletion;
 use crate::workspace::disk::Disks;
@@ -141,6 +141,8 @@ struct Warden {
     eyes: Option<Eyes>,
     /// How what was run ends; `None` where that can't be seen either, or the kernel does not tell.
     ends: Option<Ends>,
+    /// The host's audit; `None` where it can't be heard.
+    audit: Option<Audit>,
     listener: Listener,
     signals: OwnedFd,
     gateway: Option<Gateway>,
@@ -181,6 +183,7 @@ enum Source {
     ResolverEnd,
     Eyes,
     Ends,
+    Audit,
     Cells,
     Errand,
     Channel(SessionId),
@@ -228,6 +231,12 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
             .inspect_err(|error| tracing::warn!(%error, "the kernel does not tell how programmes end, Linux 6.15 does; no entry says so"))
             .ok()
     });
+    let audit = match rung {
+        Rung::Root => {
+            Audit::open().inspect_err(|error| tracing::warn!(%error, "the host's audit can't be heard; no entry says what Landlock denies")).ok()
+        }
+        Rung::Rootless | Rung::NoNetwork => None,
+    };
     let concern = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| system("watch cells")(error.into()))?;
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
     let (mut router, watch, drift) = Router::make(&config.uplinks, relay)?;
@@ -266,6 +275,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         naming,
         eyes,
         ends,
+        audit,
         listener,
         signals,
         gateway: None,
@@ -326,6 +336,7 @@ impl Warden {
         if !self.ledger.is_busy() {
             watched.extend(self.watch.descriptors().map(|fd| (Source::Watch, fd, PollFlags::IN)));
             watched.extend(self.eyes.iter().map(|eyes| (Source::Eyes, eyes.descriptor(), PollFlags::IN)));
+            watched.extend(self.audit.iter().map(|audit| (Source::Audit, audit.descriptor(), PollFlags::IN)));
             watched.extend(self.ends.iter().map(|ends| (Source::Ends, ends.descriptor(), PollFlags::IN)));
         }
         // What the resolver says may become entries, and waits for the ledger as well.
@@ -424,6 +435,7 @@ impl Warden {
             Source::ResolverEnd => self.resolver_ended(),
             Source::Eyes => self.see(),
             Source::Ends => self.hear_of_ends(),
+            Source::Audit => self.hear_audit(),
             Source::Cells => {}
             Source::Errand => self.hear_errands(),
             Source::Channel(session) => self.hear_cell(session),

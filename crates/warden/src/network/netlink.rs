@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
+use rustix::net::netlink::{AUDIT, NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
 
 /// Asks something of the kernel.
@@ -34,6 +34,8 @@ pub enum Part {
     Links,
     /// nftables, conntrack, the packet log.
     Filter,
+    /// The records of the host's audit.
+    Audit,
 }
 
 /// A netlink socket in the network namespace in which it was opened, wherever the process goes after.
@@ -46,6 +48,7 @@ impl Socket {
         let protocol = match part {
             Part::Links => None,
             Part::Filter => Some(NETFILTER),
+            Part::Audit => Some(AUDIT),
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
