@@ -1,9 +1,10 @@
 //! The warden's end of the ledger's socket: entries go out as they happen, receipts come back in any order.
 //!
 //! It never waits for the ledger while cells run, never drops an entry silently, and never makes a receipt. What was sent and not
-//! acknowledged is kept, and sent again to a ledger that comes back: an entry may then stand twice, but never be missing.
+//! acknowledged is kept, and sent again to a ledger that comes back: an entry may then stand twice, but never be missing. What a ledger
+//! refuses, one whose disk is full, is asked for again by itself, and what it keeps meanwhile is asked for once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -56,6 +57,9 @@ pub struct Ledger {
     path: PathBuf,
     stream: Option<UnixStream>,
     waiting: BTreeMap<Pending, Draft>,
+    /// Those that this connection's ledger would not keep, and why the last of them.
+    refused: BTreeSet<Pending>,
+    refusal: Option<String>,
     next: u64,
     out: Vec<u8>,
     into: Vec<u8>,
@@ -68,7 +72,17 @@ impl Ledger {
     /// # Errors
     /// Nobody listens.
     pub fn connect(path: PathBuf) -> Result<Self, LedgerError> {
-        let mut ledger = Self { path, stream: None, waiting: BTreeMap::new(), next: 0, out: Vec::new(), into: Vec::new(), tried: Instant::now() };
+        let mut ledger = Self {
+            path,
+            stream: None,
+            waiting: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            refusal: None,
+            next: 0,
+            out: Vec::new(),
+            into: Vec::new(),
+            tried: Instant::now(),
+        };
         ledger.reconnect()?;
         Ok(ledger)
     }
@@ -85,13 +99,33 @@ impl Ledger {
         self.stream = Some(stream);
         self.out.clear();
         self.into.clear();
+        self.refused.clear();
         for (pending, draft) in &self.waiting {
             self.out.extend(encode(&Request { id: pending.0, body: RequestBody::Append(draft.clone()) }, &[])?);
         }
         Ok(())
     }
 
-    /// When it last tried to connect.
+    /// Asks again for what was refused, and for nothing else.
+    ///
+    /// # Errors
+    /// The connection ended.
+    pub fn ask_again(&mut self) -> Result<(), LedgerError> {
+        self.tried = Instant::now();
+        for pending in std::mem::take(&mut self.refused) {
+            if let Some(draft) = self.waiting.get(&pending) {
+                self.out.extend(encode(&Request { id: pending.0, body: RequestBody::Append(draft.clone()) }, &[])?);
+            }
+        }
+        self.send()
+    }
+
+    /// Why the ledger would not keep something, if that has happened since this was last asked.
+    pub fn take_refusal(&mut self) -> Option<String> {
+        self.refusal.take()
+    }
+
+    /// When it last tried to connect, or asked again.
     #[must_use]
     pub const fn tried(&self) -> Instant {
         self.tried
@@ -159,10 +193,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes and reads what can be without waiting; returns the receipts that came.
+    /// Writes and reads what can be without waiting; returns the receipts that came. [`Ledger::take_refusal`] says whether an entry was refused.
     ///
     /// # Errors
-    /// The connection ended, made no sense, or an entry was refused.
+    /// The connection ended, or made no sense.
     pub fn turn(&mut self) -> Result<Vec<(Pending, Receipt)>, LedgerError> {
         self.send()?;
         let Some(stream) = &mut self.stream else { return Ok(Vec::new()) };
@@ -182,7 +216,10 @@ impl Ledger {
                     self.waiting.remove(&pending);
                     receipts.push((pending, receipt));
                 }
-                ResponseBody::Refused { reason, .. } => return Err(LedgerError::Refused(reason)),
+                ResponseBody::Refused { reason, .. } => {
+                    self.refused.insert(Pending(response.id));
+                    self.refusal = Some(reason);
+                }
                 other => return Err(LedgerError::Refused(format!("an answer to nothing: {other:?}"))),
             }
             self.into.drain(..used);
@@ -190,15 +227,19 @@ impl Ledger {
         Ok(receipts)
     }
 
-    /// Waits until everything sent has its receipt. For the start and the end, when nothing else runs.
+    /// Waits until everything sent has its receipt, and returns them. For the start and the end, when nothing else runs.
     ///
     /// # Errors
-    /// As [`Ledger::turn`], and [`LedgerError::Slow`].
-    pub fn settle(&mut self) -> Result<(), LedgerError> {
+    /// As [`Ledger::turn`], [`LedgerError::Refused`] and [`LedgerError::Slow`].
+    pub fn settle(&mut self) -> Result<Vec<(Pending, Receipt)>, LedgerError> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let until = Instant::now() + ANSWER_WITHIN;
+        let mut receipts = Vec::new();
         while !self.waiting.is_empty() {
-            self.turn()?;
+            receipts.extend(self.turn()?);
+            if let Some(reason) = self.take_refusal() {
+                return Err(LedgerError::Refused(reason));
+            }
             let Some(stream) = &self.stream else { return Err(LedgerError::Slow) };
             if self.waiting.is_empty() {
                 break;
@@ -210,6 +251,6 @@ impl Ledger {
             let step = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
             let _timed_out = poll(&mut fds, Some(&step));
         }
-        Ok(())
+        Ok(receipts)
     }
 }

@@ -35,9 +35,9 @@ pub enum LaunchRefused {
     /// The entry is not of just now.
     #[error("the session's opening is of {0}, not of just now")]
     Stale(Timestamp),
-    /// The warden was started after the entry.
-    #[error("the session was opened before this warden started")]
-    BeforeStart,
+    /// The warden was started after the entry, or has seen and forgotten later ones.
+    #[error("the session was opened before this warden started, or too long ago")]
+    Spent,
     /// The session has had its cell.
     #[error("session {0} has had its cell")]
     Replayed(SessionId),
@@ -101,17 +101,19 @@ pub struct Judge {
     keys: Vec<Verifier>,
     names: Names,
     permits: Permits,
-    started: Timestamp,
-    seen: BTreeMap<SessionId, Timestamp>,
+    /// No entry up to this one opens anything any more. Entries are numbered, so that a clock that is set back opens and closes nothing.
+    spent: u64,
+    /// The sessions that have been seen, with when that was and their entries' numbers.
+    seen: BTreeMap<SessionId, (Timestamp, u64)>,
     /// The reading of the permits by which all cells were last judged.
     reviewed: u64,
 }
 
 impl Judge {
-    /// A judge of a warden on this rung, who has seen no session yet.
+    /// A judge of a warden on this rung, who has seen no session yet. `started` is the entry by which the warden said that it begins.
     #[must_use]
-    pub const fn new(rung: Rung, keys: Vec<Verifier>, names: Names, permits: Permits, started: Timestamp) -> Self {
-        Self { rung, keys, names, permits, started, seen: BTreeMap::new(), reviewed: 0 }
+    pub const fn new(rung: Rung, keys: Vec<Verifier>, names: Names, permits: Permits, started: u64) -> Self {
+        Self { rung, keys, names, permits, spent: started, seen: BTreeMap::new(), reviewed: 0 }
     }
 
     /// What has come of looks at the policy since this was last asked, for the ledger.
@@ -179,12 +181,13 @@ impl Judge {
             return Err(LaunchRefused::Stale(time));
         }
         // What an earlier warden has seen is forgotten, so nothing from before this one's start is taken.
-        if time < self.started {
-            return Err(LaunchRefused::BeforeStart);
+        if opening.index() <= self.spent {
+            return Err(LaunchRefused::Spent);
         }
-        // An older entry is refused for its age, so older sessions need not be remembered.
-        self.seen.retain(|_, seen| now.duration_since(*seen) <= OPENING_AGE_MAX + CLOCK_SKEW_MAX);
-        if self.seen.insert(opening.session(), time.max(now)).is_some() {
+        // An older entry is refused for its age, so older sessions need not be remembered, as long as no clock makes them young again.
+        let forgotten = self.seen.extract_if(.., |_, (seen, _)| now.duration_since(*seen) > OPENING_AGE_MAX + CLOCK_SKEW_MAX);
+        self.spent = forgotten.map(|(_, (_, index))| index).fold(self.spent, u64::max);
+        if self.seen.insert(opening.session(), (time.max(now), opening.index())).is_some() {
             return Err(LaunchRefused::Replayed(opening.session()));
         }
         if opening.rung() != self.rung.name() {
@@ -244,5 +247,64 @@ fn ends(admission: &Admission, opening: &Opening) -> End {
         sooner if about_the_same => (sooner, own.1),
         // What else the gateway goes by is the certificate.
         sooner => (sooner, CloseReason::CertificateEnded),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sulku_audit::merkle::leaf_hash;
+    use sulku_audit::{Draft, Event, Signer};
+    use sulku_policy::{Operator, Operators};
+
+    use super::*;
+
+    /// A key on P-256 that is used nowhere else.
+    const OPERATOR: &str =
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEOvs5z4lTpkQs93b2YnCs1b+yjKOFMF6pUcUpUZlRkke7Xt3k4ONO0XgNbgc3KgZQtEYvnan04pqqh9lk/qa6QQ==";
+
+    /// An opening that names a rung of which there is none, so that nobody looks at permits: what is asked before that is asked here.
+    fn opening(signer: &Signer, session: &str, index: u64, time: Timestamp) -> Receipt {
+        let draft = Draft {
+            permit: Some("TEST/1".parse().expect("an id")),
+            session: Some(session.parse().expect("an id")),
+            person: Some("maija".parse().expect("an id")),
+            event: Event::SessionOpened {
+                from: "127.0.0.1".parse::<std::net::IpAddr>().expect("an address").into(),
+                transport: String::new(),
+                identity: String::new().into(),
+                at: String::new(),
+                command: None.into(),
+                ends: Timestamp::MAX,
+                plan: String::new(),
+                rung: "none".to_owned(),
+                policy: String::new(),
+                client: String::new().into(),
+                stays_s: None,
+                certificates: None.into(),
+            },
+        };
+        Receipt::issue(signer, index, &leaf_hash(b"entry"), &draft, time)
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_and_back_makes_no_receipt_new_again() {
+        let signer = Signer::from_seed("ledger.example", &[1; 32]).expect("a key");
+        let onni = Operator { id: "onni".parse().expect("an id"), key: OPERATOR.parse().expect("a key") };
+        let operators = Operators::new(vec![onni], 1);
+        let permits = Permits::in_store("/nonexistent".into(), operators.expect("nobody"));
+        let mut judge = Judge::new(Rung::Root, vec![signer.verifier()], Names::Unknown, permits, 5);
+        let now: Timestamp = "2026-06-01T10:00:00Z".parse().expect("a time");
+        let later = now + SignedDuration::from_hours(1);
+        let mut decide = |receipt: &Receipt, at| {
+            let refused = judge.decide(receipt, TerminalSize { columns: 80, rows: 24 }, "xterm".to_owned(), at);
+            refused.map(|_| ()).expect_err("nothing opens here").0
+        };
+        let (first, second) = (opening(&signer, "9addp7zz0mzwavdq", 6, now), opening(&signer, "9addp7zz0mzwavdr", 7, later));
+        assert!(matches!(decide(&opening(&signer, "9addp7zz0mzwavds", 5, now), now), LaunchRefused::Spent), "from before the start");
+        assert!(matches!(decide(&first, now), LaunchRefused::OtherRung { .. }), "the control: all before that was right");
+        assert!(matches!(decide(&first, now), LaunchRefused::Replayed(_)));
+        // An hour forward, where the first is forgotten; and back.
+        assert!(matches!(decide(&second, later), LaunchRefused::OtherRung { .. }));
+        assert!(matches!(decide(&first, now), LaunchRefused::Spent));
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use stage::ledger::Manner;
 use stage::{Gateway, Options, Stage, eventually};
-use sulku_audit::{CloseReason, Event};
+use sulku_audit::{CloseReason, Draft, Event};
 use sulku_plan::order::Report;
 
 /// Writes the time into its workspace again and again, and speaks to the world.
@@ -104,6 +104,33 @@ fn cells_stand_still_while_the_ledger_is_away() {
         stage.ledger.refusals().iter().any(|reason| reason.contains("ledger")).then_some(())
     });
     stage.end(&running, "operator");
+}
+
+/// LG-05: what a ledger with a full disk keeps it is asked for once, or there would be no room for it soon; what it does not keep, it keeps when
+/// there is room.
+#[test]
+fn a_full_ledger_is_asked_once_for_what_it_keeps() {
+    let mut stage = Stage::new();
+    let ends = stage.launch("one.toml", Some(CLOCK));
+    let stays = stage.launch("two.toml", Some(&["/bin/bash", "-c", "sleep 0.5; while :; do /bin/true; sleep 0.05; done"]));
+    eventually("the clock runs", || clock(&stage).filter(|n| *n > 3));
+    stage.ledger.be(Manner::Full);
+    // The programmes that it runs are not kept, so that nothing goes on.
+    eventually("the clock stands still", || stands_still(&stage).then_some(()));
+    stage.end(&ends, "audit-full");
+    let reaped = |stage: &Stage| {
+        let of = |draft: &Draft| (draft.session == Some(ends.session) && draft.event.name() == "cell.reaped").then_some(());
+        stage.ledger.all(of).len()
+    };
+    eventually("its end is kept", || (reaped(&stage) > 0).then_some(()));
+    // Longer than the warden waits before it asks again, several times.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(reaped(&stage), 1, "its end is asked for again and again");
+    let runs = stage.ledger.count("program.run");
+    stage.ledger.be(Manner::Keeping);
+    eventually("what was not kept is asked for again", || (stage.ledger.count("program.run") > runs).then_some(()));
+    assert_eq!(reaped(&stage), 1);
+    stage.end(&stays, "operator");
 }
 
 /// SE-05: after the end of a session not a byte passes, in either direction.

@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::process::{Resource, Rlimit};
@@ -246,17 +245,18 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
     if let Some(naming) = &naming {
         router.elements.serve_names(naming.uid(), &naming.resolver().upstream).map_err(system("let the resolver ask for names"))?;
     }
-    ledger.append(Draft::new(Event::WardenStarted {
+    let start = ledger.append(Draft::new(Event::WardenStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rung: rung.name().to_owned(),
         kernel: doctor::kernel(),
         landlock_abi: sys::landlock_abi(),
         ruleset: ruleset::digest(),
     }))?;
-    ledger.settle()?;
+    // When all is settled, this has its receipt; were it not so, nothing would ever open.
+    let started = ledger.settle()?.iter().find(|(pending, _)| *pending == start).map_or(u64::MAX, |(_, receipt)| receipt.index());
     let names = if naming.is_some() { Names::Resolved } else { Names::Unknown };
     let permits = Permits::in_store(config.policy.clone(), config.operators.clone());
-    let judge = Judge::new(rung, config.ledger_keys.clone(), names, permits, Timestamp::now());
+    let judge = Judge::new(rung, config.ledger_keys.clone(), names, permits, started);
     let pool = Pool::new(config.cell_network, config.pool);
     // Only root mounts them.
     let images = std::mem::take(&mut config.images).into_iter().filter(|_| rung == Rung::Root).collect();

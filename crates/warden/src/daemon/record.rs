@@ -38,25 +38,43 @@ impl Warden {
                 self.release(*pending, receipt);
                 self.go_on_deleting(*pending);
             }),
-            Err(error) => self.ledger_lost(&error),
+            Err(error) => return self.ledger_lost(&error),
+        }
+        // The connection stands: what closes is kept over it, and asked for once. Asked for over a new one again and again, it would fill what
+        // a full disk has left.
+        if let Some(reason) = self.ledger.take_refusal() {
+            if self.mode == Mode::Serving {
+                tracing::error!(reason, "the ledger would not keep an entry; all cells stand still");
+            }
+            self.nothing_goes_on();
         }
     }
 
     fn ledger_lost(&mut self, error: &LedgerError) {
         tracing::error!(error = crate::chain(error), "the ledger is lost; all cells stand still");
         self.ledger.disconnect();
+        self.nothing_goes_on();
+    }
+
+    fn nothing_goes_on(&mut self) {
         if self.mode == Mode::Serving {
             self.mode = Mode::Unrecorded(Instant::now());
         }
         self.set_motion_of_all(Motion::Frozen);
     }
 
-    /// A ledger that is away is looked for, and all that it has not acknowledged is sent again.
+    /// A ledger that is away is looked for, and all that it has not acknowledged is sent again; one that refuses is asked again.
     pub(super) fn look_after_the_ledger(&mut self) {
         let Mode::Unrecorded(since) = self.mode else { return };
         let now = Instant::now();
-        if self.ledger.descriptor().is_none() && now.duration_since(self.ledger.tried()) >= LOOK_EVERY && self.ledger.reconnect().is_err() {
-            return;
+        if now.duration_since(self.ledger.tried()) >= LOOK_EVERY {
+            if self.ledger.descriptor().is_none() {
+                if self.ledger.reconnect().is_err() {
+                    return;
+                }
+            } else if let Err(error) = self.ledger.ask_again() {
+                return self.ledger_lost(&error);
+            }
         }
         // It is back when it has kept what it had not.
         if self.ledger.descriptor().is_some() && self.ledger.is_settled() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use sulku_audit::entry::{Body, Stamp};
 use sulku_audit::merkle::leaf_hash;
-use sulku_audit::wire::{Request, RequestBody, Response, ResponseBody, decode, encode};
+use sulku_audit::wire::{Cause, Request, RequestBody, Response, ResponseBody, decode, encode};
 use sulku_audit::{Draft, Event, PersonalKey, Receipt, Signer};
 
 use super::eventually;
@@ -29,6 +29,8 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     Keeping,
+    /// Keeps what closes and nothing else, as one does whose disk is full.
+    Full,
     /// Takes entries and does not answer.
     Silent,
     /// Hangs up on everybody.
@@ -82,10 +84,14 @@ impl Ledger {
             while let Some((request, _, used)) = decode::<Request>(&buffer).expect("a frame") {
                 buffer.drain(..used);
                 let RequestBody::Append(draft) = request.body else { panic!("the warden only appends") };
-                if self.manner() != Manner::Keeping {
-                    continue;
-                }
-                let body = ResponseBody::Kept(self.keep(&draft));
+                let body = match self.manner() {
+                    Manner::Keeping => ResponseBody::Kept(self.keep(&draft)),
+                    Manner::Full if matches!(draft.event, Event::CellReaped { .. } | Event::OrderRefused { .. }) => {
+                        ResponseBody::Kept(self.keep(&draft))
+                    }
+                    Manner::Full => ResponseBody::Refused { cause: Cause::Full, reason: "the disk is full".to_owned() },
+                    Manner::Silent | Manner::Away => continue,
+                };
                 let frame = encode(&Response { id: request.id, body }, &[]).expect("a frame");
                 if stream.write_all(&frame).is_err() {
                     return;
