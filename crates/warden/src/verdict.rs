@@ -185,8 +185,13 @@ impl Judge {
             return Err(LaunchRefused::Spent);
         }
         // An older entry is refused for its age, so older sessions need not be remembered, as long as no clock makes them young again.
-        let forgotten = self.seen.extract_if(.., |_, (seen, _)| now.duration_since(*seen) > OPENING_AGE_MAX + CLOCK_SKEW_MAX);
-        self.spent = forgotten.map(|(_, (_, index))| index).fold(self.spent, u64::max);
+        self.seen.retain(|_, (seen, index)| {
+            let is_recent = now.duration_since(*seen) <= OPENING_AGE_MAX + CLOCK_SKEW_MAX;
+            if !is_recent {
+                self.spent = self.spent.max(*index);
+            }
+            is_recent
+        });
         if self.seen.insert(opening.session(), (time.max(now), opening.index())).is_some() {
             return Err(LaunchRefused::Replayed(opening.session()));
         }

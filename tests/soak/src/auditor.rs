@@ -38,6 +38,8 @@ pub struct Life {
     pub adopted: u64,
     /// The entry that closed it, and why.
     pub closed: Option<(u64, String)>,
+    /// Entries that say that its cell was taken down.
+    pub reapings: u64,
     /// Why its cell was taken down.
     pub reaped: Option<String>,
     /// What its cell left behind.
@@ -146,6 +148,7 @@ impl Book {
             }
             "cell.reaped" => {
                 life.reaped = Some(data("reason"));
+                life.reapings += 1;
                 life.leftovers += entry["data"]["leftovers"].as_array().map_or(0, |left| left.len() as u64);
             }
             _ => {}

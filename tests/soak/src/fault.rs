@@ -71,6 +71,9 @@ impl Fault {
     /// How long it can be felt after it is over: a gateway's grace for what it can't record is 30 s, and its clients' patience is more.
     pub const FELT_FOR: Duration = Duration::from_secs(75);
 
+    /// What it does to what is under way to the record is done so soon after it is over.
+    pub const CUTS_OFF_FOR: Duration = Duration::from_secs(5);
+
     fn is_of_the_record(self) -> bool {
         matches!(self, Self::Killed(Daemon::Ledger) | Self::DiskFull | Self::DiskSlow(_) | Self::LedgerStopped)
     }

@@ -126,6 +126,7 @@ pub fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         Ok(book) => {
             checks.push(verdict::acknowledged(&outcomes, &book));
             checks.push(verdict::declared(&book));
+            checks.push(verdict::gone(&outcomes, &book, &keeper.done));
             let cosigned = keeper.sinks.witness_is_content(&keeper.stage, book.entries);
             let figures = cosigned.as_ref().map_or(String::new(), |size| format!("{size} of {} entries cosigned", book.entries));
             checks.push(Check { what: "a witness saw the log grow and never change", figures, wrong: wrong(cosigned) });

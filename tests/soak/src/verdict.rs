@@ -57,7 +57,9 @@ pub fn recorded(outcomes: &[Outcome], done: &Done) -> Check {
             Ok(played) => {
                 found += played.found;
                 declared += played.declared;
-                let died = |(at, _, fault): &(Duration, Duration, Fault)| (outcome.from..=outcome.until).contains(at) && fault.may_cut_off();
+                let died = |(from, until, fault): &(Duration, Duration, Fault)| {
+                    *from <= outcome.until && *until + Fault::CUTS_OFF_FOR >= outcome.from && fault.may_cut_off()
+                };
                 if played.declared > 0 && !done.iter().any(died) {
                     let session = outcome.session.as_deref().unwrap_or("none");
                     wrong.push(format!(
@@ -133,8 +135,10 @@ pub fn acknowledged(outcomes: &[Outcome], book: &Book) -> Check {
             told += 1;
             match &life.closed {
                 Some((_, kept)) if kept == reason => {}
-                // Without a ledger nobody can write that it is gone; the cell's end says so when there is one again.
+                // Without a ledger nobody can write that it is gone; the cell's end says so when there is one again. Nor can anybody tell what
+                // it kept with its last breath.
                 None if reason == "audit-failed" && life.reaped.is_some() => {}
+                Some(_) if reason == "audit-failed" => {}
                 kept => wrong.push(format!("{} session {session}: its holder was told {reason}, and the log has {kept:?}", minutes(outcome.until))),
             }
         }
@@ -154,6 +158,22 @@ pub fn forgotten(outcomes: &[Outcome], ended: &[String]) -> Check {
     }
 }
 
+/// Whoever found her session gone was not told why; the log says it, and what was done explains it.
+pub fn gone(outcomes: &[Outcome], book: &Book, done: &Done) -> Check {
+    let (mut reasons, mut wrong) = (BTreeMap::<&str, u64>::new(), Vec::new());
+    for outcome in outcomes.iter().filter(|outcome| matches!(outcome.end, End::Gone(_))) {
+        let life = outcome.session.as_ref().and_then(|session| book.lives.get(session));
+        let reason = life.and_then(|life| life.closed.as_ref().map(|(_, reason)| reason).or(life.reaped.as_ref())).map_or("none", String::as_str);
+        *reasons.entry(reason).or_default() += 1;
+        // A shell that was left just then is gone when she comes back.
+        if reason != "shell-exited" && !is_explained(done, outcome.until, |fault| fault.explains_closing(reason)) {
+            wrong.push(format!("{} session {:?} was gone, and the log's reason is {reason}", minutes(outcome.until), outcome.session));
+        }
+    }
+    let figures = reasons.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join("; ");
+    Check { what: "what was gone has its reason in the log", figures, wrong }
+}
+
 /// Every session that the log opens, it ends.
 pub fn declared(book: &Book) -> Check {
     let (mut closed, mut reaped_alone, mut never_built, mut wrong) = (0, 0, 0, Vec::new());
@@ -164,6 +184,11 @@ pub fn declared(book: &Book) -> Check {
             // Its gateway died with the receipt in its hand: the next one's start says so.
             Life { launched: false, opened: Some(opened), .. } if *opened < book.gateway_started => never_built += 1,
             _ => wrong.push(format!("session {session} was opened by entry {:?}, and no entry says that it ended", life.opened)),
+        }
+        // What a ledger kept and had no time to say so, it is asked for again, once for each time that it died.
+        let starts = book.events.get("ledger.started").copied().unwrap_or(1);
+        if life.reapings > starts {
+            wrong.push(format!("session {session}: {} entries say that its cell was taken down, and the ledger began {starts} times", life.reapings));
         }
         if life.leftovers > 0 {
             wrong.push(format!("session {session}: its cell left {} things behind", life.leftovers));
@@ -226,7 +251,13 @@ mod tests {
         let reaped = Life { closed: None, reaped: Some("gateway-lost".to_owned()), ..whole.clone() };
         assert!(acknowledged(&[outcome(closed("audit-failed"))], &book(reaped.clone())).wrong.is_empty(), "nobody could write it");
         assert_eq!(acknowledged(&told, &book(reaped)).wrong.len(), 1, "there was a ledger");
+        assert!(acknowledged(&[outcome(closed("audit-failed"))], &book(whole.clone())).wrong.is_empty(), "it was kept, and nobody heard so");
         assert_eq!(declared(&book(Life { closed: None, ..whole.clone() })).wrong.len(), 1);
+        assert_eq!(declared(&book(Life { reapings: 2, ..whole.clone() })).wrong.len(), 1, "written twice, and the ledger began once");
+        let ended = book(Life { closed: Some((2, "abandoned".to_owned())), ..whole.clone() });
+        let back = [outcome(End::Gone("no-such-session".to_owned()))];
+        assert_eq!(gone(&back, &ended, &[]).wrong.len(), 1);
+        assert!(gone(&back, &book(whole.clone()), &[]).wrong.is_empty());
         assert_eq!(declared(&book(Life { leftovers: 1, ..whole.clone() })).wrong.len(), 1);
         let never_built = book(Life { closed: None, launched: false, ..whole });
         assert_eq!(declared(&never_built).wrong.len(), 1, "its gateway lives");
