@@ -210,7 +210,8 @@ impl<'de: 'a, 'a> Visitor<'de> for DecodedVisitor<'a> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Decoded<'a>, A::Error> {
         let (mut v, mut t, mut mono_ns, mut boot, mut by, mut code, mut salt) = (None, None, None, None, None, None, None);
         let (mut permit, mut permit_seq, mut session, mut session_seq, mut person, mut sealed) = (None, None, None, None, None, None);
-        let (mut name, mut event, mut early): (Option<Text<'a>>, Option<Option<Box<Event>>>, Option<&'a RawValue>) = (None, None, None);
+        let (mut name, mut early): (Option<Text<'a>>, Option<&'a RawValue>) = (None, None);
+        let mut event: Option<Option<Box<Event>>> = None;
         while let Some(key) = map.next_key()? {
             match key {
                 Key::V => put(&mut v, "v", map.next_value()?)?,

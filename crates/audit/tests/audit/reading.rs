@@ -80,7 +80,7 @@ fn whole(log: &mut Memory, checkpoint: &Checkpoint) -> Result<Verified, Fault> {
     let mut sequence = Sequence::new(checkpoint.clone(), Recordings::Check);
     for number in 0..checkpoint.size.div_ceil(256) {
         let portion = Portion::read(log, number, checkpoint.size)?;
-        sequence.take(log, portion.check(), |_, _, _| {})?;
+        sequence.take(log, &mut portion.check(), |_, _, _| {})?;
     }
     sequence.finish(log)
 }
