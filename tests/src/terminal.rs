@@ -20,6 +20,9 @@ use sulku_stage::{Person, Stage, poll};
 /// What a terminal showed that is kept; what is beyond is read and dropped.
 const SHOWN_BYTES_MAX: usize = 8 << 20;
 
+/// What has shown nothing new for so many looks shows nothing more: on a busy machine its reader may come to its turn late.
+const STILL_LOOKS: u32 = 30;
+
 /// A terminal of 100 by 30 and the program in it.
 pub struct AtTerminal {
     child: Child,
@@ -103,10 +106,11 @@ impl AtTerminal {
         let ended = poll(within, || self.child.try_wait().ok().flatten());
         let Some(status) = ended else { bail!("it does not end; it showed {:?}", self.shown()) };
         // What it wrote last is on its way to the reader.
-        let mut before = usize::MAX;
-        let still = poll(Duration::from_secs(2), || {
+        let (mut before, mut looks) = (usize::MAX, 0);
+        let still = poll(Duration::from_secs(10), || {
             let now = self.shown().len();
-            (std::mem::replace(&mut before, now) == now).then_some(())
+            looks = if std::mem::replace(&mut before, now) == now { looks + 1 } else { 0 };
+            (looks >= STILL_LOOKS).then_some(())
         });
         still.context("it shows and shows")?;
         Ok((status, self.shown()))

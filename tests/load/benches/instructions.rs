@@ -1,5 +1,5 @@
 //! How many instructions the hot parts take, counted by callgrind: `make bench-parts`. A busy machine changes nothing of it, so that a change of
-//! the code shows where a time would not. What was counted before is in `target/bench/instructions.json`, and beside it stands what it is now.
+//! the code shows where a time would not. What was counted before is in `target/release/instructions.json`, and beside it stands what it is now.
 //!
 //! What the counts don't have: callgrind knows no AVX-512, so the tree is hashed here as on a machine without.
 
@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use sulku_load::parts;
@@ -66,7 +66,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{name:<42} {count:>14} {change:>14}");
         now.insert(*name, count);
     }
-    std::fs::create_dir_all(kept.parent().unwrap_or(Path::new("")))?;
     Ok(std::fs::write(kept, serde_json::to_vec_pretty(&now)?)?)
 }
 
@@ -84,6 +83,6 @@ fn count(name: &str) -> Result<u64, Box<dyn Error>> {
 /// The folder of what is built, which this program is in.
 fn kept_at() -> Result<PathBuf, Box<dyn Error>> {
     let own = std::env::current_exe()?;
-    let target = own.ancestors().nth(3).ok_or("this program is in a folder of what is built")?;
-    Ok(target.join("bench/instructions.json"))
+    let built = own.ancestors().nth(2).ok_or("this program is in a folder of what is built")?;
+    Ok(built.join("instructions.json"))
 }
