@@ -591,7 +591,7 @@ events! {
         kernel: String,
         /// Landlock's ABI version.
         landlock_abi: u32,
-        /// SHA-256 of the nftables ruleset as rendered, in hexadecimal.
+        /// SHA-256 of the nftables ruleset as rendered, in hexadecimal; empty on a rung without a network.
         ruleset: String,
     }
     /// The warden stopped in order.

@@ -141,3 +141,7 @@ pub const DENIED: &[Denied] = &[
     ),
     never(&["iopl", "ioperm", "modify_ldt", "uselib", "ustat", "sysfs", "_sysctl"], "old doors of x86"),
 ];
+
+/// What is denied beside it on the rung `no-network`: there a cell has sockets to its own processes and no others.
+pub const DENIED_WITHOUT_NETWORK: &[Denied] =
+    &[Denied { calls: &["socket"], when: &[&[Test::IsNot(0, 1)]], answer: Answer::Eperm, why: "there is no network" }];

@@ -58,9 +58,21 @@ pub fn of_this_user() -> (Rung, Vec<Check>) {
         return (Rung::Root, examine(Rung::Root));
     }
     match rung::user_namespace() {
-        Ok(()) => (Rung::Rootless, examine(Rung::Rootless)),
+        Ok(()) => below_root(),
         Err(error) => (Rung::Rootless, vec![Check::new("user namespace", Err(rung::why_not(&error)))]),
     }
+}
+
+/// Looks, from within its namespaces, which rung below root this is: one that lacks nothing but a network is `no-network`.
+#[must_use]
+pub fn below_root() -> (Rung, Vec<Check>) {
+    let is_missing = |checks: &[Check]| checks.iter().any(|check| check.missing.is_some());
+    let checks = examine(Rung::Rootless);
+    if !is_missing(&checks) {
+        return (Rung::Rootless, checks);
+    }
+    let without = examine(Rung::NoNetwork);
+    if is_missing(&without) { (Rung::Rootless, checks) } else { (Rung::NoNetwork, without) }
 }
 
 /// Looks at everything that a rung takes, from where the warden stands on it: as root, or in the rung's namespaces.
@@ -74,7 +86,7 @@ pub fn examine(rung: Rung) -> Vec<Check> {
         root,
         Check::new("kernel", version()),
         Check::new("landlock", landlock()),
-        Check::new("seccomp", seccomp()),
+        Check::new("seccomp", seccomp(rung)),
         Check::new("namespaces", namespaces()),
         Check::new(
             "control groups",
@@ -84,9 +96,9 @@ pub fn examine(rung: Rung) -> Vec<Check> {
         ),
         Check::new("terminals", filesystem("devpts", "enable CONFIG_UNIX98_PTYS in the kernel")),
         Check::new("memory file systems", filesystem("tmpfs", "enable CONFIG_TMPFS in the kernel")),
-        Check::new("nft", nft()),
-        Check::new("packet log", packet_log()),
     ];
+    let needs_network = if rung == Rung::NoNetwork { Check::of_some } else { Check::new };
+    checks.extend([needs_network("nft", nft()), needs_network("packet log", packet_log())]);
     if rung == Rung::Root {
         checks.push(Check::new("file events", file_events()));
         checks.push(Check::new("ends of programmes", Ok(ends_of_programmes())));
@@ -134,12 +146,12 @@ fn landlock() -> Result<String, String> {
     }
 }
 
-fn seccomp() -> Result<String, String> {
+fn seccomp(rung: Rung) -> Result<String, String> {
     let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
     if !actions.contains("errno") || !actions.contains("kill_process") {
         return Err("seccomp filters are off; enable CONFIG_SECCOMP_FILTER in the kernel".to_owned());
     }
-    Filter::compile().map(|filter| format!("filter {}", filter.digest())).map_err(|error| crate::chain(&error))
+    Filter::compile(rung).map(|filter| format!("filter {}", filter.digest())).map_err(|error| crate::chain(&error))
 }
 
 fn namespaces() -> Result<String, String> {

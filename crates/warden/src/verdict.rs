@@ -71,6 +71,9 @@ pub enum LaunchRefused {
     /// The permit lists hosts by name, and there is nobody to ask for them.
     #[error("the permit lists hosts by name and this host has no resolver for them; write [resolver] into warden.toml")]
     NoResolver,
+    /// The permit lists destinations, and there is no network.
+    #[error("the permit lists destinations and no cell on this host has a network; see sulku-warden doctor")]
+    NoNetwork,
     /// The session has ended already.
     #[error("the session's end has passed")]
     Ended,
@@ -204,6 +207,9 @@ impl Judge {
         let own = plan.digest().to_string();
         if own != opening.plan() {
             return Err(LaunchRefused::OtherPlan { named: opening.plan().to_owned(), own });
+        }
+        if self.rung == Rung::NoNetwork && !(plan.destinations().is_empty() && plan.named().is_empty()) {
+            return Err(LaunchRefused::NoNetwork);
         }
         if !plan.named().is_empty() && self.names == Names::Unknown {
             return Err(LaunchRefused::NoResolver);

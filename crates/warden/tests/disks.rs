@@ -46,7 +46,7 @@ fn end(stage: &Stage, running: &Running) {
 
 const FILL: &str = "dd if=/dev/zero of=$F bs=64k count=4096 2>&1 | grep -c 'No space left'; stat -c %s $F";
 
-/// RS-03: a full disk ends in its own workspace; the host gives nothing that it had not set aside, and files outlive their session.
+/// SE-06: a full disk ends in its own workspace; the host gives nothing that it had not set aside, and files outlive their session.
 #[test]
 fn a_full_disk_hurts_its_own_workspace_alone() {
     let mut stage = with_disk("64 MiB");

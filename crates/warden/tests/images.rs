@@ -78,7 +78,7 @@ fn refusal(stage: &mut Stage) -> String {
     stage.gateway.refusal()
 }
 
-/// RS-04: the system of a cell is the image that its policy names, read-only, and the entry says which.
+/// The system of a cell is the image that its policy names, read-only, and the entry says which.
 #[test]
 fn a_cell_has_the_image_for_its_system_and_nothing_of_the_hosts() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -161,7 +161,8 @@ fn describe(event: &Event) -> String {
         }
         Event::OperatorActed { action, from } => format!("{action} from {}", known(from)),
         Event::WardenStarted { version, rung, kernel, landlock_abi, ruleset } => {
-            format!("version {version}, rung {rung}, Linux {kernel}, Landlock ABI {landlock_abi}, rules sha256:{}", short(ruleset))
+            let rules = if ruleset.is_empty() { "no network".to_owned() } else { format!("rules sha256:{}", short(ruleset)) };
+            format!("version {version}, rung {rung}, Linux {kernel}, Landlock ABI {landlock_abi}, {rules}")
         }
         Event::OrderRefused { order, reason } => format!("{order}: {reason}"),
         Event::GatewayLost { cells, grace_s } => format!("{cells} cells left, reaped in {grace_s} s"),

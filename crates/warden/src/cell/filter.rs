@@ -154,6 +154,8 @@ mod tests {
     use sulku_plan::syscalls::DENIED;
 
     use super::*;
+    use sulku_permit::Rung;
+
     use crate::cell::walls::numbered;
 
     const HERE: u32 = 0xc000_003e;
@@ -186,7 +188,7 @@ mod tests {
             Test::IsNot(argument, value) => arguments[usize::from(argument)] as u32 != value,
             Test::Bits(argument, mask, value) => arguments[usize::from(argument)] as u32 & mask == value,
         };
-        for (number, rule) in numbered().expect("numbers") {
+        for (number, rule) in numbered(Rung::Root).expect("numbers") {
             if number == call && (rule.when.is_empty() || rule.when.iter().any(|all| all.iter().all(holds))) {
                 return deny(rule.answer)[0].k;
             }
@@ -195,7 +197,7 @@ mod tests {
     }
 
     fn text() -> Vec<Instruction> {
-        programme(&numbered().expect("numbers"), HERE)
+        programme(&numbered(Rung::Root).expect("numbers"), HERE)
     }
 
     #[test]
@@ -240,7 +242,7 @@ mod tests {
             pick in any::<prop::sample::Index>(),
             arguments in prop::array::uniform6(prop_oneof![0_u64..20, any::<u64>(), (0_u32..40).prop_map(|bit| 1_u64 << bit), Just(0x5412), Just(262)]),
         ) {
-            let calls = numbered().expect("numbers");
+            let calls = numbered(Rung::Root).expect("numbers");
             let (call, _) = calls[pick.index(calls.len())];
             prop_assert_eq!(run(&text(), call, HERE, &arguments), expected(call, &arguments));
         }

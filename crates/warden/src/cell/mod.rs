@@ -273,7 +273,7 @@ impl Cell {
             seccomp: seccomp.to_owned(),
             plan: digest.to_string(),
             address: self.address.into(),
-            ruleset: Some(sulku_plan::ruleset::digest()),
+            ruleset: (self.rung != Rung::NoNetwork).then(sulku_plan::ruleset::digest),
             image: self.plan.image().map(|SystemImage { name, digest }| format!("{name} {digest}")),
         })
     }

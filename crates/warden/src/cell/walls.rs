@@ -11,8 +11,9 @@ use landlock::{
     RulesetStatus, Scope,
 };
 use sulku_audit::merkle::sha256;
+use sulku_permit::Rung;
 use sulku_plan::filesystem::{Access, LandlockRule, Programmes, Sockets};
-use sulku_plan::syscalls::{DENIED, Denied};
+use sulku_plan::syscalls::{DENIED, DENIED_WITHOUT_NETWORK, Denied};
 
 use super::filter::{self, Instruction};
 use crate::sys;
@@ -54,13 +55,13 @@ impl From<WallError> for io::Error {
 }
 
 impl Filter {
-    /// Compiles what the plan denies.
+    /// Compiles what the plan denies, and what the rung does.
     ///
     /// # Errors
     /// See [`WallError`].
-    pub fn compile() -> Result<Self, WallError> {
+    pub fn compile(rung: Rung) -> Result<Self, WallError> {
         let architecture = filter::OWN_ARCHITECTURE.ok_or(WallError::Processor)?;
-        let programme = filter::programme(&numbered()?, architecture);
+        let programme = filter::programme(&numbered(rung)?, architecture);
         let text: String = programme.iter().map(|line| format!("{:x} {:x} {:x} {:x}\n", line.code, line.jt, line.jf, line.k)).collect();
         Ok(Self { programme, digest: sha256(&[text.as_bytes()]).to_string() })
     }
@@ -80,10 +81,11 @@ impl Filter {
     }
 }
 
-/// The plan's denied calls by the numbers that they have on this processor.
-pub(super) fn numbered() -> Result<Vec<(u32, &'static Denied)>, WallError> {
+/// The plan's denied calls, and the rung's, by the numbers that they have on this processor.
+pub(super) fn numbered(rung: Rung) -> Result<Vec<(u32, &'static Denied)>, WallError> {
     let mut numbered = Vec::new();
-    for denied in DENIED {
+    let without_network = if rung == Rung::NoNetwork { DENIED_WITHOUT_NETWORK } else { &[] };
+    for denied in DENIED.iter().chain(without_network) {
         for call in denied.calls {
             match number(call).map(|number| number.map(u32::try_from)) {
                 Some(Some(Ok(number))) => numbered.push((number, denied)),
@@ -251,7 +253,7 @@ mod tests {
                 assert!(number(call).is_some(), "{call}");
             }
         }
-        let filter = Filter::compile().expect("the plan's filter compiles");
+        let filter = Filter::compile(Rung::Root).expect("the plan's filter compiles");
         assert_eq!(filter.digest().len(), 64);
         assert_eq!(number("read"), None, "control: a call that the plan does not name is unknown");
     }

@@ -116,7 +116,7 @@ impl Warden {
     fn resume(&mut self, session: SessionId, now: Timestamp, ends: Timestamp) -> Result<(), AdoptionRefused> {
         self.let_ask(session);
         let Some(cell) = self.cells.get(&session) else { return Err(AdoptionRefused::NoSuchCell) };
-        let resumed = self.router.elements.resume(&cell.grant, now, ends).and_then(|()| cell.set_motion(Motion::Thawed));
+        let resumed = self.ways.resume(&cell.grant, now, ends).and_then(|()| cell.set_motion(Motion::Thawed));
         resumed.map_err(|error| {
             self.suspend(session);
             AdoptionRefused::Stuck(error)
@@ -134,7 +134,7 @@ impl Warden {
     /// Lets nothing of a session pass until it is resumed, and keeps what it had open and what its budgets have left.
     pub(super) fn suspend(&mut self, session: SessionId) {
         let Some(cell) = self.cells.get(&session) else { return };
-        if let Err(error) = self.router.elements.suspend(&cell.grant) {
+        if let Err(error) = self.ways.suspend(&cell.grant) {
             tracing::error!(%session, %error, "a session's element could not be removed; it times out with it");
         }
         if let Some(naming) = self.naming.as_mut().filter(|_| !cell.plan.named().is_empty()) {

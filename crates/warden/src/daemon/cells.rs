@@ -68,7 +68,7 @@ impl Warden {
         }
         self.let_ask(session);
         let Some(cell) = self.cells.get_mut(&session) else { return };
-        let released = self.router.elements.admit(&cell.grant, Timestamp::now(), cell.ends.0).and_then(|()| cell.release(receipt));
+        let released = self.ways.admit(&cell.grant, Timestamp::now(), cell.ends.0).and_then(|()| cell.release(receipt));
         cell.phase = Phase::Starting;
         if let Err(error) = released {
             self.fail(session, format!("could not release the cell: {error}"));
@@ -96,7 +96,7 @@ impl Warden {
     /// Lets nothing of a session pass any more. The kernel first: from then on not a packet passes, whatever anybody does.
     pub(super) fn cut_off(&mut self, session: SessionId) {
         let Some(cell) = self.cells.get(&session) else { return };
-        if let Err(error) = self.router.elements.revoke(&cell.grant) {
+        if let Err(error) = self.ways.revoke(&cell.grant) {
             tracing::error!(%session, %error, "a session's elements could not be removed; they time out with it");
         }
         if let Some(naming) = self.naming.as_mut().filter(|_| !cell.plan.named().is_empty()) {
@@ -155,7 +155,7 @@ impl Warden {
     /// No process is left: ends its flows, tells what is untold, and lets go of what it had.
     fn clear(&mut self, session: SessionId, outcome: Outcome) {
         let Some(cell) = self.cells.get_mut(&session) else { return };
-        if let Err(error) = self.watch.end_flows(cell.grant.mark) {
+        if let Err(error) = self.ways.end_flows(cell.grant.mark) {
             tracing::error!(%session, %error, "a session's flows could not be ended");
         }
         self.look_to_the_end();
@@ -267,11 +267,11 @@ impl Warden {
                 Phase::Vanishing(since, outcome, remains) => {
                     let waited = now.duration_since(*since);
                     if waited > LINK_LINGERS
-                        && let Err(error) = self.router.remove_link(&cell.link)
+                        && let Err(error) = self.ways.remove_link(&cell.link)
                     {
                         tracing::debug!(%session, %error, "link not taken down; it may have gone by itself");
                     }
-                    let here = self.router.has_link(&cell.link);
+                    let here = self.ways.has_link(&cell.link);
                     if here && waited <= GONE_WITHIN {
                         continue;
                     }
@@ -291,7 +291,7 @@ impl Warden {
         let Some(cell) = self.cells.remove(&session) else { return };
         let fill = self.disks.fill_of(cell.plan.workspace());
         if remains.leftovers.is_empty() {
-            self.pool.forget(cell.link.slot);
+            self.ways.forget(cell.link.slot);
         }
         let Remains { usage, leftovers } = remains;
         let reason = match &outcome {

@@ -60,7 +60,7 @@ impl Rules {
 impl Warden {
     /// Takes in what was changed; the warden's own changes are none.
     pub(super) fn hear_of_changes(&mut self) {
-        let foreign = self.drift.hear();
+        let foreign = self.ways.hear_changes();
         if foreign.is_empty() {
             return;
         }
@@ -121,7 +121,7 @@ impl Warden {
         let sessions: Vec<_> = admitted.collect();
         let dialled = self.naming.as_ref().map(|naming| naming.dialled(now)).unwrap_or_default();
         let wanted = Wanted { sessions: &sessions, dialled: &dialled, doubted, now };
-        self.router.mend(&mut self.drift, wanted)
+        self.ways.mend(wanted)
     }
 
     /// An entry for each process that has changed something.

@@ -13,6 +13,7 @@ mod record;
 mod sights;
 mod unfit;
 mod waiting;
+mod ways;
 mod workspaces;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use sulku_plan::order::Report;
 use sulku_plan::ruleset;
 
 use self::waiting::Waiting;
+use self::ways::Ways;
 use crate::cell::{Cell, Concern, Filter, Ground, Owners, Seats};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
@@ -36,7 +38,7 @@ use crate::images::Images;
 use crate::layers::Layers;
 use crate::ledger::{Ledger, LedgerError};
 use crate::naming::{Naming, User};
-use crate::network::{Drift, NetworkError, Pool, Router, Watch};
+use crate::network::NetworkError;
 use crate::permits::Permits;
 use crate::rung::{self, Standing};
 use crate::seen::{Audit, Ends, Eyes, Groups, Losses, Senders};
@@ -128,9 +130,8 @@ struct Warden {
     launched: Option<Instant>,
     judge: Judge,
     ledger: Ledger,
-    router: Router,
-    watch: Watch,
-    pool: Pool,
+    /// The ways out of cells.
+    ways: Ways,
     /// Who answers questions for names, where there is one. It ends before the group of `senders`, in which its process is.
     naming: Option<Naming>,
     /// Who sends packets; `None` where the kernel does not tell.
@@ -155,8 +156,6 @@ struct Warden {
     mode: Mode,
     reviewed: Instant,
     permits: Reliance,
-    /// What is heard of others' changes of the router's rules.
-    drift: Drift,
     rules: drift::Rules,
     /// The workspace that is being destroyed.
     deletion: Option<Deletion>,
@@ -213,7 +212,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         Standing::Unfit(missing) => return unfit::refuse(&config, &signals, &missing),
     };
     let hierarchy = Hierarchy::of(rung).map_err(|missing| RunError::Host(missing.join(", ")))?;
-    let filter = Filter::compile().map_err(|error| RunError::Filter(crate::chain(&error)))?;
+    let filter = Filter::compile(rung).map_err(|error| RunError::Filter(crate::chain(&error)))?;
     let listener = Listener::at(&config.socket, config.gateway_uid).map_err(system("listen for the gateway"))?;
     hierarchy.sweep(&config.instance);
     let groups = if matches!(hierarchy, Hierarchy::V2(_)) { Groups::Version2 } else { Groups::Version1 };
@@ -238,26 +237,25 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
     };
     let concern = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| system("watch cells")(error.into()))?;
     let mut ledger = Ledger::connect(config.ledger_socket.clone())?;
-    let (mut router, watch, drift) = Router::make(&config.uplinks, relay)?;
+    let mut ways = if rung == Rung::NoNetwork { Ways::Closed(0) } else { Ways::routed(&config, relay)? };
     let own_networks = config.own_networks();
     let user = if rung == Rung::Root { User::Own } else { User::Wardens };
-    let naming = config.resolver.take().map(|resolver| Naming::new(resolver, user, own_networks));
+    let naming = config.resolver.take().filter(|_| rung != Rung::NoNetwork).map(|resolver| Naming::new(resolver, user, own_networks));
     if let Some(naming) = &naming {
-        router.elements.serve_names(naming.uid(), &naming.resolver().upstream).map_err(system("let the resolver ask for names"))?;
+        ways.serve_names(naming.uid(), &naming.resolver().upstream).map_err(system("let the resolver ask for names"))?;
     }
     let start = ledger.append(Draft::new(Event::WardenStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rung: rung.name().to_owned(),
         kernel: doctor::kernel(),
         landlock_abi: sys::landlock_abi(),
-        ruleset: ruleset::digest(),
+        ruleset: if rung == Rung::NoNetwork { String::new() } else { ruleset::digest() },
     }))?;
     // When all is settled, this has its receipt; were it not so, nothing would ever open.
     let started = ledger.settle()?.iter().find(|(pending, _)| *pending == start).map_or(u64::MAX, |(_, receipt)| receipt.index());
     let names = if naming.is_some() { Names::Resolved } else { Names::Unknown };
     let permits = Permits::in_store(config.policy.clone(), config.operators.clone());
     let judge = Judge::new(rung, config.ledger_keys.clone(), names, permits, started);
-    let pool = Pool::new(config.cell_network, config.pool);
     // Only root mounts them.
     let images = std::mem::take(&mut config.images).into_iter().filter(|_| rung == Rung::Root).collect();
     let mut warden = Warden {
@@ -267,9 +265,7 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         launched: None,
         judge,
         ledger,
-        router,
-        watch,
-        pool,
+        ways,
         senders,
         losses: Losses::default(),
         naming,
@@ -286,7 +282,6 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         mode: Mode::Serving,
         reviewed: Instant::now(),
         permits: Reliance::Given,
-        drift,
         rules: drift::Rules::default(),
         deletion: None,
         waiting: BTreeMap::new(),
@@ -327,14 +322,14 @@ impl Warden {
                 tracing::error!(%session, %error, "a cell can't be watched; it is tried again");
             }
         }
-        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> =
-            vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN), (Source::Drift, self.drift.descriptor(), PollFlags::IN)];
+        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN)];
+        watched.extend(self.ways.changes().map(|fd| (Source::Drift, fd, PollFlags::IN)));
         if let Some(ledger) = self.ledger.descriptor() {
             watched.push((Source::Ledger, ledger, PollFlags::IN | write_if(self.ledger.wants_to_write())));
         }
         // While the ledger has much to do, what the router sees waits in the kernel.
         if !self.ledger.is_busy() {
-            watched.extend(self.watch.descriptors().map(|fd| (Source::Watch, fd, PollFlags::IN)));
+            watched.extend(self.ways.sights().map(|fd| (Source::Watch, fd, PollFlags::IN)));
             watched.extend(self.eyes.iter().map(|eyes| (Source::Eyes, eyes.descriptor(), PollFlags::IN)));
             watched.extend(self.audit.iter().map(|audit| (Source::Audit, audit.descriptor(), PollFlags::IN)));
             watched.extend(self.ends.iter().map(|ends| (Source::Ends, ends.descriptor(), PollFlags::IN)));
@@ -347,7 +342,7 @@ impl Warden {
         if let Some(gateway) = &self.gateway {
             watched.push((Source::Gateway, gateway.as_fd(), PollFlags::IN | write_if(gateway.wants_to_write())));
         }
-        if let Some(relay) = self.router.elements.relay().filter(|_| self.mode == Mode::Serving) {
+        if let Some(relay) = self.ways.relay().filter(|_| self.mode == Mode::Serving) {
             watched.push((Source::Relay, relay.as_fd(), PollFlags::IN));
         }
         // After the gateway: the one that comes may be the successor of one that has just gone.
@@ -384,14 +379,14 @@ impl Warden {
 
     /// Whether something may be made ahead of need now: never while somebody waits for her prompt.
     fn may_fill(&self) -> bool {
-        let wanted = self.mode == Mode::Serving && (self.pool.wants_more() || self.seats.wants_more());
+        let wanted = self.mode == Mode::Serving && (self.ways.wants_more() || self.seats.wants_more());
         wanted && self.launched.is_none_or(|at| at.elapsed() >= FILL_AFTER) && !self.cells.values().any(Cell::is_starting)
     }
 
     /// Makes one thing that the next cell needs ahead of it.
     fn fill(&mut self) {
-        if self.pool.wants_more() {
-            if let Err(error) = self.pool.fill(self.router.home(), self.router.links()) {
+        if self.ways.wants_more() {
+            if let Err(error) = self.ways.fill() {
                 tracing::error!(error = crate::chain(&error), "a cell's network could not be made");
             }
         } else if let Err(error) = self.seats.fill(&self.ground) {

@@ -19,7 +19,8 @@ impl Warden {
     pub(super) fn look_after_the_resolver(&mut self, now: Instant) {
         let Some(naming) = self.naming.as_mut().filter(|naming| naming.is_due(now)) else { return };
         let askers = self.cells.values().filter(|cell| cell.is_alive() && cell.orphaned_until.is_none()).filter_map(asker);
-        if let Err(error) = naming.start(self.router.namespace(), askers, now) {
+        let Some(namespace) = self.ways.namespace() else { return };
+        if let Err(error) = naming.start(namespace, askers, now) {
             self.resolver_lost(&format!("it could not be started: {error}"));
         }
     }
@@ -98,9 +99,9 @@ impl Warden {
         let (ways, gone) = cell.grant.named.weigh(ways, now).map_err(|full| full.to_string())?;
         let checked = ways.iter().filter(|way| way.look == Look::Checked).map(|way| (way.address, way.lasts)).collect::<Vec<_>>();
         let dialled = naming.undialled(&checked);
-        self.router.elements.let_dial(&dialled, now).map_err(|error| format!("the kernel refused: {error}"))?;
+        self.ways.let_dial(&dialled, now).map_err(|error| format!("the kernel refused: {error}"))?;
         naming.note_dialled(&dialled, now);
-        self.router.elements.open_ways(&cell.grant, &ways, &gone, now).map_err(|error| format!("the kernel refused: {error}"))?;
+        self.ways.open_ways(&cell.grant, &ways, &gone, now).map_err(|error| format!("the kernel refused: {error}"))?;
         cell.grant.named.note(name, &ways, &gone);
         Ok(())
     }

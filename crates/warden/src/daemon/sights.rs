@@ -20,14 +20,14 @@ const UDP: u8 = 17;
 impl Warden {
     /// Takes in what the router has seen.
     pub(super) fn look(&mut self) {
-        let seen = self.watch.sightings();
+        let seen = self.ways.sightings();
         self.take_in(seen);
     }
 
     /// Takes in the flows that have just been ended, all of them.
     pub(super) fn look_to_the_end(&mut self) {
         for _ in 0..FLOW_PACKETS_MAX {
-            let seen = self.watch.sightings();
+            let seen = self.ways.sightings();
             if seen.is_empty() {
                 break;
             }

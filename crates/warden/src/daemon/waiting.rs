@@ -89,7 +89,7 @@ impl Warden {
 
     fn build(&mut self, session: SessionId, disk: Option<OwnedFd>, image: Option<OwnedFd>) {
         let Some(Waiting { commission, about, .. }) = self.waiting.remove(&session) else { return };
-        let network = match self.pool.take(self.router.home(), self.router.links()) {
+        let network = match self.ways.take() {
             Ok(network) => network,
             Err(error) => return self.refuse("launch", Some(session), Some(about), crate::chain(&error)),
         };
@@ -107,7 +107,7 @@ impl Warden {
         match Cell::start(site, commission, network, mark) {
             Ok(cell) => drop(self.cells.insert(session, cell)),
             Err(failed) => {
-                self.pool.forget(slot);
+                self.ways.forget(slot);
                 self.refuse("launch", Some(session), Some(about), crate::chain(&failed));
             }
         }

@@ -42,6 +42,16 @@ pub struct CellNetwork {
 }
 
 impl CellNetwork {
+    /// A namespace that nothing leads out of, for a cell that has no network; it has no address.
+    ///
+    /// # Errors
+    /// The kernel makes no more namespaces.
+    pub fn without_link(number: u32) -> Result<Self, NetworkError> {
+        let home = step("hold the warden's network namespace", std::fs::File::open("/proc/thread-self/ns/net"))?;
+        let (namespace, _socket) = new_namespace(home.as_fd())?;
+        Ok(Self { namespace, address: Ipv4Addr::UNSPECIFIED, number, slot: number })
+    }
+
     /// The index of the router's end of the link.
     #[must_use]
     pub const fn index(&self) -> u32 {

@@ -17,6 +17,7 @@ use rustix::process::{
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 use serde::{Deserialize, Serialize};
+use sulku_permit::Rung;
 
 use crate::cell::{Filter, WallError, landlock};
 use crate::{packet, sys};
@@ -138,5 +139,5 @@ fn confine(warden: rustix::process::Pid, channel: BorrowedFd<'_>) -> io::Result<
     set_no_new_privs(true)?;
     // No rule: no file can be opened and no program run. After that a cell's own filter, which leaves of sockets what is carried.
     landlock(&[])?;
-    Filter::compile().and_then(|filter| filter.load()).map_err(|error: WallError| error.into())
+    Filter::compile(Rung::Rootless).and_then(|filter| filter.load()).map_err(|error: WallError| error.into())
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use sulku_permit::Rung;
 
 use crate::config::Config;
-use crate::doctor;
+use crate::doctor::{self, Check};
 use crate::relay::Relay;
 
 pub use self::enter::{EnterError, user_namespace};
@@ -31,22 +31,39 @@ pub(crate) fn stand(config: &mut Config) -> Standing {
     match config.rung {
         Some(Rung::Root) | None if root => on_if_fit(Rung::Root, None),
         Some(Rung::Root) => Standing::Unfit(vec!["the configuration asks for the rung root; start the warden as root".to_owned()]),
-        _ => match Relay::start().map_err(|error| format!("a process can't be started: {error}")).and_then(|relay| {
-            // It stays outside, so it comes first.
-            user_namespace().map_err(|error| why_not(&error)).map(|()| relay)
-        }) {
+        wanted => match enter(wanted) {
             Ok(relay) => {
                 // The same user, as seen from inside.
                 config.gateway_uid = 0;
-                on_if_fit(Rung::Rootless, Some(relay))
+                match wanted {
+                    Some(rung) => on_if_fit(rung, relay),
+                    None => {
+                        let (rung, checks) = doctor::below_root();
+                        fit(rung, relay.filter(|_| rung != Rung::NoNetwork), checks)
+                    }
+                }
             }
             Err(missing) => Standing::Unfit(vec![missing]),
         },
     }
 }
 
+/// Goes into the namespaces of the rungs below root, and leaves the process outside that carries connections, unless there are to be none.
+fn enter(wanted: Option<Rung>) -> Result<Option<Relay>, String> {
+    let relay = match wanted {
+        Some(Rung::NoNetwork) => None,
+        // It stays outside, so it comes first.
+        _ => Some(Relay::start().map_err(|error| format!("a process can't be started: {error}"))?),
+    };
+    user_namespace().map_err(|error| why_not(&error)).map(|()| relay)
+}
+
 fn on_if_fit(rung: Rung, relay: Option<Relay>) -> Standing {
-    let missing: Vec<_> = doctor::examine(rung).into_iter().filter_map(|check| check.missing).collect();
+    fit(rung, relay, doctor::examine(rung))
+}
+
+fn fit(rung: Rung, relay: Option<Relay>, checks: Vec<Check>) -> Standing {
+    let missing: Vec<_> = checks.into_iter().filter_map(|check| check.missing).collect();
     if missing.is_empty() { Standing::On(rung, relay) } else { Standing::Unfit(missing) }
 }
 
@@ -55,12 +72,21 @@ fn on_if_fit(rung: Rung, relay: Option<Relay>) -> Standing {
 pub const fn differences(rung: Rung) -> &'static [&'static str] {
     match rung {
         Rung::Root => &[],
-        Rung::Rootless | Rung::NoNetwork => &[
+        Rung::Rootless => &[
             "destinations are reached by TCP alone, over a relay: a connection stands before its destination has answered",
             "gateway, warden, ledger and cells run as one user of this host; whoever is that user can look into cells",
             "all workspaces belong to that user; mounts, not user ids, keep them apart",
             "there are no control groups: memory is limited for each process and not for a cell, processor time is not limited",
             "the resolver has a user namespace of its own and not a user, and asks upstream over TCP alone",
+            "a workspace has no disk of its own: what its permit says of `disk` is not enforced",
+            "permits whose system is an image are refused: only the host's root mounts one",
+            "cells keep the user's supplementary groups, which only what is mounted in a cell could make use of",
+        ],
+        Rung::NoNetwork => &[
+            "no cell has a network: nothing is reached, and permits that list destinations are refused",
+            "gateway, warden, ledger and cells run as one user of this host; whoever is that user can look into cells",
+            "all workspaces belong to that user; mounts, not user ids, keep them apart",
+            "there are no control groups: memory is limited for each process and not for a cell, processor time is not limited",
             "a workspace has no disk of its own: what its permit says of `disk` is not enforced",
             "permits whose system is an image are refused: only the host's root mounts one",
             "cells keep the user's supplementary groups, which only what is mounted in a cell could make use of",
