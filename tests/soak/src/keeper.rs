@@ -246,6 +246,8 @@ impl Keeper {
                 self.stage.kill(daemon, Signal::KILL);
                 self.is_down(daemon);
             }
+            // One that is being started anew can't be told anything.
+            Fault::GatewayRestarted if self.stage.pid(Daemon::Gateway).is_none() => {}
             Fault::GatewayRestarted => {
                 let status = self.stage.kill(Daemon::Gateway, Signal::TERM);
                 if !status.is_some_and(|status| status.success()) {

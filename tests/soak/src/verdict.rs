@@ -87,10 +87,8 @@ pub fn explained(outcomes: &[Outcome], done: &Done) -> Check {
         let (name, is_right) = match &outcome.end {
             End::Closed(reason) if reason == "shell-exited" => ("went their way".to_owned(), true),
             End::Closed(reason) => (format!("closed: {reason}"), is_explained(done, outcome.until, |fault| fault.explains_closing(reason))),
-            End::Gone(reason) => (
-                format!("gone: {reason}"),
-                is_explained(done, outcome.until, |fault| fault.explains_refusal(reason) || fault.explains_closing("warden-lost")),
-            ),
+            // Why it was gone, the log says: [`gone`].
+            End::Gone(reason) => (format!("gone: {reason}"), outcome.session.is_some()),
             End::NotOpened(reason) => (format!("not opened: {reason}"), is_explained(done, outcome.until, |fault| fault.explains_refusal(reason))),
             End::Stuck(what) => (format!("stuck: {what}"), false),
         };
