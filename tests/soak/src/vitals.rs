@@ -12,6 +12,8 @@ const WARM: Duration = Duration::from_secs(60);
 const TELLING: Duration = Duration::from_secs(150);
 /// What may come on top of what a warm daemon keeps: allocators give back late, and in a run of minutes that is most of what is seen.
 const SLACK_KIB: u64 = 12 << 10;
+/// A courier keeps what it carried last, up to so much, and takes a while to have so much.
+const CARRIED_KIB: u64 = 24 << 10;
 /// And for each session: a ledger keeps the counters of every session that there ever was.
 const PER_SESSION_KIB: u64 = 4;
 /// Between two samples.
@@ -76,7 +78,7 @@ impl Vitals {
     pub fn growth(&self, daemon: Daemon) -> Option<Growth> {
         let lives = self.lives.iter().filter(|((of, _), _)| *of == daemon).map(|(_, samples)| samples);
         let longest = lives.max_by_key(|samples| span(samples))?;
-        growth(longest)
+        growth(longest, if daemon == Daemon::Courier { SLACK_KIB + CARRIED_KIB } else { SLACK_KIB })
     }
 }
 
@@ -84,7 +86,7 @@ fn span(samples: &[Sample]) -> Duration {
     samples.last().zip(samples.first()).map_or(Duration::ZERO, |(last, first)| last.at.saturating_sub(first.at))
 }
 
-fn growth(samples: &[Sample]) -> Option<Growth> {
+fn growth(samples: &[Sample], slack_kib: u64) -> Option<Growth> {
     if span(samples) < TELLING {
         return None;
     }
@@ -94,7 +96,7 @@ fn growth(samples: &[Sample]) -> Option<Growth> {
     let (begins, ends) = (samples.get(warm)?, samples.last()?);
     let (warm_kib, end_kib) = (early.map(|sample| sample.kib).max()?, late.map(|sample| sample.kib).min()?);
     let sessions = ends.sessions.saturating_sub(begins.sessions);
-    let bound_kib = warm_kib + SLACK_KIB + PER_SESSION_KIB * sessions;
+    let bound_kib = warm_kib + slack_kib + PER_SESSION_KIB * sessions;
     Some(Growth { warm_kib, end_kib, bound_kib, sessions, over: ends.at.saturating_sub(begins.at) })
 }
 
@@ -118,12 +120,12 @@ mod tests {
 
     #[test]
     fn what_grows_with_time_is_found_and_what_is_flat_passes() {
-        let flat = growth(&samples(|number| 20_000 + number % 7 * 300)).expect("long enough");
+        let flat = growth(&samples(|number| 20_000 + number % 7 * 300), SLACK_KIB).expect("long enough");
         assert!(flat.is_bounded(), "{flat:?}");
-        let grows = growth(&samples(|number| 20_000 + number * 150)).expect("long enough");
+        let grows = growth(&samples(|number| 20_000 + number * 150), SLACK_KIB).expect("long enough");
         assert!(!grows.is_bounded(), "{grows:?}");
-        let warms_up = growth(&samples(|number| 20_000 + number.min(25) * 2_000)).expect("long enough");
+        let warms_up = growth(&samples(|number| 20_000 + number.min(25) * 2_000), SLACK_KIB).expect("long enough");
         assert!(warms_up.is_bounded(), "{warms_up:?}");
-        assert_eq!(growth(&samples(|_| 1)[..50]), None, "too short to tell");
+        assert_eq!(growth(&samples(|_| 1)[..50], SLACK_KIB), None, "too short to tell");
     }
 }
