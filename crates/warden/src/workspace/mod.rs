@@ -304,6 +304,7 @@ impl Deletion {
                 Ok(None)
             }
             Stage::Certified(Some(waits), found) if *waits == pending => {
+                disk::remove_attempt(&self.parent, &self.due.workspace)?;
                 // The empty folder goes last: while it is there, an order that was interrupted can be repeated.
                 unlinkat(&self.parent, self.due.workspace.as_str(), AtFlags::REMOVEDIR)?;
                 Ok(Some(found.clone()))

@@ -35,6 +35,11 @@ fn file_of(name: &WorkspaceName) -> String {
     format!("{name}.disk")
 }
 
+/// Where it is while it is made.
+fn attempt_at(name: &WorkspaceName) -> String {
+    format!(".{}.new", file_of(name))
+}
+
 /// Whether the workspace has a disk.
 #[must_use]
 pub fn is_there(workspaces: &Path, name: &WorkspaceName) -> bool {
@@ -47,6 +52,17 @@ pub fn is_there(workspaces: &Path, name: &WorkspaceName) -> bool {
 /// It can't be.
 pub fn remove(parent: impl AsFd, name: &WorkspaceName) -> io::Result<()> {
     Ok(unlinkat(&parent, file_of(name), AtFlags::empty()).and_then(|()| fsync(&parent))?)
+}
+
+/// Removes what an attempt to make a disk has left, if it was interrupted and none came after it.
+///
+/// # Errors
+/// It can't be.
+pub fn remove_attempt(parent: impl AsFd, name: &WorkspaceName) -> io::Result<()> {
+    match unlinkat(&parent, attempt_at(name), AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => Ok(removed?),
+    }
 }
 
 /// What a disk is to be.
@@ -164,11 +180,8 @@ impl Wanted<'_> {
                 folder.display()
             ));
         }
-        let new = format!(".{}.new", file_of(self.name));
-        match unlinkat(parent, &new, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(format!("could not remove what is left of an attempt: {error}")),
-        }
+        let new = attempt_at(self.name);
+        remove_attempt(parent, self.name).map_err(|error| format!("could not remove what is left of an attempt: {error}"))?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = openat(parent, &new, flags, Mode::from_raw_mode(0o600)).map_err(|error| format!("could not make its file: {error}"))?;
         let made = await_lock(&file).and_then(|()| set_aside(&file, 0, bytes)).and_then(|()| {
