@@ -27,7 +27,6 @@ mod leaving;
 mod open;
 mod opening;
 mod owed;
-mod pace;
 mod recording;
 mod tail;
 mod warnings;

@@ -18,7 +18,6 @@ use crate::facts::Facts;
 use crate::filter::Filter;
 use crate::freeze::{Freeze, Look};
 use crate::owed::{Owed, Sent};
-use crate::pace::Pace;
 use crate::recording::{Recording, RecordingKey};
 use crate::tail::{SCREEN_BYTES_MAX, Tail};
 use crate::warnings::Warnings;
@@ -59,7 +58,6 @@ pub struct Open {
     due: Duration,
     /// Bytes that the client has not yet reported as shown, counting those not yet sent.
     unshown: u32,
-    pace: Pace,
     last_input: Duration,
     last_shown: Duration,
     last_recorded: Duration,
@@ -119,7 +117,6 @@ impl Open {
             warnings,
             denials: Denials::default(),
             unshown: 0,
-            pace: Pace::default(),
             last_input: elapsed,
             last_shown: elapsed,
             last_recorded: elapsed,
@@ -135,7 +132,7 @@ impl Open {
         // A byte that is no UTF-8 becomes three that are, so a third of the credit is what may safely be read.
         // Whoever comes back is shown the screen first, out of the same credit.
         let kept_free = if self.away.is_some() { SCREEN_BYTES_MAX } else { 0 };
-        let credit = (self.pace.credit().saturating_sub(self.unshown) as usize).saturating_sub(kept_free) / 3;
+        let credit = (OUTPUT_CREDIT_BYTES.saturating_sub(self.unshown) as usize).saturating_sub(kept_free) / 3;
         let room = if credit < 512 || self.output_ended || self.freeze == Freeze::Frozen { 0 } else { credit };
         room.min(OUTPUT_QUANTUM_BYTES)
     }
@@ -176,10 +173,7 @@ impl Open {
             Event::AuditGone => return self.close_without_audit(now, effects),
             Event::Asked(Ask::Input(bytes)) => self.input(bytes, now, effects),
             Event::Asked(Ask::Shown(bytes)) => match self.unshown.checked_sub(bytes) {
-                Some(unshown) => {
-                    (self.unshown, self.last_shown) = (unshown, now.elapsed);
-                    self.pace.shows(bytes, now.elapsed);
-                }
+                Some(unshown) => (self.unshown, self.last_shown) = (unshown, now.elapsed),
                 None => return self.close(CloseReason::ProtocolError, now, effects),
             },
             // Each resize is recorded, so nobody may resize faster than the ledger keeps.
@@ -291,7 +285,7 @@ impl Open {
     fn kept(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if let Some(Sent::Chunk { bytes: _, output }) = self.owed.kept() {
             let durable = self.window.kept(output);
-            self.show(durable, now, effects);
+            self.show(durable, effects);
         }
         if let Look::Changed(notice) = self.freeze.look(self.owed.waited(now.elapsed)) {
             effects.push(Effect::Send(Tell::Notice(notice)));
@@ -304,23 +298,22 @@ impl Open {
         if self.away.is_none()
             && let Some(text) = self.window.take_ahead(now.elapsed)
         {
-            self.show(text, now, effects);
+            self.show(text, effects);
         }
     }
 
     /// Shows text to the holder if she is here, in frames that are not too long.
-    fn show(&mut self, text: String, now: Now, effects: &mut Vec<Effect>) {
+    fn show(&mut self, text: String, effects: &mut Vec<Effect>) {
         if let Some(tail) = &mut self.tail {
             tail.push(&text);
         }
         if self.away.is_none() {
-            self.send(text, now, effects);
+            self.send(text, effects);
         }
     }
 
-    fn send(&mut self, text: String, now: Now, effects: &mut Vec<Effect>) {
+    fn send(&mut self, text: String, effects: &mut Vec<Effect>) {
         self.bytes_out += text.len() as u64;
-        self.pace.sends(text.len(), now.elapsed);
         let bytes = text.into_bytes();
         if bytes.len() > PAYLOAD_BYTES_MAX {
             effects.extend(bytes.chunks(PAYLOAD_BYTES_MAX).map(|frame| Effect::Send(Tell::Output(frame.to_vec()))));

@@ -11,7 +11,6 @@ use crate::facts::Facts;
 use crate::freeze::Freeze;
 use crate::leaving::Leaving;
 use crate::owed::Sent;
-use crate::pace::Pace;
 use crate::recording::RecordingKey;
 use crate::tail::Tail;
 use crate::warnings::Warnings;
@@ -116,8 +115,7 @@ impl Open {
         self.mark("taken up again", now);
         self.unshown = self.unshown.saturating_add(resumed.replay);
         effects.push(Effect::Send(Tell::Welcome(welcome(&self.facts, Some(resumed)))));
-        self.pace = Pace::default();
-        self.send(screen, now, effects);
+        self.send(screen, effects);
         if self.freeze == Freeze::Frozen {
             effects.push(Effect::Send(Tell::Notice(Freeze::Frozen.notice())));
         }
