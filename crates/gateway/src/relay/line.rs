@@ -75,38 +75,27 @@ impl Held {
         let mobile = writer.mobile().cloned();
         let (outgoing, sender) = start_sender(writer);
         let (frames, outgoing, counted) = (Some(frames), Some(outgoing), Some(counted));
-        Self {
-            frames,
-            unheeded: None,
-            outbox: Vec::new(),
-            outgoing,
-            welcomed: false,
-            from,
-            transport,
-            held_for: 0,
-            sender,
-            counted,
-            mobile,
-            moves: 0,
-        }
+        Self { frames, outgoing, counted, mobile, ..Self::with(sender, from, transport) }
     }
 
     /// Holds none: its peer is expected.
     pub fn nobody(from: IpAddr, transport: &'static str) -> Self {
-        let sender = tokio::spawn(std::future::ready(()));
-        let (frames, outgoing, counted, mobile) = (None, None, None, None);
+        Self::with(tokio::spawn(std::future::ready(())), from, transport)
+    }
+
+    const fn with(sender: JoinHandle<()>, from: IpAddr, transport: &'static str) -> Self {
         Self {
-            frames,
+            frames: None,
             unheeded: None,
             outbox: Vec::new(),
-            outgoing,
+            outgoing: None,
             welcomed: false,
             from,
             transport,
             held_for: 0,
             sender,
-            counted,
-            mobile,
+            counted: None,
+            mobile: None,
             moves: 0,
         }
     }
