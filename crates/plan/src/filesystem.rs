@@ -150,6 +150,9 @@ impl Mount {
     }
 }
 
+/// Where a system has its programmes and libraries.
+const SYSTEM: &[&str] = &["/usr", "/bin", "/lib", "/lib64", "/sbin"];
+
 /// Harmless entries of `/etc` that programmes expect: how to find libraries, the time zone, certificates of public authorities,
 /// settings of languages.
 const ETC: &[&str] = &[
@@ -175,6 +178,19 @@ const ETC: &[&str] = &[
     "/etc/ssl/certs",
     "/etc/terminfo",
     "/etc/timezone",
+];
+
+/// Devices that are harmless in anybody's hands.
+const DEVICES: &[(&str, (u32, u32))] =
+    &[("/dev/null", (1, 3)), ("/dev/zero", (1, 5)), ("/dev/full", (1, 7)), ("/dev/random", (1, 8)), ("/dev/urandom", (1, 9)), ("/dev/tty", (5, 0))];
+
+/// Names of devices that programmes know.
+const LINKS: &[(&str, &str)] = &[
+    ("/dev/ptmx", "pts/ptmx"),
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
 const PASSWD: &str = "{person}:x:1000:1000::/workspace:/bin/bash\nnobody:x:65534:65534:outside the cell:/nonexistent:/usr/sbin/nologin\n";
@@ -204,22 +220,51 @@ pub(crate) fn image(permit: &Permit) -> Option<SystemImage> {
     Some(SystemImage { name: name.clone(), digest: (*digest)? })
 }
 
+const fn memory(path: &'static str, bytes: u64, programmes: Programmes) -> Mount {
+    Mount::Memory { path: Cow::Borrowed(path), bytes, programmes }
+}
+
+const fn root() -> Mount {
+    memory("/", ROOT_BYTES, Programmes::Run)
+}
+
+/// The folders of a system, the host's or an image's.
+fn system(of: fn(&'static str) -> Mount, more: Option<&'static str>) -> impl Iterator<Item = Mount> {
+    SYSTEM.iter().copied().chain(more).chain(ETC.iter().copied()).map(of)
+}
+
+fn of_host(path: &'static str) -> Mount {
+    Mount::Host { path: path.into() }
+}
+
+fn of_image(path: &'static str) -> Mount {
+    Mount::Image { path: path.into() }
+}
+
+fn devices() -> impl Iterator<Item = Mount> {
+    let device = |(path, number): (&'static str, _)| Mount::Device { path: path.into(), number };
+    let link = |(path, target): (&'static str, &'static str)| Mount::Link { path: path.into(), target: target.into() };
+    [memory("/dev", 64 << 10, Programmes::Refused)].into_iter().chain(DEVICES.iter().copied().map(device)).chain(LINKS.iter().copied().map(link))
+}
+
+/// What no permit changes, if it leaves the host's system: it can be made before anybody knows whose cell it will be. The root comes first.
+#[must_use]
+pub fn common() -> Vec<Mount> {
+    [root()].into_iter().chain(system(of_host, None)).chain(devices()).chain([Mount::Processes]).collect()
+}
+
 pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
     let programmes = programmes(permit);
     let workspace = &permit.workspace.name;
     // Half of the cell's memory may be files, so that a full /tmp alone can't end the cell's processes.
     let half_bytes = permit.resources.memory_bytes / 2;
     let made = |path: &'static str, text: String| Mount::Made { path: path.into(), text };
-    let device = |path: &'static str, number| Mount::Device { path: path.into(), number };
-    let link = |path: &'static str, target: &'static str| Mount::Link { path: path.into(), target: target.into() };
-    let memory = |path: &'static str, bytes, programmes| Mount::Memory { path: path.into(), bytes, programmes };
-    let mut mounts = vec![memory("/", ROOT_BYTES, Programmes::Run)];
-    let is_image = image(permit).is_some();
-    let system = |path: &'static str| if is_image { Mount::Image { path: path.into() } } else { Mount::Host { path: path.into() } };
-    mounts.extend(["/usr", "/bin", "/lib", "/lib64", "/sbin"].map(system));
-    // The host's may hold anything; an image's is part of the system that was signed.
-    mounts.extend(is_image.then(|| system(OPT)));
-    mounts.extend(ETC.iter().copied().map(system));
+    let mut mounts = vec![root()];
+    match image(permit) {
+        // The host's /opt may hold anything; an image's is part of the system that was signed.
+        Some(_) => mounts.extend(system(of_image, Some(OPT))),
+        None => mounts.extend(system(of_host, None)),
+    }
     mounts.extend([
         made("/etc/passwd", PASSWD.to_owned()),
         made("/etc/group", GROUP.to_owned()),
@@ -228,23 +273,9 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
         made("/etc/nsswitch.conf", NSSWITCH.to_owned()),
         made("/etc/resolv.conf", if permit.lists_names() { format!("nameserver {}\n", naming::RESOLVER) } else { NO_RESOLVER.to_owned() }),
         made("/etc/profile", PROFILE.to_owned()),
-        memory("/dev", 64 << 10, Programmes::Refused),
-        device("/dev/null", (1, 3)),
-        device("/dev/zero", (1, 5)),
-        device("/dev/full", (1, 7)),
-        device("/dev/random", (1, 8)),
-        device("/dev/urandom", (1, 9)),
-        device("/dev/tty", (5, 0)),
-        link("/dev/ptmx", "pts/ptmx"),
-        link("/dev/fd", "/proc/self/fd"),
-        link("/dev/stdin", "/proc/self/fd/0"),
-        link("/dev/stdout", "/proc/self/fd/1"),
-        link("/dev/stderr", "/proc/self/fd/2"),
-        Mount::Terminals,
-        memory("/dev/shm", half_bytes, Programmes::Refused),
-        memory("/tmp", half_bytes, programmes),
-        Mount::Processes,
     ]);
+    mounts.extend(devices());
+    mounts.extend([Mount::Terminals, memory("/dev/shm", half_bytes, Programmes::Refused), memory("/tmp", half_bytes, programmes), Mount::Processes]);
     mounts.extend(permit.datasets.iter().map(|data| Mount::Dataset { source: data.path.clone(), path: data.mounted_at.clone() }));
     mounts.push(Mount::Workspace { programmes });
     mounts

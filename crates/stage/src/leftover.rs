@@ -70,10 +70,10 @@ pub(crate) fn processes(folder: &Path, uids: &Range<u32>, ground: Ground) -> Vec
         let is_cell = || {
             let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.split_whitespace().collect::<Vec<_>>());
             let numbers = field("NSpid:").unwrap_or_default();
-            let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-            let parent = field("PPid:").unwrap_or_default().first().and_then(|parent| mounts(parent));
-            // A first process that still waits for its cell has its warden's mounts.
-            let waits = numbers.last() == Some(&"1") && parent.is_some() && mounts(&pid) == parent;
+            let users = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+            let parent = field("PPid:").unwrap_or_default().first().and_then(|parent| users(parent));
+            // A first process that still waits for its cell has its warden's users.
+            let waits = numbers.last() == Some(&"1") && parent.is_some() && users(&pid) == parent;
             numbers.len() > 1 && !waits && entry.path().join("ns/net").read_link().is_ok()
         };
         let ours =

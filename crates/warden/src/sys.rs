@@ -134,6 +134,11 @@ pub fn reset_signals() {
         // SAFETY: SIG_DFL is always valid; the kernel refuses KILL and STOP, which keep their effect anyway.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    block_no_signals();
+}
+
+/// Blocks no signal.
+pub fn block_no_signals() {
     // SAFETY: the set is initialised by sigemptyset before it is used.
     unsafe {
         let mut none = std::mem::zeroed();

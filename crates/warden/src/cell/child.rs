@@ -22,9 +22,10 @@ use sulku_permit::Rung;
 use sulku_plan::filesystem::{CELL_UID, PATH, Programmes, WORKSPACE};
 use sulku_plan::order::TerminalSize;
 
+use super::ahead::Ahead;
 use super::blueprint::{Blueprint, c_strings};
 use super::channel::{Said, Told, hear, hear_blueprint, say};
-use super::files::Devices;
+use super::files::{Devices, Means};
 use super::motion::Held;
 use super::walls::{self, Filter};
 use super::{Step, files};
@@ -74,7 +75,7 @@ struct Terminal {
 impl First<'_> {
     /// Waits in its control group, and becomes the cell that it is told. Never returns.
     pub fn run(self) -> ! {
-        let failed = match self.wait().and_then(|builder| builder.build().map(|(terminal, landlock)| (builder, terminal, landlock))) {
+        let failed = match self.wait().and_then(|(builder, ahead)| builder.build(ahead).map(|(terminal, landlock)| (builder, terminal, landlock))) {
             Ok((builder, terminal, landlock)) => builder.serve(&terminal, landlock),
             Err(failed) => failed,
         };
@@ -83,7 +84,8 @@ impl First<'_> {
         sys::exit_now(FAILED)
     }
 
-    fn wait(&self) -> Result<Builder<'_>, Step> {
+    /// Until it is told which cell to become; with what was made of it until then, unless the cell is to see the host's files.
+    fn wait(&self) -> Result<(Builder<'_>, Option<Ahead>), Step> {
         // A warden that dies takes its cells with it.
         Step::at("die with the warden", set_parent_process_death_signal(Some(Signal::KILL)))?;
         sys::reset_signals();
@@ -91,14 +93,21 @@ impl First<'_> {
         umask(Mode::empty());
         Step::at("enter the control group", self.group.enter())?;
         Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
+        let ahead = self.layers.has(Layer::Files).then(|| Ahead::make(self.means())).transpose()?;
         if let (Told::Become(blueprint), descriptors) = Step::at("hear which cell to become", hear_blueprint(&self.channel))? {
             let mut descriptors = descriptors.into_iter();
             if let (Some(workspace), Some(network)) = (descriptors.next(), descriptors.next()) {
                 let image = if blueprint.has_image() { descriptors.next() } else { None };
-                return Ok(Builder { first: self, blueprint: *blueprint, workspace, image, owners: descriptors.next(), network });
+                let builder = Builder { first: self, blueprint: *blueprint, workspace, image, owners: descriptors.next(), network };
+                return Ok((builder, ahead));
             }
         }
         Err(Step::new("hear which cell to become", io::ErrorKind::InvalidData.into()))
+    }
+
+    const fn means(&self) -> Means {
+        let devices = if matches!(self.rung, Rung::Root) { Devices::Made } else { Devices::OfTheHost };
+        Means { devices, layers: self.layers }
     }
 
     fn let_go_of_descriptors(&self) -> io::Result<()> {
@@ -123,9 +132,9 @@ impl First<'_> {
 }
 
 impl Builder<'_> {
-    fn build(&self) -> Result<(Terminal, String), Step> {
+    fn build(&self, ahead: Option<Ahead>) -> Result<(Terminal, String), Step> {
         let Self { first, blueprint, .. } = self;
-        Step::at("make a mount namespace", sys::unshare(UnshareFlags::NEWNS))?;
+        ahead.as_ref().map_or(Ok(()), Ahead::look_at_host)?;
         if first.layers.has(Layer::Network) {
             Step::at("enter the network", move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)))?;
         }
@@ -141,10 +150,9 @@ impl Builder<'_> {
             workspace: &self.workspace,
             image: self.image.as_ref(),
             owners: self.owners.as_ref(),
-            devices: self.devices(),
-            layers: first.layers,
+            means: first.means(),
         }
-        .run()?;
+        .run(ahead)?;
         let terminal = Step::at("open a terminal", self.terminal())?;
         self.become_nobody()?;
         let landlock = match first.layers.has(Layer::Landlock) {
@@ -155,10 +163,6 @@ impl Builder<'_> {
             Step::at("load the seccomp filter", first.filter.load())?;
         }
         Ok((terminal, landlock))
-    }
-
-    const fn devices(&self) -> Devices {
-        if matches!(self.first.rung, Rung::Root) { Devices::Made } else { Devices::OfTheHost }
     }
 
     /// The terminal comes from the cell's own devpts, so that the cell can name it and the host's terminals stay out of sight.
@@ -262,7 +266,8 @@ impl Builder<'_> {
 
     fn execute(&self, terminal: &Terminal, report: &OwnedFd) -> io::Error {
         let prepare = || -> io::Result<()> {
-            sys::reset_signals();
+            // Their effects are the default ones since the first process began.
+            sys::block_no_signals();
             setsid()?;
             ioctl_tiocsctty(&terminal.slave)?;
             (0..=2).try_for_each(|number| sys::duplicate_as(terminal.slave.as_fd(), number))?;

@@ -14,10 +14,12 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
 };
 use rustix::process::{fchdir, pivot_root};
+use rustix::thread::UnshareFlags;
 use sulku_permit::HolderId;
 use sulku_plan::filesystem::{Mount, Programmes, WORKSPACE};
 
 use super::Step;
+use super::ahead::{Ahead, Identity};
 use crate::layers::{Layer, Layers};
 use crate::sys::{self, Extent};
 
@@ -36,13 +38,22 @@ pub(super) enum Devices {
 }
 
 /// Something of the host that the cell shows.
-enum Source {
+pub(super) enum Source {
     /// A mount of its own, not attached anywhere yet.
     Tree(OwnedFd, FileType),
     /// A symlink's target.
     Link(CString),
     /// The host does not have it.
     Absent,
+}
+
+/// How what every cell has is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means {
+    /// Where devices come from.
+    pub devices: Devices,
+    /// The layers that hold the cell.
+    pub layers: Layers,
 }
 
 /// What a cell's file system is made from.
@@ -59,74 +70,103 @@ pub(super) struct Build<'a> {
     pub image: Option<&'a OwnedFd>,
     /// The user namespace that knows the workspace's owner alone, where the rung can make mounts show owners so.
     pub owners: Option<&'a OwnedFd>,
-    /// Where devices come from.
-    pub devices: Devices,
-    /// The layers that hold the cell.
-    pub layers: Layers,
+    /// How what every cell has is made.
+    pub means: Means,
 }
 
-impl Build<'_> {
-    /// Makes the plan's file system and makes it this process's root.
-    pub(super) fn run(&self) -> Result<(), Step> {
-        Step::at("make mounts private", mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))?;
-        let mut sources = self.mounts.iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
-        self.add_image(&mut sources)?;
-        let (bytes, mounts) = match self.mounts {
-            [Mount::Memory { path, bytes, .. }, mounts @ ..] if path == "/" => (bytes, mounts),
-            _ => return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into())),
+/// A root in the making.
+pub(super) struct Root {
+    folder: OwnedFd,
+    /// What is to be read-only once all is in place.
+    later_read_only: Vec<OwnedFd>,
+}
+
+impl Root {
+    /// An empty one, in a mount namespace that is this process's own from now on.
+    pub(super) fn begin(first: Option<&Mount>) -> Result<Self, Step> {
+        let Some(Mount::Memory { path, bytes, .. }) = first.filter(|mount| matches!(mount, Mount::Memory { path, .. } if path == "/")) else {
+            return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into()));
         };
-        let bare = if self.layers.has(Layer::Files) { None } else { Some(Step::at("show the host's files", whole_host())?) };
-        let root = Step::at("make the root", memory(*bytes, MountAttrFlags::MOUNT_ATTR_NOSUID))?;
-        Step::at("stage the root", move_mount(&root, "", CWD, STAGE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))?;
-        let mut later_read_only = vec![Step::at("hold the root", root.as_fd().try_clone_to_owned())?];
-        for (mount, source) in mounts.iter().zip(sources.into_iter().skip(1)) {
-            later_read_only.extend(Step::at(name(mount), self.place(root.as_fd(), mount, source))?);
-        }
-        if let Some(host) = bare {
-            Step::at("show the host's files", attach(root.as_fd(), "/host".as_ref(), &host, FileType::Directory))?;
-            later_read_only.clear();
-        }
-        Step::at("enter the root", fchdir(&root))?;
-        Step::at("change the root", pivot_root(".", "."))?;
-        Step::at("let the host's files go", unmount(".", UnmountFlags::DETACH))?;
-        Step::at("stand at the root", rustix::process::chdir("/"))?;
-        for mount in later_read_only {
-            Step::at("make the root read-only", sys::mount_setattr(mount.as_fd(), Extent::Alone, libc::MOUNT_ATTR_RDONLY, None))?;
-        }
+        let folder = Step::at(format!("make {path}"), memory(*bytes, MountAttrFlags::MOUNT_ATTR_NOSUID))?;
+        Step::at("stage the root", move_mount(&folder, "", CWD, STAGE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))?;
+        let later_read_only = vec![Step::at("hold the root", folder.try_clone())?];
+        Ok(Self { folder, later_read_only })
+    }
+
+    /// Puts a mount that every cell has in its place.
+    pub(super) fn place(&mut self, means: Means, mount: &Mount, source: Source) -> Result<(), Step> {
+        self.later_read_only.extend(Step::at(name(mount), means.place(self.folder.as_fd(), mount, source))?);
         Ok(())
     }
 
-    fn source(&self, mount: &Mount) -> Result<Source, Step> {
-        let path: &Path = match mount {
-            Mount::Host { path } => Path::new(path.as_ref()),
-            Mount::Dataset { source, .. } => source,
-            Mount::Device { path, number } if self.devices == Devices::OfTheHost => return device(mount, path.as_ref(), *number),
-            _ => return Ok(Source::Absent),
-        };
-        let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) if matches!(mount, Mount::Host { .. }) => return Ok(Source::Absent),
-            found => Step::at(name(mount), found)?,
-        };
-        let kind = FileType::from_raw_mode(found.st_mode);
-        if kind.is_symlink() && matches!(mount, Mount::Host { .. }) {
-            return Ok(Source::Link(Step::at(name(mount), readlinkat(CWD, path, Vec::new()))?));
+    /// Makes it this process's root, and lets the host's files go.
+    pub(super) fn enter(&self) -> Result<(), Step> {
+        Step::at("enter the root", fchdir(&self.folder))?;
+        Step::at("change the root", pivot_root(".", "."))?;
+        Step::at("let the host's files go", unmount(".", UnmountFlags::DETACH))?;
+        Step::at("stand at the root", rustix::process::chdir("/"))
+    }
+
+    /// All is in place.
+    fn finish(self) -> Result<(), Step> {
+        self.later_read_only.into_iter().try_for_each(|mount| {
+            Step::at("make the root read-only", sys::mount_setattr(mount.as_fd(), Extent::Alone, libc::MOUNT_ATTR_RDONLY, None))
+        })
+    }
+}
+
+/// Leaves the mounts of others: from now on nobody's changes show here, nor this process's there.
+pub(super) fn leave_others_mounts() -> Result<(), Step> {
+    Step::at("make a mount namespace", sys::unshare(UnshareFlags::NEWNS))?;
+    Step::at("make mounts private", mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))
+}
+
+impl Build<'_> {
+    /// Makes the plan's file system and makes it this process's root; what was made ahead is used if it is what the plan says.
+    pub(super) fn run(&self, ahead: Option<Ahead>) -> Result<(), Step> {
+        match ahead.filter(|ahead| ahead.fits(self.mounts)) {
+            Some(ahead) => {
+                let is_left = |mount: &&Mount| !ahead.has(mount);
+                let left = self.mounts.iter().filter(is_left).map(|mount| Ok((mount, self.source(mount)?))).collect::<Result<Vec<_>, _>>()?;
+                let mut root = ahead.enter()?;
+                left.into_iter().try_for_each(|(mount, source)| self.place(&mut root, mount, source))?;
+                root.finish()
+            }
+            None => self.run_anew(),
         }
-        let is_data = matches!(mount, Mount::Dataset { .. });
-        // What the host has mounted below is its system, too; and below the rung root the kernel clones no mount without what hides in it. A dataset
-        // is the one folder that the permit names.
-        let (extent, below) = if is_data { (Extent::Alone, OpenTreeFlags::empty()) } else { (Extent::AllBelow, OpenTreeFlags::AT_RECURSIVE) };
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | below;
-        let tree = Step::at(name(mount), open_tree(CWD, path, flags))?;
-        let read_only = if is_data && !self.layers.has(Layer::Files) { 0 } else { libc::MOUNT_ATTR_RDONLY };
-        let attributes = read_only | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | if is_data { libc::MOUNT_ATTR_NOEXEC } else { 0 };
-        let owners = self.owners.filter(|_| is_data && self.layers.has(Layer::Owners));
-        let set = match sys::mount_setattr(tree.as_fd(), extent, attributes, owners.map(AsFd::as_fd)) {
+    }
+
+    fn run_anew(&self) -> Result<(), Step> {
+        leave_others_mounts()?;
+        let mut sources = self.mounts.iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
+        self.add_image(&mut sources)?;
+        let bare = if self.means.layers.has(Layer::Files) { None } else { Some(Step::at("show the host's files", whole_host())?) };
+        let mut root = Root::begin(self.mounts.first())?;
+        self.mounts.iter().zip(sources).skip(1).try_for_each(|(mount, source)| self.place(&mut root, mount, source))?;
+        if let Some(host) = bare {
+            Step::at("show the host's files", attach(root.folder.as_fd(), "/host".as_ref(), &host, FileType::Directory))?;
+            root.later_read_only.clear();
+        }
+        root.enter()?;
+        root.finish()
+    }
+
+    /// What of the host the cell shows there, before the host is out of sight.
+    fn source(&self, mount: &Mount) -> Result<Source, Step> {
+        let Mount::Dataset { source: path, .. } = mount else { return self.means.source(mount).map(|(source, _)| source) };
+        // The one folder that the permit names, without what is mounted below it.
+        let tree = Step::at(name(mount), open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC))?;
+        let layers = self.means.layers;
+        let read_only = if layers.has(Layer::Files) { libc::MOUNT_ATTR_RDONLY } else { 0 };
+        let attributes = read_only | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+        let owners = self.owners.filter(|_| layers.has(Layer::Owners));
+        let set = match sys::mount_setattr(tree.as_fd(), Extent::Alone, attributes, owners.map(AsFd::as_fd)) {
             // Data may lie on a network's file system, which knows no id-mapped mounts.
-            Err(error) if is_data && error.raw_os_error() == Some(libc::EINVAL) => sys::mount_setattr(tree.as_fd(), extent, attributes, None),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => sys::mount_setattr(tree.as_fd(), Extent::Alone, attributes, None),
             set => set,
         };
         Step::at(name(mount), set)?;
-        Ok(Source::Tree(tree, if is_data { FileType::Directory } else { kind }))
+        Ok(Source::Tree(tree, FileType::Directory))
     }
 
     /// What the image has. Only what is attached can be cloned, so it hangs where the root will hide it, and goes with the host's files: after all that
@@ -142,8 +182,53 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// Puts one mount in its place; returns it if it is to be read-only once all is in place.
-    fn place(&self, root: BorrowedFd<'_>, mount: &Mount, source: Source) -> io::Result<Option<OwnedFd>> {
+    /// Puts one mount in its place.
+    fn place(&self, root: &mut Root, mount: &Mount, source: Source) -> Result<(), Step> {
+        let folder = root.folder.as_fd();
+        let placed = match (mount, source) {
+            (Mount::Dataset { path, .. }, Source::Tree(tree, kind)) => attach(folder, path, &tree, kind),
+            (Mount::Made { path, text }, _) => make_file(folder, Path::new(path.as_ref()), &Mount::text_for(text, self.person)),
+            (Mount::Workspace { .. }, _) => attach(folder, WORKSPACE.as_ref(), self.workspace, FileType::Directory),
+            (Mount::Terminals, _) => self.make_terminals(folder),
+            (_, source) => return root.place(self.means, mount, source),
+        };
+        Step::at(name(mount), placed)
+    }
+
+    fn make_terminals(&self, root: BorrowedFd<'_>) -> io::Result<()> {
+        let owner = self.uid.to_string();
+        let options = [("uid", owner.as_str()), ("gid", &owner), ("mode", "0620"), ("ptmxmode", "0666")];
+        let tree = filesystem("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+        attach(root, "/dev/pts".as_ref(), &tree, FileType::Directory)
+    }
+}
+
+impl Means {
+    /// What of the host a mount that every cell has shows, and which file that is.
+    pub(super) fn source(self, mount: &Mount) -> Result<(Source, Option<Identity>), Step> {
+        let path = match mount {
+            Mount::Host { path } => path.as_ref(),
+            Mount::Device { path, number } if self.devices == Devices::OfTheHost => return Ok((device(mount, path.as_ref(), *number)?, None)),
+            _ => return Ok((Source::Absent, None)),
+        };
+        let found = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok((Source::Absent, None)),
+            found => Step::at(name(mount), found)?,
+        };
+        let (kind, identity) = (FileType::from_raw_mode(found.st_mode), Identity::of(&found));
+        if kind.is_symlink() {
+            return Ok((Source::Link(Step::at(name(mount), readlinkat(CWD, path, Vec::new()))?), Some(identity)));
+        }
+        // What the host has mounted below is its system, too; and below the rung root the kernel clones no mount without what hides in it.
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        let tree = Step::at(name(mount), open_tree(CWD, path, flags))?;
+        let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        Step::at(name(mount), sys::mount_setattr(tree.as_fd(), Extent::AllBelow, attributes, None))?;
+        Ok((Source::Tree(tree, kind), Some(identity)))
+    }
+
+    /// Puts a mount that every cell has in its place; returns it if it is to be read-only once all is in place.
+    fn place(self, root: BorrowedFd<'_>, mount: &Mount, source: Source) -> io::Result<Option<OwnedFd>> {
         let nothing_special = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         match mount {
             Mount::Memory { path, bytes, programmes } => {
@@ -168,40 +253,22 @@ impl Build<'_> {
                 }
                 Source::Absent => {}
             },
-            Mount::Dataset { path, .. } => {
-                if let Source::Tree(tree, kind) = source {
-                    attach(root, path, &tree, kind)?;
-                }
-            }
-            Mount::Made { path, text } => {
-                parents(root, Path::new(path.as_ref()))?;
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let file = openat(root, inside(Path::new(path.as_ref())), flags, Mode::from_raw_mode(0o644))?;
-                io::Write::write_all(&mut std::fs::File::from(file), Mount::text_for(text, self.person).as_bytes())?;
-            }
-            Mount::Workspace { .. } => attach(root, WORKSPACE.as_ref(), self.workspace, FileType::Directory)?,
             Mount::Processes => {
                 let own = [("hidepid", "invisible"), ("subset", "pid")];
                 let options = if self.layers.has(Layer::Processes) { &own[..] } else { &[] };
                 let tree = filesystem("proc", options, nothing_special | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
                 attach(root, "/proc".as_ref(), &tree, FileType::Directory)?;
             }
-            Mount::Terminals => {
-                let owner = self.uid.to_string();
-                let options = [("uid", owner.as_str()), ("gid", &owner), ("mode", "0620"), ("ptmxmode", "0666")];
-                let tree = filesystem("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
-                attach(root, "/dev/pts".as_ref(), &tree, FileType::Directory)?;
-            }
-            Mount::Device { path, .. } if matches!(source, Source::Tree(..)) => {
-                if let Source::Tree(tree, kind) = source {
-                    attach(root, Path::new(path.as_ref()), &tree, kind)?;
+            Mount::Device { path, number: (major, minor) } => match source {
+                Source::Tree(tree, kind) => attach(root, Path::new(path.as_ref()), &tree, kind)?,
+                _ => {
+                    let device = rustix::fs::makedev(*major, *minor);
+                    mknodat(root, inside(Path::new(path.as_ref())), FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
                 }
-            }
-            Mount::Device { path, number: (major, minor) } => {
-                let device = rustix::fs::makedev(*major, *minor);
-                mknodat(root, inside(Path::new(path.as_ref())), FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
-            }
+            },
             Mount::Link { path, target } => symlinkat(target.as_ref(), root, inside(Path::new(path.as_ref())))?,
+            // A permit's own, which are placed by those who know the permit.
+            Mount::Made { .. } | Mount::Dataset { .. } | Mount::Workspace { .. } | Mount::Terminals => return Err(io::ErrorKind::InvalidInput.into()),
         }
         Ok(None)
     }
@@ -271,6 +338,13 @@ fn filesystem(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) 
     }
     fsconfig_create(context.as_fd())?;
     Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+fn make_file(root: BorrowedFd<'_>, path: &Path, text: &str) -> io::Result<()> {
+    parents(root, path)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(root, inside(path), flags, Mode::from_raw_mode(0o644))?;
+    io::Write::write_all(&mut std::fs::File::from(file), text.as_bytes())
 }
 
 fn attach(root: BorrowedFd<'_>, path: &Path, tree: &OwnedFd, kind: FileType) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! A cell moves through [`Phase`]s and never back. What a phase means for the rest of the warden is the daemon's matter; here is
 //! what the kernel is told.
 
+mod ahead;
 mod blueprint;
 mod channel;
 mod child;

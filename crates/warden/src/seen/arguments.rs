@@ -3,8 +3,10 @@
 //! The kernel copies the arguments a moment later: another thread of the same process could change them in between. The file is
 //! never in doubt, what it is called with is as sure as that.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
+
+use super::processes::text_of;
 
 /// Arguments that an entry has.
 const ARGUMENTS_MAX: usize = 64;
@@ -53,7 +55,7 @@ pub fn of(thread: u32) -> Option<Arguments> {
 /// Where its list of arguments begins, by the registers with which it entered the kernel: proc_pid_syscall(5).
 fn list_of(thread: u32) -> Option<u64> {
     for _ in 0..TRIES {
-        let text = fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
+        let text = text_of(&format!("/proc/{thread}/syscall")).ok()?;
         let mut fields = text.split_whitespace();
         let place = match fields.next()?.parse() {
             Ok(libc::SYS_execve) => 1,

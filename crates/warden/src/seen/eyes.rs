@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx};
 use sulku_permit::SessionId;
 
+use super::processes::text_of;
 use crate::sys;
 
 /// What is read at once: some 170 events.
@@ -102,7 +103,7 @@ impl Eyes {
     /// The kernel refused; then nothing of the cell may run.
     pub fn watch(&mut self, session: SessionId, first: u32, datasets: &[PathBuf]) -> io::Result<()> {
         let root = open(format!("/proc/{first}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let mounts = std::fs::read_to_string(format!("/proc/{first}/mountinfo"))?;
+        let mounts = text_of(&format!("/proc/{first}/mountinfo"))?;
         for mount in mounts.lines().filter_map(Mount::parse) {
             let dataset = datasets.iter().find(|dataset| **dataset == mount.place).cloned();
             let event = match (&dataset, mount.runs) {

@@ -428,10 +428,10 @@ impl Stage {
         found
     }
 
-    /// Whether a process waits for a cell that it is to become: it has the warden's mounts until then.
+    /// Whether a process waits for a cell that it is to become: it has the warden's network and users until then.
     fn waits(&self, pid: u32) -> bool {
-        let mounts = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        mounts(pid).is_some_and(|own| mounts(self.warden.id()) == Some(own))
+        let namespace = |pid: u32, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+        ["net", "user"].iter().all(|kind| namespace(pid, kind).is_some_and(|own| namespace(self.warden.id(), kind) == Some(own)))
     }
 
     /// Waits until a programme of this name is in the foreground of a cell's terminal: before that, what is typed or sent is the shell's.
