@@ -12,18 +12,24 @@ pub const TEXT: &str = include_str!("ruleset.nft");
 pub const TABLE: &str = "sulku";
 /// Who lives where: a map to the session's mark.
 pub const SESSIONS: &str = "sessions";
-/// What is reached by address: intervals.
+/// What is reached by address: single addresses.
 pub const ALLOWED: &str = "allowed";
+/// Networks that are reached: intervals.
+pub const NETWORKS: &str = "networks";
 /// What is reached by name, while the name's answer holds.
 pub const NAMED: &str = "named";
 /// The same for connections that are open already.
 pub const NAMED_OPEN: &str = "named_open";
 /// Where TLS connections are turned to the resolver.
 pub const CHECKED: &str = "checked";
-/// What may still be sent, by [`ALLOWED`]'s intervals.
+/// What may still be sent, by [`ALLOWED`]'s keys.
 pub const ALLOWED_BYTES: &str = "allowed_bytes";
-/// What may still be opened, by [`ALLOWED`]'s intervals.
+/// What may still be opened, by [`ALLOWED`]'s keys.
 pub const ALLOWED_RATE: &str = "allowed_rate";
+/// What may still be sent, by [`NETWORKS`]' intervals.
+pub const NETWORKS_BYTES: &str = "networks_bytes";
+/// What may still be opened, by [`NETWORKS`]' intervals.
+pub const NETWORKS_RATE: &str = "networks_rate";
 /// What may still be sent, by [`NAMED`]'s keys.
 pub const NAMED_BYTES: &str = "named_bytes";
 /// What may still be opened, by [`NAMED`]'s keys.
@@ -93,10 +99,10 @@ mod tests {
     #[test]
     fn every_name_is_in_the_text() {
         let declares = |kind: &str, name: &str| lines(TEXT).any(|line| line == format!("{kind} {name} {{"));
-        for map in [SESSIONS, ALLOWED_BYTES, ALLOWED_RATE, NAMED_BYTES, NAMED_RATE] {
+        for map in [SESSIONS, ALLOWED_BYTES, ALLOWED_RATE, NETWORKS_BYTES, NETWORKS_RATE, NAMED_BYTES, NAMED_RATE] {
             assert!(declares("map", map), "{map}");
         }
-        for set in [ALLOWED, NAMED, NAMED_OPEN, CHECKED, RESOLVER_USER, UPSTREAM, DIALLED, RELAYED] {
+        for set in [ALLOWED, NETWORKS, NAMED, NAMED_OPEN, CHECKED, RESOLVER_USER, UPSTREAM, DIALLED, RELAYED] {
             assert!(declares("set", set), "{set}");
         }
         assert!(declares("table", &format!("inet {TABLE}")));

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use sulku_permit::{Port, Protocol};
 use sulku_plan::naming::{DNS_PORT, RESOLVER};
 use sulku_plan::ruleset::{
-    ALLOWED, ALLOWED_BYTES, ALLOWED_RATE, CHECKED, DIALLED, NAMED, NAMED_BYTES, NAMED_OPEN, NAMED_RATE, RELAYED, RESOLVER_USER, SESSIONS, UPSTREAM,
+    ALLOWED, ALLOWED_BYTES, ALLOWED_RATE, CHECKED, DIALLED, NAMED, NAMED_BYTES, NAMED_OPEN, NAMED_RATE, NETWORKS, NETWORKS_BYTES, NETWORKS_RATE,
+    RELAYED, RESOLVER_USER, SESSIONS, UPSTREAM,
 };
 
 use super::batch::{Batch, Element, Gives};
@@ -66,8 +67,37 @@ pub struct Admitted<'a> {
 }
 
 /// All sets and maps that hold elements.
-const SETS: [&str; 13] =
-    [SESSIONS, ALLOWED, NAMED, NAMED_OPEN, CHECKED, ALLOWED_BYTES, ALLOWED_RATE, NAMED_BYTES, NAMED_RATE, RESOLVER_USER, UPSTREAM, DIALLED, RELAYED];
+const SETS: [&str; 16] = [
+    SESSIONS,
+    ALLOWED,
+    NETWORKS,
+    NAMED,
+    NAMED_OPEN,
+    CHECKED,
+    ALLOWED_BYTES,
+    ALLOWED_RATE,
+    NETWORKS_BYTES,
+    NETWORKS_RATE,
+    NAMED_BYTES,
+    NAMED_RATE,
+    RESOLVER_USER,
+    UPSTREAM,
+    DIALLED,
+    RELAYED,
+];
+/// What opens destinations that are listed by address, and what bounds them: single addresses, and networks.
+const LISTED: [Listed; 2] = [
+    Listed { single: true, open: ALLOWED, bytes: ALLOWED_BYTES, rate: ALLOWED_RATE },
+    Listed { single: false, open: NETWORKS, bytes: NETWORKS_BYTES, rate: NETWORKS_RATE },
+];
+
+/// Where destinations of one kind stand.
+struct Listed {
+    single: bool,
+    open: &'static str,
+    bytes: &'static str,
+    rate: &'static str,
+}
 
 impl Elements {
     /// Opens the socket in the network namespace in which this runs: the router's.
@@ -138,18 +168,19 @@ impl Elements {
     fn put_session(&self, batch: &mut Batch, session: &Admitted<'_>, clock: Clock) {
         let Admitted { grant, ends, passage } = *session;
         let lasts_ms = clock.ms_until(ends).max(1);
-        let mut allowed = Vec::new();
-        let (mut bytes, mut rates) = (Vec::new(), Vec::new());
-        for open in self.carried(grant) {
-            let open_ms = open.until.map_or(lasts_ms, |until| clock.ms_until(until).min(lasts_ms));
-            if open_ms > 0 {
-                allowed.push(grant.interval(open).lasting(open_ms));
-                spend(open.spends, grant, grant.interval(open).lasting(open_ms + BUDGETS_STAY_MS), &mut bytes, &mut rates);
+        for listed in LISTED {
+            let (mut open, mut bytes, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+            for to in self.carried(grant).filter(|to| to.is_single() == listed.single) {
+                let open_ms = to.until.map_or(lasts_ms, |until| clock.ms_until(until).min(lasts_ms));
+                if open_ms > 0 {
+                    open.push(grant.listed(to).lasting(open_ms));
+                    spend(to.spends, grant, grant.listed(to).lasting(open_ms + BUDGETS_STAY_MS), &mut bytes, &mut rates);
+                }
             }
+            batch.add(listed.bytes, &bytes);
+            batch.add(listed.rate, &rates);
+            batch.add(listed.open, &open);
         }
-        batch.add(ALLOWED_BYTES, &bytes);
-        batch.add(ALLOWED_RATE, &rates);
-        batch.add(ALLOWED, &allowed);
         if !grant.hosts.is_empty() {
             batch.add(NAMED, &QUESTIONS.map(|port| grant.single(RESOLVER, port).lasting(lasts_ms)));
         }
@@ -255,11 +286,14 @@ impl Elements {
         // It cuts the session off, so it goes first and by itself.
         self.suspend(grant)?;
         let mut rest = Batch::default();
-        rest.destroy(ALLOWED, &self.carried(grant).map(|open| grant.interval(open)).collect::<Vec<_>>());
-        let (mut bytes, mut rates) = (Vec::new(), Vec::new());
-        self.carried(grant).for_each(|open| spend(open.spends, grant, grant.interval(open), &mut bytes, &mut rates));
-        rest.destroy(ALLOWED_BYTES, &bytes);
-        rest.destroy(ALLOWED_RATE, &rates);
+        for listed in LISTED {
+            let those: Vec<_> = self.carried(grant).filter(|to| to.is_single() == listed.single).collect();
+            let (mut bytes, mut rates) = (Vec::new(), Vec::new());
+            those.iter().for_each(|to| spend(to.spends, grant, grant.listed(to), &mut bytes, &mut rates));
+            rest.destroy(listed.open, &those.iter().map(|to| grant.listed(to)).collect::<Vec<_>>());
+            rest.destroy(listed.bytes, &bytes);
+            rest.destroy(listed.rate, &rates);
+        }
         if !grant.hosts.is_empty() {
             rest.destroy(NAMED, &QUESTIONS.map(|port| grant.single(RESOLVER, port)));
         }

@@ -22,6 +22,13 @@ pub(super) struct Open {
     pub(super) spends: Option<Purse>,
 }
 
+impl Open {
+    /// Whether it is one address.
+    pub(super) const fn is_single(&self) -> bool {
+        self.to.prefix_len() == 32
+    }
+}
+
 /// A destination's budget, by the permit's line that gives it: all that has the line spends from it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purse {
@@ -82,7 +89,10 @@ impl Grant {
     }
 
     /// In a set of intervals nft compares every field in network order; in one of single keys a mark stands as the processor writes it.
-    pub(super) fn interval(&self, open: &Open) -> Element {
+    pub(super) fn listed(&self, open: &Open) -> Element {
+        if open.is_single() {
+            return self.single(open.to.network(), open.port);
+        }
         let key = |address| place(self.mark.to_be_bytes(), address, open.port);
         Element::new(key(open.to.network())).until(key(open.to.broadcast()))
     }
