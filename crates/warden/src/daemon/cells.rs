@@ -8,7 +8,7 @@ use sulku_audit::{CloseReason, Event, Receipt};
 use sulku_permit::SessionId;
 use sulku_plan::order::Report;
 
-use super::{BUILD_WITHIN, ENDED_STAYS, GONE_WITHIN, LINK_LINGERS, Mode, REVIEW_EVERY, Reliance, Warden};
+use super::{BUILD_WITHIN, ENDED_STAYS, GONE_WITHIN, LINK_LINGERS, LOOK_EVERY, Mode, REVIEW_EVERY, Reliance, Warden};
 use crate::cell::{Outcome, Phase, Remains, Said};
 use crate::cgroup::Usage;
 use crate::ledger::Pending;
@@ -59,8 +59,7 @@ impl Warden {
     /// The record of a launch is durable: the cell may reach the world, and run.
     pub(super) fn release(&mut self, pending: Pending, receipt: &Receipt) {
         let waits = |phase: &Phase| matches!(phase, Phase::AwaitingReceipt(waits) if *waits == pending);
-        let Some((session, _)) = self.cells.iter().find(|(_, cell)| waits(&cell.phase)) else { return };
-        let session = *session;
+        let Some(session) = self.cells.stirred().find_map(|(session, cell)| waits(&cell.phase).then_some(session)) else { return };
         // What somebody did to the rules until now is known before it may reach the world.
         self.hear_of_changes();
         if self.rules.are_broken() {
@@ -89,8 +88,7 @@ impl Warden {
     }
 
     pub(super) fn reap_all(&mut self, reason: CloseReason) {
-        let sessions: Vec<_> = self.cells.keys().copied().collect();
-        sessions.into_iter().for_each(|session| self.reap(session, reason));
+        self.cells.sessions().into_iter().for_each(|session| self.reap(session, reason));
     }
 
     /// Lets nothing of a session pass any more. The kernel first: from then on not a packet passes, whatever anybody does.
@@ -182,10 +180,24 @@ impl Warden {
     /// What the passing of time brings.
     pub(super) fn pass_time(&mut self) {
         let (now, clock) = (Instant::now(), Timestamp::now());
+        if now.duration_since(self.looked) >= LOOK_EVERY {
+            self.looked = now;
+            self.look_at_all(now, clock);
+        }
+        self.tell_of_losses(now);
+        self.review(now, clock);
+        self.look_after_the_dying(now);
+        self.look_after_the_waiting(now);
+        self.look_after_the_ledger();
+        self.look_after_the_rules(now);
+        self.look_after_the_resolver(now);
+    }
+
+    fn look_at_all(&mut self, now: Instant, clock: Timestamp) {
         let mut due = Vec::new();
         let mut late = Vec::new();
         let mut told = Vec::new();
-        for (session, cell) in &mut self.cells {
+        for (session, cell) in self.cells.all_mut() {
             let events = cell
                 .denials
                 .due(now)
@@ -213,13 +225,6 @@ impl Warden {
         }
         late.into_iter().for_each(|(session, reason)| self.fail(session, reason.to_owned()));
         due.into_iter().for_each(|(session, reason)| self.reap(session, reason));
-        self.tell_of_losses(now);
-        self.review(now, clock);
-        self.look_after_the_dying(now);
-        self.look_after_the_waiting(now);
-        self.look_after_the_ledger();
-        self.look_after_the_rules(now);
-        self.look_after_the_resolver(now);
     }
 
     /// What the warden's own permits say of its cells now, whatever the gateway says or does not.
@@ -252,7 +257,7 @@ impl Warden {
     }
 
     fn look_after_the_dying(&mut self, now: Instant) {
-        let sessions: Vec<_> = self.cells.keys().copied().collect();
+        let sessions: Vec<_> = self.cells.stirred().filter(|(_, cell)| !cell.is_alive()).map(|(session, _)| session).collect();
         for session in sessions {
             let Some(cell) = self.cells.get_mut(&session) else { continue };
             match &mut cell.phase {

@@ -10,6 +10,7 @@ mod drift;
 mod naming;
 mod orders;
 mod record;
+mod roll;
 mod sights;
 mod unfit;
 mod waiting;
@@ -28,9 +29,10 @@ use sulku_permit::{Rung, SessionId};
 use sulku_plan::order::Report;
 use sulku_plan::ruleset;
 
+use self::roll::Roll;
 use self::waiting::Waiting;
 use self::ways::Ways;
-use crate::cell::{Cell, Concern, Filter, Ground, Owners, Seats};
+use crate::cell::{Concern, Filter, Ground, Owners, Seats};
 use crate::cgroup::Hierarchy;
 use crate::config::{Config, ConfigError};
 use crate::gateway::{Gateway, Listener};
@@ -49,6 +51,8 @@ use crate::{doctor, sys};
 
 /// Words and ends of cells that are taken in between two looks at everything else.
 const CELLS_AT_ONCE: usize = 64;
+/// How often all cells are looked at for what time brings, at most: there may be many, and much may happen to one of them.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often time-outs are looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 /// How often the warden looks whether its permits have changed.
@@ -146,7 +150,9 @@ struct Warden {
     listener: Listener,
     signals: OwnedFd,
     gateway: Option<Gateway>,
-    cells: BTreeMap<SessionId, Cell>,
+    cells: Roll,
+    /// When all cells were last looked at for what time brings.
+    looked: Instant,
     /// What cells say and their ends, watched by the kernel: asking for each of hundreds takes longer than what follows.
     concern: OwnedFd,
     /// Sessions whose flows may still be reported as ended: their mark, and their draft without an event.
@@ -275,7 +281,8 @@ pub fn run_without(mut config: Config, layers: Layers) -> Result<(), RunError> {
         listener,
         signals,
         gateway: None,
-        cells: BTreeMap::new(),
+        cells: Roll::default(),
+        looked: Instant::now(),
         concern,
         next_mark: 1,
         unclosed: Vec::new(),
@@ -317,11 +324,11 @@ impl Warden {
 
     /// Waits for something to happen, and says where.
     fn wait(&mut self) -> Vec<Source> {
-        for (session, cell) in &mut self.cells {
-            if let Err(error) = cell.be_watched(&self.concern) {
-                tracing::error!(%session, %error, "a cell can't be watched; it is tried again");
-            }
-        }
+        let concern = &self.concern;
+        self.cells.settle(
+            |cell| cell.be_watched(concern),
+            |session, error| tracing::error!(%session, %error, "a cell can't be watched; it is tried again"),
+        );
         let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN)];
         watched.extend(self.ways.changes().map(|fd| (Source::Drift, fd, PollFlags::IN)));
         if let Some(ledger) = self.ledger.descriptor() {
@@ -368,10 +375,10 @@ impl Warden {
         }
         let sources = events.iter().filter_map(|event| {
             let (mark, concern) = Concern::of(event.data.u64());
-            let (session, _) = self.cells.iter().find(|(_, cell)| cell.grant.mark == mark)?;
+            let session = self.cells.by_mark(mark)?;
             Some(match concern {
-                Concern::Words => Source::Channel(*session),
-                Concern::End => Source::Process(*session),
+                Concern::Words => Source::Channel(session),
+                Concern::End => Source::Process(session),
             })
         });
         sources.collect()
@@ -380,7 +387,7 @@ impl Warden {
     /// Whether something may be made ahead of need now: never while somebody waits for her prompt.
     fn may_fill(&self) -> bool {
         let wanted = self.mode == Mode::Serving && (self.ways.wants_more() || self.seats.wants_more());
-        wanted && self.launched.is_none_or(|at| at.elapsed() >= FILL_AFTER) && !self.cells.values().any(Cell::is_starting)
+        wanted && self.launched.is_none_or(|at| at.elapsed() >= FILL_AFTER) && !self.cells.stirred().any(|(_, cell)| cell.is_starting())
     }
 
     /// Makes one thing that the next cell needs ahead of it.
@@ -406,7 +413,7 @@ impl Warden {
         if self.may_fill() || self.is_deleting() {
             return Duration::ZERO;
         }
-        let tick = if self.cells.values().any(Cell::is_vanishing) { VANISHING_TICK } else { TICK };
+        let tick = if self.cells.stirred().any(|(_, cell)| cell.is_vanishing()) { VANISHING_TICK } else { TICK };
         if self.launched.is_some_and(|at| at.elapsed() < FILL_AFTER) { tick.min(FILL_AFTER) } else { tick }
     }
 

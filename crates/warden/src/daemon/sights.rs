@@ -88,10 +88,8 @@ impl Warden {
     fn denied(&mut self, denial: &Denial, now: Instant) -> Option<Draft> {
         // A packet under a false address has no mark; the link it came over says whose it is. Of a cell that is being reaped every
         // packet is without a mark, and it is being reaped.
-        let cell = self
-            .cells
-            .values_mut()
-            .find(|cell| if denial.mark == 0 { cell.link.index() == denial.interface } else { cell.grant.mark == denial.mark })?;
+        let session = if denial.mark == 0 { self.cells.by_link(denial.interface) } else { self.cells.by_mark(denial.mark) }?;
+        let cell = self.cells.get_mut(&session)?;
         if denial.mark == 0 && !cell.is_running() {
             return None;
         }
@@ -104,7 +102,8 @@ impl Warden {
 
     fn ended(&mut self, flow: &Flow) -> Option<Draft> {
         let Flow { mark, protocol, source, source_port, destination, port, bytes_out, bytes_in, lasted } = *flow;
-        let cell = self.cells.values_mut().find(|cell| cell.grant.mark == mark)?;
+        let session = self.cells.by_mark(mark)?;
+        let cell = self.cells.get_mut(&session)?;
         let began = doer(self.senders.as_ref(), &Packet { protocol, source, source_port, destination, port }, cell.pid());
         let (process, program) = began.map_or((None, None), |Doer { process, program }| (Some(process), program));
         let name = cell.grant.named.name_of_flow(source_port, destination, protocol, port).map(|name| name.to_string());

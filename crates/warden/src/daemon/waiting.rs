@@ -105,7 +105,7 @@ impl Warden {
         let (mark, slot) = (self.next_mark, network.slot());
         self.next_mark = self.next_mark.checked_add(1).unwrap_or(1);
         match Cell::start(site, commission, network, mark) {
-            Ok(cell) => drop(self.cells.insert(session, cell)),
+            Ok(cell) => self.cells.insert(session, cell),
             Err(failed) => {
                 self.ways.forget(slot);
                 self.refuse("launch", Some(session), Some(about), crate::chain(&failed));
