@@ -4,8 +4,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 
 /// The most descriptors of one packet: a cell is made with four.
@@ -26,7 +27,9 @@ pub fn send(socket: impl AsFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) ->
 pub fn receive(socket: impl AsFd, bytes_max: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut buffer = vec![0; bytes_max];
+    // The room that it takes, and no more: most packets are short, and what is longest may be long.
+    let (_, length) = recv(&socket, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::TRUNC)?;
+    let mut buffer = vec![0; length.min(bytes_max)];
     let result = recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     let descriptors = ancillary.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
@@ -42,11 +45,10 @@ pub fn receive(socket: impl AsFd, bytes_max: usize) -> io::Result<(Vec<u8>, Vec<
 
 /// One packet without a descriptor, if one waits.
 pub fn receive_now(socket: impl AsFd, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut buffer = vec![0; bytes_max + 1];
-    let (_, length) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
+    let mut buffer = Vec::with_capacity(bytes_max);
+    let (_, length) = recv(socket, spare_capacity(&mut buffer), RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
     if length > bytes_max {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet longer than any may be"));
     }
-    buffer.truncate(length);
     Ok(buffer)
 }

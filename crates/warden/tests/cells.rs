@@ -140,7 +140,9 @@ fn no_shell_runs_before_its_launch_is_recorded() {
     stage.gateway.order(&stage::launch(receipt));
     assert!(!stage.gateway.readable(std::time::Duration::from_millis(700)), "the warden reported a launch that has no receipt");
     assert!(!stage.path("workspaces/ws-one/ran").exists());
-    assert_eq!(stage.cell_processes().len(), 1, "control: the cell is built and waits");
+    let programme = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).expect("a programme");
+    let programmes: Vec<_> = stage.cell_processes().into_iter().map(programme).collect();
+    assert_eq!(programmes, vec![programme(stage.warden.id()); 2], "control: the cell is built, and what will be its shell waits");
     // The ledger hangs up and comes back: what it had not kept is sent again, and the cell runs.
     stage.ledger.be(stage::ledger::Manner::Away);
     stage.ledger.be(stage::ledger::Manner::Keeping);

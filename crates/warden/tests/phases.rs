@@ -47,7 +47,7 @@ fn bring(stage: &mut Stage, at: At) -> (SessionId, Option<stage::Running>) {
             }
             stage.gateway.order(&stage::launch(receipt));
             if at == At::AwaitingReceipt {
-                eventually("the cell is there", || (stage.cell_processes().len() == 1).then_some(()));
+                eventually("the cell is there, and what will be its shell", || (stage.cell_processes().len() == 2).then_some(()));
                 assert!(!stage.gateway.readable(Duration::from_millis(200)), "control: it waits for its receipt");
             }
             (draft.session.expect("a session"), None)

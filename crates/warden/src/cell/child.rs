@@ -35,6 +35,8 @@ use crate::sys;
 
 /// The status of a first process whose cell could not be built.
 const FAILED: i32 = 70;
+/// The word that lets the shell run.
+const GO: [u8; 1] = [1];
 /// The status of a command that could not be run, as shells have it.
 const NOT_RUN: i32 = 127;
 
@@ -70,6 +72,18 @@ struct Builder<'a> {
 struct Terminal {
     master: OwnedFd,
     slave: OwnedFd,
+}
+
+/// The process that will be the shell, waiting.
+struct Prepared {
+    shell: Pid,
+    /// Readable when a child has ended.
+    children: OwnedFd,
+    /// Why nothing runs, or its end when something does.
+    news: OwnedFd,
+    /// Where the word is given, and its other end, so that giving it to a process that is gone fails nobody: the news says why.
+    go: OwnedFd,
+    word: OwnedFd,
 }
 
 impl First<'_> {
@@ -236,23 +250,35 @@ impl Builder<'_> {
     /// Waits for the warden's word, runs what the holder asked for, and stays as the cell's first process.
     fn serve(&self, terminal: &Terminal, landlock: String) -> Step {
         let result = Step::at("hand over the terminal", say(&self.first.channel, &Said::Ready { landlock }, Some(terminal.master.as_fd())))
-            .and_then(|()| self.first.await_word("hear that the record is durable", |told| matches!(told, Told::Go)))
-            .and_then(|()| self.start(terminal));
+            .and_then(|()| self.prepare(terminal))
+            .and_then(|prepared| {
+                self.first.await_word("hear that the record is durable", |told| matches!(told, Told::Go))?;
+                self.start(prepared)
+            });
         match result {
             Ok((shell, children)) => attend(shell, &children, &self.first.channel, &terminal.master),
             Err(failed) => failed,
         }
     }
 
-    fn start(&self, terminal: &Terminal) -> Result<(Pid, OwnedFd), Step> {
+    /// Makes the process that will be the shell, and has it wait: the warden and the ledger have work to do meanwhile.
+    fn prepare(&self, terminal: &Terminal) -> Result<Prepared, Step> {
+        let pipe = || Step::at("make a pipe", rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC));
         let children = Step::at("watch children", sys::signals(&[libc::SIGCHLD]))?;
-        let (news, report) = Step::at("make a pipe", rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC))?;
+        let ((news, report), (word, go)) = (pipe()?, pipe()?);
         let Some(shell) = Step::at("start the shell", sys::fork())? else {
-            let error = self.execute(terminal, &report);
+            let error = self.execute(terminal, &report, &word);
             let _unheard = rustix::io::write(&report, error.to_string().as_bytes());
             sys::exit_now(NOT_RUN)
         };
-        drop(report);
+        Ok(Prepared { shell, children, news, go, word })
+    }
+
+    /// Has it run what the holder asked for.
+    fn start(&self, prepared: Prepared) -> Result<(Pid, OwnedFd), Step> {
+        let Prepared { shell, children, news, go, word } = prepared;
+        Step::at("start the shell", rustix::io::write(&go, &GO))?;
+        drop(word);
         let mut failure = [0; 256];
         // The pipe closes when the programme runs, and speaks when it does not.
         match Step::at("hear of the shell", rustix::io::read(&news, &mut failure))? {
@@ -264,7 +290,8 @@ impl Builder<'_> {
         }
     }
 
-    fn execute(&self, terminal: &Terminal, report: &OwnedFd) -> io::Error {
+    /// In the process that is to be the shell: all but the shell itself, then that, once the word is given.
+    fn execute(&self, terminal: &Terminal, report: &OwnedFd, word: &OwnedFd) -> io::Error {
         let prepare = || -> io::Result<()> {
             // Their effects are the default ones since the first process began.
             sys::block_no_signals();
@@ -274,7 +301,7 @@ impl Builder<'_> {
             umask(Mode::from_raw_mode(0o027));
             chdir(WORKSPACE)?;
             let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
-            sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd(), report.as_fd()])
+            sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd(), report.as_fd(), word.as_fd()])
         };
         if let Err(error) = prepare() {
             return error;
@@ -284,6 +311,11 @@ impl Builder<'_> {
             return io::ErrorKind::InvalidInput.into();
         };
         let Some(programme) = command.first() else { return io::ErrorKind::InvalidInput.into() };
+        match rustix::io::read(word, &mut [0; 1]) {
+            Ok(1) => {}
+            Ok(_) => return io::ErrorKind::BrokenPipe.into(),
+            Err(error) => return error.into(),
+        }
         let mut error = io::Error::from_raw_os_error(libc::ENOENT);
         for path in PATH.split(':').map(|folder| format!("{folder}/{programme}")) {
             let path = if programme.contains('/') { programme.clone() } else { path };

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::net::netlink::{AUDIT, NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
 
@@ -85,9 +86,7 @@ impl Socket {
         let bytes: Vec<u8> = messages.iter().flat_map(|message| message.finished()).collect();
         send(&self.0, &bytes, SendFlags::empty())?;
         let mut answers = Vec::new();
-        while let Some(packet) = self.receive()? {
-            answers.extend(packet);
-        }
+        while self.receive_into(&mut answers)? {}
         for (kind, body) in parsed(&answers) {
             let code = body.first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code));
             if kind == ERROR && code != 0 {
@@ -99,13 +98,16 @@ impl Socket {
 
     /// What the kernel has sent, if anything waits.
     pub fn receive(&self) -> io::Result<Option<Vec<u8>>> {
-        let mut buffer = vec![0; ANSWER_BYTES_MAX];
-        match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
-            Ok((length, _)) => {
-                buffer.truncate(length);
-                Ok(Some(buffer))
-            }
-            Err(rustix::io::Errno::AGAIN) => Ok(None),
+        let mut packet = Vec::new();
+        Ok(self.receive_into(&mut packet)?.then_some(packet))
+    }
+
+    /// Puts what the kernel has sent behind what is there, if anything waits.
+    fn receive_into(&self, packets: &mut Vec<u8>) -> io::Result<bool> {
+        packets.reserve(ANSWER_BYTES_MAX);
+        match recv(&self.0, spare_capacity(packets), RecvFlags::empty()) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::AGAIN) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
