@@ -65,13 +65,13 @@ bench-ledger: needs-bench $(PEERS)/nats
 	cargo bench --locked -p sulku-audit --bench hashing
 	cargo bench --locked -p sulku-ledger --bench verification
 
-# Many permits, the resolver and the look at TLS, a cell's launch, what is noted of a packet's process, the way through the router; and how many
+# Many permits, the resolver and the look at TLS, a cell's launch, a session's elements in the router, what is noted of a packet's process, the way through the router; and how many
 # instructions the hot parts take, which a busy machine does not change.
 bench-parts: needs-bench
 	CARGO_PROFILE_BENCH_LTO=off cargo bench --locked -p sulku-load --bench instructions
 	cargo bench --locked -p sulku-policy --bench policies
 	$(AS_ROOT) cargo bench --locked -p sulku-resolver --bench names
-	$(AS_ROOT) cargo bench --locked -p sulku-warden --bench launch --bench seen --bench router
+	$(AS_ROOT) cargo bench --locked -p sulku-warden --bench launch --bench elements --bench seen --bench router
 
 check:
 	cargo fmt --all --check

@@ -33,6 +33,12 @@ const CONNECT: &str = "import socket, sys, time\n\
     def once():\n  s = socket.create_connection((sys.argv[1], 7003)); s.recv(1); s.close()\n\
     [once() for _ in range(100)]\nbegun = time.monotonic()\n[once() for _ in range(2000)]\nprint((time.monotonic() - begun) * 500)";
 
+/// The microseconds that a refused connection takes: at a port that the permit does not list, and over the straight link at one that a rule refuses
+/// and does not log.
+const REFUSED: &str = "import socket, sys, time\n\
+    def once():\n  s = socket.socket()\n  r = s.connect_ex((sys.argv[1], 7004)); s.close(); assert r, r\n\
+    [once() for _ in range(100)]\nbegun = time.monotonic()\n[once() for _ in range(2000)]\nprint((time.monotonic() - begun) * 500)";
+
 /// The address of the server over the straight link.
 const STRAIGHT: &str = "10.212.0.1";
 /// And the one that the permit lists.
@@ -52,8 +58,14 @@ fn main() {
     });
     let straight = format!("--net=/proc/{}/ns/net", holder.0.id());
     println!("{:<44} {:>12} {:>12}", "median", "router", "plain link");
-    for (what, script) in [("a byte there and back, µs", ROUND_TRIP), ("throughput, MiB/s", THROUGHPUT), ("a connection and its end, µs", CONNECT)]
-    {
+    refuse(&stage);
+    let measures = [
+        ("a byte there and back, µs", ROUND_TRIP),
+        ("throughput, MiB/s", THROUGHPUT),
+        ("a connection and its end, µs", CONNECT),
+        ("a refused connection, copied and noted, µs", REFUSED),
+    ];
+    for (what, script) in measures {
         let (mut routed, mut plain) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             routed.push(measured(&cell, script, LISTED));
@@ -67,6 +79,15 @@ fn main() {
     stage.end(&running, "holder-left");
     server.kill().expect("killed");
     server.wait().expect("its end");
+}
+
+/// Has a rule of the server's host refuse one port, as the router does, and say nothing of it.
+fn refuse(stage: &Stage) {
+    let rules = "add table inet plain; add chain inet plain input { type filter hook input priority 0; }; \
+                 add rule inet plain input tcp dport 7004 reject with tcp reset";
+    let net = format!("--net={}", stage.world.namespace());
+    let status = Command::new("/usr/bin/nsenter").args([&net, "/usr/sbin/nft", rules]).status().expect("nsenter");
+    assert!(status.success());
 }
 
 fn serve(stage: &Stage) -> Child {

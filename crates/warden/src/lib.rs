@@ -15,7 +15,7 @@ pub mod layers;
 mod ledger;
 mod loopback;
 mod naming;
-mod network;
+pub mod network;
 mod packet;
 mod permits;
 mod relay;

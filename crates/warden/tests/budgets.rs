@@ -25,11 +25,18 @@ fn denied(stage: &Stage, why: WhyDenied) {
     });
 }
 
+/// One address and a network: they stand in sets of their own.
+const BOUNDED: [&str; 2] = ["198.18.0.10", "198.18.0.10/31"];
+
 /// NW-02: what is sent beyond the budget does not arrive, over whichever port, and its denial says why.
 #[test]
 fn no_more_bytes_leave_than_the_budget_has() {
-    let bounded = table("198.18.0.10", "\"443/tcp\", \"22/tcp\"", "bytes = \"96 KiB\"");
-    let free = table("198.18.0.11", "\"443/tcp\"", "");
+    BOUNDED.into_iter().for_each(no_more_bytes_leave_for);
+}
+
+fn no_more_bytes_leave_for(bounded: &str) {
+    let bounded = table(bounded, "\"443/tcp\", \"22/tcp\"", "bytes = \"96 KiB\"");
+    let free = table("198.18.0.12", "\"443/tcp\"", "");
     let mut stage = Stage::with(Options { egress: bounded + &free, ..Options::default() });
     let script = [send("198.18.0.10", 22, 32), send("198.18.0.10", 443, 4_096), greet("198.18.0.10", 22)].concat();
     let output = stage.shell("one.toml", &script);
@@ -40,7 +47,7 @@ fn no_more_bytes_leave_than_the_budget_has() {
     let before = stage.world.bytes();
     // A second session has a budget of its own; a destination without one is not bounded.
     // The world answers each piece of at most 4 KiB with a dot, so that what was answered has arrived.
-    let free = "(exec 3<>/dev/tcp/198.18.0.11/443 && head -c 1048576 /dev/zero >&3 && head -c 256 <&3 > /dev/null && echo sent)\n";
+    let free = "(exec 3<>/dev/tcp/198.18.0.12/443 && head -c 1048576 /dev/zero >&3 && head -c 256 <&3 > /dev/null && echo sent)\n";
     let output = stage.shell("one.toml", &(send("198.18.0.10", 22, 16) + free));
     assert_eq!(output.lines().collect::<Vec<_>>(), ["sent", "sent"]);
     eventually("more than the other destination's budget", || (stage.world.bytes() >= before + 128 * 1024).then_some(()));
@@ -50,10 +57,14 @@ fn no_more_bytes_leave_than_the_budget_has() {
 
 #[test]
 fn no_more_connections_begin_than_the_rate_has() {
-    let bounded = table("198.18.0.10", "\"443/tcp\", \"53/udp\"", "connections = \"4 an hour\"");
-    let free = table("198.18.0.11", "\"443/tcp\"", "");
+    BOUNDED.into_iter().for_each(no_more_connections_begin_for);
+}
+
+fn no_more_connections_begin_for(bounded: &str) {
+    let bounded = table(bounded, "\"443/tcp\", \"53/udp\"", "connections = \"4 an hour\"");
+    let free = table("198.18.0.12", "\"443/tcp\"", "");
     let mut stage = Stage::with(Options { egress: bounded + &free, ..Options::default() });
-    let script: String = (0..7).map(|_| greet("198.18.0.10", 443)).chain((0..7).map(|_| greet("198.18.0.11", 443))).collect();
+    let script: String = (0..7).map(|_| greet("198.18.0.10", 443)).chain((0..7).map(|_| greet("198.18.0.12", 443))).collect();
     let output = stage.shell("one.toml", &script);
     let greeted: Vec<_> = output.lines().map(|line| line.contains("hello")).collect();
     assert_eq!(greeted, [&[true; 4][..], &[false; 3], &[true; 7]].concat(), "{output}");

@@ -35,6 +35,57 @@ fn a_command_runs_as_the_holder_in_her_workspace_with_her_data() {
     }
 }
 
+/// Bound on the host, and unbound again.
+struct Bound(std::path::PathBuf);
+
+impl Bound {
+    fn over(place: &std::path::Path, shown: &std::path::Path) -> Self {
+        let status = Command::new("/bin/mount").arg("--bind").args([shown, place]).status().expect("mount");
+        assert!(status.success(), "mount {} over {}", shown.display(), place.display());
+        Self(place.to_owned())
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let unbound = Command::new("/bin/umount").arg("--lazy").arg(&self.0).status();
+        assert!(unbound.is_ok_and(|status| status.success()) || std::thread::panicking(), "{} stays bound", self.0.display());
+    }
+}
+
+/// Half of a cell's root is made before its order. What the host has mounted or changed since is what the cell sees, and nothing of the host's is held meanwhile.
+#[test]
+fn what_the_host_has_changed_since_a_process_waits_is_in_its_cell() {
+    if stage::is_rootless() {
+        // The warden's mounts are its own there: nothing that the host mounts later is in them.
+        return;
+    }
+    let mut stage = Stage::new();
+    let waiting = || stage_waiting(&stage);
+    eventually("all seats are taken", || (waiting().len() >= 2).then_some(()));
+    let holds = |pid: u32, folder: &str| fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("its mounts").contains(folder);
+    let folder = stage.path("data-one");
+    let (data, text) = (stage.path("data-later"), stage.path("other.conf"));
+    fs::create_dir(&data).expect("a folder");
+    fs::write(data.join("rows.csv"), "later\n").expect("data");
+    fs::write(&text, "# another\n").expect("a file");
+    let mounted = Bound::over(&folder, &data);
+    let changed = Bound::over("/etc/ld.so.conf".as_ref(), &text);
+    assert!(waiting().into_iter().all(|pid| !holds(pid, "data-later")), "a process that waits holds what the host mounts");
+    assert_eq!(stage.shell("one.toml", "cat /data/one/rows.csv /etc/ld.so.conf"), "later\r\n# another\r\n");
+    drop((mounted, changed));
+    assert_eq!(stage.shell("one.toml", "head -n 1 /data/one/rows.csv; grep -c another /etc/ld.so.conf"), "id,value\r\n0\r\n");
+}
+
+/// The processes that wait for their cells.
+fn stage_waiting(stage: &Stage) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", stage.warden.id())).expect("children");
+    let is_waiting = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| !mounts.contains("/workspace") && mounts.contains(" /usr "))
+    };
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_waiting).collect()
+}
+
 /// A session is a terminal: prompt, job control, signals, size.
 #[test]
 fn a_shell_on_a_terminal_has_a_prompt_job_control_and_hears_ctrl_c() {

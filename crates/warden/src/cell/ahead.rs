@@ -1,7 +1,7 @@
 //! What every cell has, made before anybody knows whose cell it will be: half of what a cell is built of.
 //!
 //! The waiting process has left the host's mounts, so that it holds none of them, and goes back among them for a moment to open what its permit names: a dataset is
-//! what the host has there then ([0052](../../../../docs/decisions/0052-half-of-a-root-waits-with-its-process.md)).
+//! what the host has there then ([0055](../../../../docs/decisions/0055-half-of-a-root-waits-with-its-process.md)).
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -1,8 +1,8 @@
 //! Seats: processes that wait, each in a control group of its own, to hear which cell they become.
 //!
 //! With control groups of version 1 the kernel waits for all processors before it moves a process into one, 6 to 12 ms; nobody who waits for her
-//! prompt should wait for that. A waiting process holds no descriptor but its channel, has the warden's mounts and network until it leaves
-//! them, and serves one cell, once ([0040](../../../../docs/decisions/0040-first-processes-wait-in-their-groups.md)).
+//! prompt should wait for that. A waiting process holds no descriptor but its channel and those of two mount namespaces, has the warden's network until it leaves
+//! it, and serves one cell, once ([0040](../../../../docs/decisions/0040-first-processes-wait-in-their-groups.md)).
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -132,8 +132,7 @@ impl Seat {
     }
 }
 
-/// Starts the process, which goes into its group by itself: the warden does not wait for that. Its mounts are the warden's until it becomes a
-/// cell: mounts that the host makes meanwhile are the cell's, too.
+/// Starts the process, which goes into its group by itself, and makes half of a root: the warden does not wait for that.
 fn process(ground: &Ground, group: &Group) -> Result<Process, Step> {
     let Ground { rung, layers, filter, .. } = ground;
     let (ours, theirs) = Step::at("make a channel", sys::packet_pair())?;
