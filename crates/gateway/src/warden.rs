@@ -232,7 +232,13 @@ async fn work(socket: &Socket, mut queue: mpsc::Receiver<Job>) -> Result<(), War
             packet = socket.receive() => match packet? {
                 Some((packet, fd)) => {
                     let Some(report) = asked.answer(order::decode(&packet)?) else { continue };
+                    let launched = matches!(report, Report::Launched { .. });
                     let Some((session, news)) = news(report, fd) else { continue };
+                    if launched && matches!(news, CellNews::Refused) {
+                        // Whoever asked for it never has it, so nobody else would end it.
+                        let reason = CloseReason::CellFailed.name();
+                        socket.send(&order::encode(&Order::<Receipt>::End { session, reason })?).await?;
+                    }
                     // A session that is behind misses what is only for its holder to read; the ledger has it.
                     if matches!(news, CellNews::Denied(_)) && sessions.get(&session).is_none_or(|sender| sender.capacity() <= NEWS_RESERVED) {
                         continue;
@@ -357,7 +363,8 @@ impl Socket {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             match recvmsg(self.0.get_ref(), &mut [IoSliceMut::new(&mut packet)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Ok(received) if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) => {
+                // `CTRUNC` alone says that no descriptor was left for the terminal, which then is missing: one session's loss, not the warden's.
+                Ok(received) if received.flags.contains(ReturnFlags::TRUNC) => {
                     return Err(io::Error::other("a packet of the warden was longer than any may be"));
                 }
                 Ok(received) if received.bytes == 0 => return Ok(None),
