@@ -11,6 +11,7 @@ mod audit;
 mod certificates;
 mod connect;
 mod courier;
+mod crowds;
 mod demo;
 mod denials;
 mod ends;
@@ -73,6 +74,10 @@ fn main() -> ExitCode {
         hostile::{
             a_hostile_frame_closes_its_own_connection_alone, a_peer_that_says_nothing_is_hung_up_on,
             a_flood_of_refused_peers_is_counted_and_leaves_others_their_entries,
+        }
+        crowds::{
+            a_holder_has_so_many_connections_without_a_session_and_no_more, strangers_at_every_place_keep_neither_operators_nor_holders_out,
+            a_gateway_without_descriptors_ends_nothing_and_serves_again,
         }
         flow::{ctrl_c_is_heard_in_a_flood, a_slow_reader_slows_itself_alone, what_would_write_the_clipboard_is_removed_and_audited}
         audit::{

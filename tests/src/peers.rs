@@ -68,6 +68,18 @@ pub fn hello(command: &[&str]) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// OpenSSL is missing, or does not end.
 pub fn openssl(stage: &Stage, person: Option<Person>, sent: &[u8], arguments: &[&str]) -> anyhow::Result<Answer> {
+    answer(openssl_command(stage, person, arguments)?, sent)
+}
+
+/// A connection over TLS that shows who it is and says nothing, until it is dropped.
+///
+/// # Errors
+/// OpenSSL is missing.
+pub fn openssl_held(stage: &Stage, person: Person) -> anyhow::Result<Running> {
+    Ok(Running::start(openssl_command(stage, Some(person), &[])?, &Interrupt::never())?)
+}
+
+fn openssl_command(stage: &Stage, person: Option<Person>, arguments: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(find_in("openssl", "openssl")?);
     command.args(["s_client", "-connect", &format!("127.0.0.1:{}", stage.port()), "-servername", "localhost", "-alpn", "sulku/1"]);
     command.args(["-verify_return_error", "-CAfile"]).arg(stage.authority().certificate());
@@ -77,7 +89,7 @@ pub fn openssl(stage: &Stage, person: Option<Person>, sent: &[u8], arguments: &[
         let (certificate, key) = stage.authority().files_of(person.name());
         command.arg("-cert").arg(certificate).arg("-key").arg(key);
     }
-    answer(command, sent)
+    Ok(command)
 }
 
 /// Sends bytes over QUIC with aioquic.
@@ -85,6 +97,18 @@ pub fn openssl(stage: &Stage, person: Option<Person>, sent: &[u8], arguments: &[
 /// # Errors
 /// aioquic is missing, or does not end.
 pub fn quic(stage: &Stage, person: Option<Person>, sent: &[u8]) -> anyhow::Result<Answer> {
+    answer(quic_command(stage, person, &[])?, sent)
+}
+
+/// A connection over QUIC that shows who it is and says nothing, until it is dropped.
+///
+/// # Errors
+/// aioquic is missing.
+pub fn quic_held(stage: &Stage, person: Person) -> anyhow::Result<Running> {
+    Ok(Running::start(quic_command(stage, Some(person), &["--hold"])?, &Interrupt::never())?)
+}
+
+fn quic_command(stage: &Stage, person: Option<Person>, arguments: &[&str]) -> anyhow::Result<Command> {
     let python = peers().join("bin/python");
     if !python.exists() {
         bail!(
@@ -93,12 +117,16 @@ pub fn quic(stage: &Stage, person: Option<Person>, sent: &[u8]) -> anyhow::Resul
         );
     }
     let mut command = Command::new(python);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/quic.py")).arg(stage.port().to_string()).arg(stage.authority().certificate());
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/quic.py"))
+        .args(arguments)
+        .arg(stage.port().to_string())
+        .arg(stage.authority().certificate());
     if let Some(person) = person {
         let (certificate, key) = stage.authority().files_of(person.name());
         command.arg(certificate).arg(key);
     }
-    answer(command, sent)
+    Ok(command)
 }
 
 /// Where the peers from other registries are installed.

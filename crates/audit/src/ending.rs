@@ -88,6 +88,7 @@ impl CloseReason {
             | RefusalCode::IsolationTooWeak
             | RefusalCode::SourceNotAllowed
             | RefusalCode::TooManySessions
+            | RefusalCode::TooManyConnections
             | RefusalCode::PermitFull
             | RefusalCode::NotAnOperator
             | RefusalCode::WorkspaceKept

@@ -139,7 +139,7 @@ impl DialError {
     #[must_use]
     pub const fn may_pass(&self) -> bool {
         match self {
-            Self::Refused(refused) => matches!(refused.code, RefusalCode::Draining | RefusalCode::AuditUnavailable),
+            Self::Refused(refused) => matches!(refused.code, RefusalCode::Draining | RefusalCode::AuditUnavailable | RefusalCode::TooManyConnections),
             Self::Busy
             | Self::NameNotFound { .. }
             | Self::NothingListens { .. }

@@ -1,22 +1,30 @@
-//! Bounds on what peers may take up: connections from one address, and handshakes.
+//! Bounds on what peers may take up: connections from one address, handshakes, and descriptors.
 //!
-//! Handshakes are what a stranger can make the gateway compute, so few are under way at once. A peer that is slow at one keeps a place from
-//! others of its own address alone: those of one address share an eighth of the places, and the rest waits.
+//! Handshakes are what a stranger can make the gateway compute, so few are under way at once. Those of one address share an eighth of the
+//! places, and the rest waits; a peer that is slow at one loses its place, and not its handshake.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections that have not shown who they are yet; those beyond wait in the kernel's queue.
-pub const STRANGERS_MAX: usize = 1_024;
+use crate::known::{Here, KNOWN_MAX, OPERATORS_MAX};
+use crate::strangers::STRANGERS_MAX;
+
 /// One address takes up at most one in so many handshakes.
 const SHARE: usize = 8;
 
-/// Descriptors that are neither a session's nor a stranger's: listeners, ledger, warden, files that are read again, and operators at work.
-const DESCRIPTORS_BESIDE: u64 = 256;
+/// A handshake has its place for so long: a peer that is on the other side of the world, and not silent, is done by then. Who is not goes on
+/// without one.
+const PLACE_KEPT: Duration = Duration::from_millis(250);
+/// Connections that are over, or whose place another has, until their tasks have noticed.
+const ENDING_MAX: usize = 256;
+/// Descriptors that are no peer's: listeners, ledger, warden, files that are read again.
+const DESCRIPTORS_BESIDE: usize = 256;
 
 /// There are fewer descriptors than the gateway may come to need: under a flood nobody could be served, operators neither.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +37,20 @@ pub struct TooFewDescriptors {
     most: u64,
 }
 
+/// Connections over TCP that may be there at once: each has a descriptor. Strangers, those who are known, operators and sessions have their
+/// bounds each, of which this is the sum, so that none of them can take what is kept for another.
+#[must_use]
+pub const fn sockets_max(sessions: usize) -> usize {
+    STRANGERS_MAX + KNOWN_MAX + OPERATORS_MAX + sessions + ENDING_MAX
+}
+
 /// Sees to it that descriptors do not run out before sessions and strangers do: raises what the process may have as far as it needs.
 ///
 /// # Errors
 /// The system's limit is lower.
 pub fn reserve_descriptors(sessions: usize) -> Result<(), TooFewDescriptors> {
-    // A session has a connection and a terminal; a stranger may come by either door.
-    let needed = 2 * (sessions as u64 + STRANGERS_MAX as u64) + DESCRIPTORS_BESIDE;
+    // A session has a terminal beside its connection.
+    let needed = (sockets_max(sessions) + sessions + DESCRIPTORS_BESIDE) as u64;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());
@@ -46,6 +61,15 @@ pub fn reserve_descriptors(sessions: usize) -> Result<(), TooFewDescriptors> {
     if raised { Ok(()) } else { Err(TooFewDescriptors { sessions, needed, most }) }
 }
 
+/// Whoever has an address of IPv6 has 2⁶⁴ of them.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
 /// Counts connections by address.
 #[derive(Debug, Clone)]
 pub struct Addresses {
@@ -53,11 +77,25 @@ pub struct Addresses {
     most: usize,
 }
 
-/// One connection of an address; dropped, it is counted no more.
+/// One connection of an address; dropped, it is counted no more. It lives as long as its connection, and so has what else that takes up.
 #[derive(Debug)]
 pub struct Counted {
     addresses: Addresses,
     address: IpAddr,
+    _socket: Option<OwnedSemaphorePermit>,
+    _here: Option<Here>,
+}
+
+impl Counted {
+    /// The connection has a descriptor.
+    pub fn has(&mut self, socket: OwnedSemaphorePermit) {
+        self._socket = Some(socket);
+    }
+
+    /// It is known whose the connection is.
+    pub fn is_of(&mut self, here: Here) {
+        self._here = Some(here);
+    }
 }
 
 impl Addresses {
@@ -70,14 +108,14 @@ impl Addresses {
     /// Counts one more connection, unless the address has as many as it may.
     #[must_use]
     pub fn count(&self, address: IpAddr) -> Option<Counted> {
-        let address = address.to_canonical();
+        let address = network(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
         if *count >= self.most {
             return None;
         }
         *count += 1;
-        Some(Counted { addresses: self.clone(), address })
+        Some(Counted { addresses: self.clone(), address, _socket: None, _here: None })
     }
 }
 
@@ -130,7 +168,7 @@ impl Handshakes {
 
     /// Waits for a place among those of the address, and then among all. `None` never comes: nothing closes the places.
     pub async fn place(&self, address: IpAddr) -> Option<Handshake> {
-        let address = address.to_canonical();
+        let address = network(address);
         let own = {
             let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
             let share = || Arc::new(Semaphore::new((self.most / SHARE).max(1)));
@@ -142,6 +180,16 @@ impl Handshakes {
         let place = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(Handshake { _place: place, _share: share })
     }
+}
+
+/// Sees a handshake to its end, and gives its place to another if that takes long.
+pub async fn with_place<T>(place: Option<Handshake>, handshake: impl Future<Output = T>) -> T {
+    let mut handshake = pin!(handshake);
+    if let Ok(done) = tokio::time::timeout(PLACE_KEPT, &mut handshake).await {
+        return done;
+    }
+    drop(place);
+    handshake.await
 }
 
 impl Drop for Share {
@@ -157,8 +205,6 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     async fn has_place(handshakes: &Handshakes, address: [u8; 4]) -> Option<Handshake> {
@@ -179,6 +225,27 @@ mod tests {
         assert!(third.is_some(), "a place that is free again");
         drop((second, third));
         assert!(handshakes.shares.lock().expect("a lock").is_empty(), "addresses that are gone are forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_slow_at_its_handshake_loses_its_place_and_not_its_handshake() {
+        let handshakes = Handshakes::new(8);
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let place = handshakes.place([192, 0, 2, 1].into()).await;
+        let slow = tokio::spawn(with_place(place, answered));
+        assert!(has_place(&handshakes, [192, 0, 2, 1]).await.is_none(), "the control: its address has no other");
+        assert!(handshakes.place([192, 0, 2, 1].into()).await.is_some(), "it waits for a peer that is silent, and not for ever");
+        answer.send("done").expect("it is still waited for");
+        assert_eq!(slow.await.expect("a task without a panic"), Ok("done"));
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one() {
+        let addresses = Addresses::new(1);
+        let at = |address: &str| addresses.count(address.parse().expect("an address"));
+        let first = at("2001:db8::1");
+        assert!(first.is_some() && at("2001:db8::2").is_none());
+        assert!(at("2001:db8:0:1::1").is_some(), "control: another network");
     }
 
     async fn of_others(handshakes: &Handshakes) -> Vec<Handshake> {

@@ -102,6 +102,8 @@ pub struct Limits {
     pub handshake_deadline_s: u64,
     /// Connections from one address.
     pub connections_per_address: usize,
+    /// Connections of one holder, by her key, beyond one for each session that her key has opened.
+    pub connections_per_holder: usize,
     /// Sessions of all holders.
     pub sessions: usize,
 }
@@ -109,7 +111,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         // 64 handshakes of 1 ms each are 64 ms of queue on one core; a hospital behind one address has some 100 researchers.
-        Self { handshakes_in_flight: 64, handshake_deadline_s: 10, connections_per_address: 128, sessions: 4096 }
+        // Whoever starts sessions in a loop has a few dozen connections that are about to have one; nobody who works has more.
+        Self { handshakes_in_flight: 64, handshake_deadline_s: 10, connections_per_address: 128, connections_per_holder: 64, sessions: 4096 }
     }
 }
 
@@ -180,7 +183,7 @@ impl Config {
         if let Err(error) = config.operators() {
             return Err(wrong(0, format!("no revision of the policy could count: {error}; `sulku policy key` prints what [[operator]] needs")));
         }
-        let Limits { handshakes_in_flight, handshake_deadline_s, connections_per_address, sessions } = config.limits;
+        let Limits { handshakes_in_flight, handshake_deadline_s, connections_per_address, connections_per_holder, sessions } = config.limits;
         if config.issuer.is_empty() {
             return Err(wrong(0, "no [[issuer]] is configured, so nobody could connect".to_owned()));
         }
@@ -196,7 +199,9 @@ impl Config {
                 format!("issuer {}: crl_alarm_after is longer than crl_refuse_after, so nobody would hear of it in time", issuer.name),
             ));
         }
-        if [handshakes_in_flight, connections_per_address, sessions].contains(&0) || !(1..=120).contains(&handshake_deadline_s) {
+        if [handshakes_in_flight, connections_per_address, connections_per_holder, sessions].contains(&0)
+            || !(1..=120).contains(&handshake_deadline_s)
+        {
             return Err(wrong(0, "a limit is zero, or the handshake's deadline is not 1 to 120 s".to_owned()));
         }
         Ok(config)

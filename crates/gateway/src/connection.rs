@@ -20,6 +20,7 @@ use crate::busy::Counted;
 use crate::daemon::Shared;
 use crate::denied;
 use crate::identity::VerifiedIdentity;
+use crate::known::{Full, Here};
 use crate::operator;
 use crate::readmission;
 use crate::refusals::{Kept, Kind};
@@ -121,6 +122,28 @@ pub async fn serve(shared: Arc<Shared>, peer: Peer) {
     if let Some((frames, _counted)) = heard {
         frames.hear_out().await;
     }
+}
+
+/// Audits that a peer has, or all together have, as many connections as may be. Gives back what it is to be told, if it is to be told.
+pub async fn record_full(
+    shared: &Shared,
+    identity: &VerifiedIdentity,
+    full: Full,
+    from: IpAddr,
+    transport: &'static str,
+) -> Option<(Here, RefusedFrame)> {
+    let Full { reason, told } = full;
+    let holder = operator::operator(shared, identity).or_else(|| shared.policy().permits().person(identity.credential()).cloned());
+    let refusal = Refusal { holder, ..Refusal::new(RefusalCode::TooManyConnections, reason) };
+    let kept = record_refusal(shared, refusal, from, transport).await;
+    let code = if kept { RefusalCode::TooManyConnections } else { RefusalCode::AuditUnavailable };
+    told.map(|told| (told, RefusedFrame::plain(code)))
+}
+
+/// Tells a peer so, and hangs up.
+pub async fn turn_out(reader: Box<dyn AsyncRead + Send + Unpin>, writer: Writer, frame: RefusedFrame) {
+    refuse(writer, frame, quic_code::REFUSED).await;
+    Frames::new(reader).hear_out().await;
 }
 
 /// Does what a peer asks for first. A session that hears more of it takes its frames, and its place among the connections.
@@ -358,8 +381,13 @@ pub async fn say_and_end(mut writer: Writer, tell: &Tell, code: u32) {
     let mut bytes = Vec::new();
     if let Err(error) = encode(tell, &mut bytes) {
         tracing::error!(%error, "frame not sent");
-    } else if let Err(error) = writer.send(&bytes).await {
-        tracing::debug!(%error, "peer was gone before it was told");
+    } else {
+        match tokio::time::timeout(FAREWELL, writer.send(&bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "peer was gone before it was told"),
+            // Over QUIC a peer says itself how much it takes: one that takes nothing must not keep its place by that.
+            Err(_) => return writer.hang_up(code),
+        }
     }
     writer.end(code).await;
 }

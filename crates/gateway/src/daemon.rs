@@ -24,6 +24,7 @@ use crate::busy::{self, Addresses, Handshakes, TooFewDescriptors};
 use crate::config::{Config, ConfigError};
 use crate::confine::{self, ConfineError};
 use crate::denied::Remembered;
+use crate::known::Known;
 use crate::ledger::{AppendError, Ledger};
 use crate::listener;
 use crate::lists;
@@ -91,6 +92,8 @@ pub struct Shared {
     pub refusals: Refusals,
     /// Connections by address.
     pub addresses: Addresses,
+    /// Connections by key.
+    pub known: Known,
     /// Places for handshakes.
     pub handshakes: Handshakes,
     /// Told when files are to be looked at now, changed or not: an operator sent SIGHUP.
@@ -190,6 +193,7 @@ async fn serve(config: Config, trust: Trust, store: PolicyStore, tcp: TcpListene
 
     let shared = Arc::new(Shared {
         addresses: Addresses::new(config.limits.connections_per_address),
+        known: Known::new(config.limits.connections_per_holder),
         handshakes: Handshakes::new(config.limits.handshakes_in_flight),
         store: Arc::new(store),
         policy: RwLock::new(Arc::new(current)),

@@ -113,7 +113,8 @@ pub async fn delete_workspace(shared: &Shared, identity: &VerifiedIdentity, name
     }
 }
 
-fn operator(shared: &Shared, identity: &VerifiedIdentity) -> Option<HolderId> {
+/// Which operator the certificate shows, if any.
+pub fn operator(shared: &Shared, identity: &VerifiedIdentity) -> Option<HolderId> {
     let shown = &identity.credential().identities;
     shared.config.operator.iter().find(|operator| shown.contains(&operator.certificate)).map(|operator| operator.id.clone())
 }

@@ -3,13 +3,14 @@
 //! unsaid.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sulku_audit::event::{Draft, Event};
 
+use crate::busy::network;
 use crate::daemon::Shared;
 
 /// Entries that a network can cause at once, and each second from then on.
@@ -159,14 +160,6 @@ impl Refusals {
             busiest_count: busiest_count.unwrap_or_default(),
             busiest: busiest.into(),
         })
-    }
-}
-
-/// Whoever has an address of IPv6 has 2⁶⁴ of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
     }
 }
 

@@ -326,6 +326,13 @@ impl Registry {
         self.lock().len()
     }
 
+    /// How many of them this key opened, and how many are open.
+    #[must_use]
+    pub fn count_of_key(&self, key: [u8; 32]) -> (usize, usize) {
+        let sessions = self.lock();
+        (sessions.values().filter(|entry| entry.admitted.identity.key() == key).count(), sessions.len())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Entry>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }

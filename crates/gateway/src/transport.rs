@@ -84,6 +84,13 @@ impl Writer {
         self.mobile().map(|connection| connection.remote_address().ip())
     }
 
+    /// Ends the connection at once, whatever has arrived.
+    pub fn hang_up(self, code: u32) {
+        if let Self::Quic(_, connection) = self {
+            connection.close(code.into(), b"refused");
+        }
+    }
+
     /// Ends the connection after all that was sent has arrived, or [`FAREWELL`] has passed.
     pub async fn end(mut self, code: u32) {
         let farewell = async {

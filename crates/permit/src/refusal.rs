@@ -108,6 +108,8 @@ refusal_codes! {
     SourceNotAllowed "source-not-allowed" "connect from a network that the permit allows"
     /// She has as many sessions open as the permit allows.
     TooManySessions "too-many-sessions" "close a session that you have open, then try again"
+    /// More connections than she may have stand open without a session of hers.
+    TooManyConnections "too-many-connections" "close connections that you do not need, then try again in a minute"
     /// The permit's holders together have as many sessions open as it allows.
     PermitFull "permit-full" "all of the permit's sessions are taken; try again when one of them has closed"
     /// The gateway is shutting down.

@@ -145,6 +145,12 @@ impl PermitSet {
         self.permits.iter()
     }
 
+    /// Whom permits call the one person that the certificate stands for; `None` for nobody, and for more than one.
+    #[must_use]
+    pub fn person(&self, credential: &Credential) -> Option<&HolderId> {
+        self.of(credential).ok().map(|hers| hers.person)
+    }
+
     /// The one person that the certificate stands for, over all permits, and those that list her under it.
     pub(crate) fn of(&self, credential: &Credential) -> Result<Hers<'_>, Refusal> {
         let mut hers: Option<Hers<'_>> = None;
