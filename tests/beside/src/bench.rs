@@ -31,6 +31,8 @@ pub struct Size {
     pub revoked: usize,
     /// Rounds of that.
     pub revocation_rounds: usize,
+    /// Rounds in which a gateway is told to stop, and killed.
+    pub restart_rounds: usize,
 }
 
 impl Size {
@@ -46,6 +48,7 @@ impl Size {
         idle: 5_000,
         revoked: 1_000,
         revocation_rounds: 3,
+        restart_rounds: 5,
     };
     /// Enough to see that all of it works.
     pub const QUICK: Self = Self {
@@ -59,6 +62,7 @@ impl Size {
         idle: 200,
         revoked: 100,
         revocation_rounds: 1,
+        restart_rounds: 1,
     };
 }
 

@@ -16,6 +16,7 @@ mod memory;
 mod ours;
 mod processes;
 mod proxy;
+mod restart;
 mod row;
 mod side;
 mod ssh;
@@ -56,6 +57,8 @@ enum Metric {
     Idle,
     /// From a revocation to the last byte at a thousand clients.
     Revocation,
+    /// From a gateway's end to the first new byte at forty clients.
+    Restart,
 }
 
 /// Sulku beside what a user would pick instead. As root.
@@ -122,6 +125,7 @@ async fn measure(bench: &mut Bench, metric: Metric, size: Size) -> anyhow::Resul
         Metric::Memory => memory::per_session(bench, size).await,
         Metric::Idle => crowded::idle(bench, size).await,
         Metric::Revocation => crowded::revocation(bench, size).await,
+        Metric::Restart => restart::returns(bench, size).await,
     }
 }
 
