@@ -65,6 +65,11 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
+    /// Nothing more: what there was is let go of.
+    pub(crate) fn let_go(&mut self) {
+        (self.reader, self.connection) = (Box::new(tokio::io::empty()), None);
+    }
+
     /// The next frame, its words made safe. Nothing is lost when this is dropped before it is ready.
     pub(crate) async fn next(&mut self) -> Result<Tell, Ending> {
         loop {

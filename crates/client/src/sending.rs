@@ -104,13 +104,14 @@ impl Untaken {
     }
 }
 
-/// Sends until the session is left or the screen is dropped. When a connection takes nothing more, the rest waits for another.
+/// Sends until the session is left or the screen is dropped. When a connection takes nothing more, or is said to be none any more, the rest
+/// waits for another.
 pub(crate) async fn send_all(
     outgoing: Outgoing,
     mut controls: mpsc::Receiver<Control>,
     mut inputs: mpsc::Receiver<Vec<u8>>,
     untaken: Untaken,
-    mut lines: mpsc::Receiver<Next>,
+    mut lines: mpsc::Receiver<Option<Next>>,
 ) {
     let (mut number, mut line) = (0, Some(outgoing));
     // What has to be sent once more, before what is typed from here on.
@@ -119,8 +120,12 @@ pub(crate) async fn send_all(
         let ask = tokio::select! {
             biased;
             next = lines.recv() => match next {
-                Some(next) => {
+                Some(Some(next)) => {
                     (number, line, again) = (next.number, Some(next.outgoing), untaken.beyond(next.typed));
+                    continue;
+                }
+                Some(None) => {
+                    line = None;
                     continue;
                 }
                 None => break,
@@ -145,8 +150,12 @@ pub(crate) async fn send_all(
             sent = outgoing.send(&ask) => sent,
             // A connection that takes nothing is not waited for when there is another; what it was to send is sent again there.
             next = lines.recv() => match next {
-                Some(next) => {
+                Some(Some(next)) => {
                     (number, line, again) = (next.number, Some(next.outgoing), untaken.beyond(next.typed));
+                    continue;
+                }
+                Some(None) => {
+                    line = None;
                     continue;
                 }
                 None => break,

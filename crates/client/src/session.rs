@@ -12,7 +12,7 @@ use sulku_permit::SessionId;
 use sulku_protocol::{Ask, ClosedFrame, DetachedFrame, INPUT_CREDIT_BYTES, NoticeFrame, Purpose, ResumedFrame, Signal, Tell, WelcomeFrame};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::dial::{Carrier, Transport};
 use crate::ending::Ending;
@@ -28,6 +28,9 @@ const INPUT_FRAMES_MAX: usize = 8;
 const CONTROL_FRAMES_MAX: usize = 16;
 /// After this long without output, what was shown is reported even if it is little.
 const REPORT_PAUSE: Duration = Duration::from_millis(20);
+/// After this long without output a gateway over QUIC is asked whether it is still there, once: one that was killed says nothing, and its
+/// successor answers whoever sends. Who is shown nothing at all finds out by the connection's own sign of life.
+const ASKED_AFTER: Duration = Duration::from_secs(1);
 /// Shown output is reported when it reaches this part of the credit: often enough that the gateway never runs dry.
 const REPORTS_PER_CREDIT: u32 = 4;
 
@@ -66,6 +69,7 @@ impl Session {
             control: control.clone(),
             unreported_bytes: 0,
             report_at_bytes: report_at_bytes(&welcome),
+            asks_at: None,
             untaken,
             input_credit: credit,
             farewell,
@@ -186,12 +190,14 @@ pub struct Screen {
     /// Which of the gateways that had the session.
     part: u32,
     incoming: Incoming,
-    lines: mpsc::Sender<Next>,
+    lines: mpsc::Sender<Option<Next>>,
     /// Which connection this is.
     number: u64,
     control: mpsc::Sender<Control>,
     unreported_bytes: u32,
     report_at_bytes: u32,
+    /// When the gateway is to be asked, unless it shows something before.
+    asks_at: Option<Instant>,
     untaken: Untaken,
     input_credit: InputCredit,
     farewell: Farewell,
@@ -214,17 +220,30 @@ impl Screen {
     /// The session ended without being closed, or the gateway broke the protocol.
     pub async fn next(&mut self) -> Result<Event, SessionError> {
         loop {
-            let pause = async { if self.unreported_bytes > 0 { sleep(REPORT_PAUSE).await } else { std::future::pending().await } };
+            let pause = async {
+                match (self.unreported_bytes, self.asks_at) {
+                    (1.., _) => sleep(REPORT_PAUSE).await,
+                    (0, Some(at)) => sleep_until(at).await,
+                    (0, None) => std::future::pending().await,
+                }
+            };
             let tell = tokio::select! {
                 biased;
-                tell = self.incoming.next() => tell.map_err(Ending::within_session)?,
+                tell = self.incoming.next() => tell.map_err(|ending| self.lost(ending))?,
                 () = pause => {
+                    if self.unreported_bytes == 0 {
+                        self.asks_at = None;
+                    }
+                    // Where nothing was shown, that is what it says.
                     self.report();
                     continue;
                 }
             };
             match tell {
-                Tell::Output(bytes) => return Ok(Event::Output(bytes)),
+                Tell::Output(bytes) => {
+                    self.asks_at = matches!(self.farewell, Farewell::Quic(..)).then(|| Instant::now() + ASKED_AFTER);
+                    return Ok(Event::Output(bytes));
+                }
                 Tell::Notice(notice) => return Ok(Event::Notice(notice)),
                 Tell::Closed(closed) => return Ok(Event::Closed(closed)),
                 Tell::Detached(detached) => return Ok(Event::Detached(detached)),
@@ -234,6 +253,17 @@ impl Screen {
                 }
             }
         }
+    }
+
+    /// A connection that was cut is hung up on at once: a gateway that stops waits for that, and the next one starts after it.
+    fn lost(&mut self, ending: Ending) -> SessionError {
+        let error = ending.within_session();
+        if matches!(error, SessionError::Cut(_)) {
+            self.incoming.let_go();
+            // Where there is no room, the sender is about to have another one.
+            let _ = self.lines.try_send(None);
+        }
+        error
     }
 
     /// Takes the session up again over another connection, at a terminal of this size. What was typed and had not arrived is sent again; what
@@ -265,9 +295,9 @@ impl Screen {
         let ResumedFrame { typed, .. } = resumed;
         self.number += 1;
         // The sender takes each at once, or is gone with the screen.
-        let _gone = self.lines.send(Next { number: self.number, outgoing, typed }).await;
+        let _gone = self.lines.send(Some(Next { number: self.number, outgoing, typed })).await;
         self.incoming = incoming;
-        (self.unreported_bytes, self.report_at_bytes) = (0, report_at_bytes(&welcome));
+        (self.unreported_bytes, self.report_at_bytes, self.asks_at) = (0, report_at_bytes(&welcome), None);
         let before = std::mem::replace(&mut self.farewell, farewell);
         // Nobody hears it, unless the old connection was not as lost as it seemed.
         tokio::spawn(before.say());

@@ -72,6 +72,54 @@ fn nothing_is_sent_again_to_a_gateway_that_took_the_session_over() {
     });
 }
 
+/// A gateway that stops waits for it.
+#[test]
+fn a_connection_that_was_cut_is_hung_up_on_before_there_is_another() {
+    within_patience(async {
+        for transport in [Transport::Quic, Transport::Tls] {
+            let desk = Desk::new();
+            let hung_up = Arc::new(tokio::sync::Notify::new());
+            let hears = Arc::clone(&hung_up);
+            let gateway = Gateway::start(&desk, Options::default(), move |mut peer| {
+                let hears = Arc::clone(&hears);
+                async move {
+                    purpose(&mut peer).await;
+                    peer.tell(&Tell::Welcome(WelcomeFrame { stays_s: Some(60), ..welcome() })).await.expect("sent");
+                    peer.end(quic_code::DONE).await;
+                    hears.notify_one();
+                }
+            });
+            let profile = Profile::load(&desk.profile(gateway.port, &desk.issue(Subject::Holder))).expect("a profile");
+            let mut session = connect(&profile, transport, None, None, terminal(), Stay::TakesUp).await.expect("open");
+            assert!(matches!(session.screen.next().await, Err(SessionError::Cut(_))));
+            hung_up.notified().await;
+            assert!(matches!(session.screen.next().await, Err(SessionError::Cut(_))), "it stays cut");
+        }
+    });
+}
+
+/// Over QUIC nobody says that a gateway was killed, unless somebody asks.
+#[test]
+fn a_gateway_over_quic_that_shows_nothing_more_is_asked_whether_it_is_there() {
+    within_patience(async {
+        let desk = Desk::new();
+        let gateway = Gateway::start(&desk, Options::default(), move |mut peer| async move {
+            purpose(&mut peer).await;
+            peer.tell(&Tell::Welcome(welcome())).await.expect("sent");
+            peer.tell(&Tell::Output(b"four".to_vec())).await.expect("sent");
+            assert_eq!(peer.ask().await, Some(Ask::Shown(4)));
+            assert_eq!(peer.ask().await, Some(Ask::Shown(0)), "asked");
+            peer.tell(&Tell::Output(b"over".to_vec())).await.expect("sent");
+            peer.end(quic_code::DONE).await;
+        });
+        let profile = Profile::load(&desk.profile(gateway.port, &desk.issue(Subject::Holder))).expect("a profile");
+        let mut session = connect(&profile, Transport::Quic, None, None, terminal(), Stay::Ends).await.expect("open");
+        assert_eq!(session.screen.next().await.expect("shown"), Event::Output(b"four".to_vec()));
+        session.screen.shown(4);
+        assert_eq!(session.screen.next().await.expect("the gateway's script has run to its end"), Event::Output(b"over".to_vec()));
+    });
+}
+
 /// What had arrived is not sent again, what had not is, and what is typed later follows it; over each transport.
 #[test]
 fn nothing_that_was_typed_is_lost_or_doubled_when_the_connection_is() {
