@@ -4,6 +4,7 @@
 //! key, so they outlive the process, and nobody else can make them. Decides nothing of who may connect.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hmac::{Hmac, Mac as _};
 use quinn::crypto::{CryptoError, HmacKey};
@@ -35,6 +36,9 @@ impl ResetKey {
     pub fn endpoint(&self) -> EndpointConfig {
         let mut config = EndpointConfig::new(Arc::new(self.clone()));
         config.cid_generator(|| Box::new(Ids));
+        // All clients of the gateway before ask at the same time, and each that is not answered asks again only after twice as long. A reset is
+        // smaller than what it answers (RFC 9000 section 10.3.3): it neither amplifies nor goes round in circles.
+        config.min_reset_interval(Duration::ZERO);
         config
     }
 }
@@ -75,7 +79,7 @@ impl ConnectionIdGenerator for Ids {
         ID_BYTES
     }
 
-    fn cid_lifetime(&self) -> Option<std::time::Duration> {
+    fn cid_lifetime(&self) -> Option<Duration> {
         None
     }
 }
@@ -93,5 +97,37 @@ mod tests {
         };
         assert_eq!(token(b"a key"), token(b"a key"), "also in another process");
         assert_ne!(token(b"a key"), token(b"another"));
+    }
+
+    #[tokio::test]
+    async fn every_client_of_the_gateway_before_is_answered_also_when_all_ask_at_once() {
+        const CLIENTS: u8 = 50;
+        let bind = || std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let (socket, client) = (bind(), tokio::net::UdpSocket::from_std(nonblocking(bind())).expect("a socket"));
+        let server = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("TLS 1.3")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+        let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(server).expect("a configuration for QUIC");
+        let runtime = quinn::default_runtime().expect("a runtime");
+        let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        let gateway = quinn::Endpoint::new(ResetKey::of(b"a key").endpoint(), Some(config), socket, runtime).expect("an endpoint");
+        let to = gateway.local_addr().expect("an address");
+        for number in 0..CLIENTS {
+            // A short header (RFC 9000 section 17.3.1) with the id of a connection that this gateway does not have.
+            let mut packet = [number; 64];
+            packet[0] = 0x40;
+            client.send_to(&packet, to).await.expect("sent");
+        }
+        for number in 0..CLIENTS {
+            let answer = tokio::time::timeout(Duration::from_secs(20), client.recv(&mut [0; 64])).await;
+            assert!(answer.is_ok_and(|answer| answer.is_ok_and(|bytes| bytes < 64)), "{number} of {CLIENTS} are answered");
+        }
+    }
+
+    fn nonblocking(socket: std::net::UdpSocket) -> std::net::UdpSocket {
+        socket.set_nonblocking(true).expect("a socket that can be waited for");
+        socket
     }
 }
