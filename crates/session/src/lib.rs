@@ -177,7 +177,7 @@ impl Session {
             Self::Detached(state) => state.step(event, now, effects),
             Self::Adopting(state) => state.step(event, now, effects),
             Self::Closing(state) => state.step(event, now, effects),
-            Self::Leaving(state) => state.step(&event),
+            Self::Leaving(state) => state.step(&event, effects),
             Self::Left => Self::Left,
             Self::Closed(reason) => Self::Closed(reason),
         }

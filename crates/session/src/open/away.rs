@@ -30,13 +30,13 @@ impl Open {
     /// The gateway stops: hands what it has to the ledger, and leaves the session to the next one.
     pub(crate) fn leave(mut self: Box<Self>, now: Now, effects: &mut Vec<Effect>) -> Session {
         if self.away.is_none() {
-            effects.push(Effect::HangUp);
             let until = self.stays_until(now.wall);
             self.append(Entry::SessionDetached { reason: "gateway-stopped".to_owned(), until }, Sent::Entry, now, effects);
         }
         self.mark("gateway-stopped", now);
         self.hand_over_rest(now, effects);
-        Leaving::begin(self.owed)
+        let here = self.away.is_none();
+        Leaving::begin(self.owed, here.then_some(self.window), effects)
     }
 
     /// The part of the session's recording that this gateway makes.

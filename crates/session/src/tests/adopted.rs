@@ -72,6 +72,24 @@ fn an_adoption_that_comes_to_nothing_closes_the_session() {
     }
 }
 
+/// What was read and not kept yet is shown once it is: no other gateway has it.
+#[test]
+fn what_becomes_durable_as_a_gateway_stops_is_shown_before_it_hangs_up() {
+    let mut driven = Driven::staying(&[]);
+    driven.keep_all().tell(Event::Output(b"read before".to_vec())).tell(Event::HandedOver);
+    let shown = |driven: &Driven| {
+        let outputs =
+            driven.effects.iter().filter_map(|effect| if let Effect::Send(Tell::Output(bytes)) = effect { Some(bytes.clone()) } else { None });
+        String::from_utf8(outputs.flatten().collect()).expect("text")
+    };
+    let hung_up = |driven: &Driven| driven.effects.iter().position(|effect| matches!(effect, Effect::HangUp));
+    assert!(!shown(&driven).contains("read before") && hung_up(&driven).is_none(), "not before it is durable");
+    driven.keep_all();
+    assert!(matches!(driven.session, Session::Left), "{:?}", driven.session);
+    assert!(shown(&driven).contains("read before"));
+    assert_eq!(hung_up(&driven), Some(driven.effects.len() - 1), "last of all");
+}
+
 /// What is left to the next gateway is durable, has no closing entry, and its cell is not ended.
 #[test]
 fn a_session_that_stays_is_left_to_the_next_gateway_and_one_that_does_not_ends() {
