@@ -25,7 +25,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sulku_permit::{HolderId, PermitId, Pseudonym, SessionId};
-use zeroize::Zeroizing;
+use zeroize::Zeroize as _;
 
 use crate::event::{Draft, Event, Privacy, Writer};
 use crate::personal::{NONCE_BYTES, PersonalKey};
@@ -39,6 +39,9 @@ pub const ENTRY_BYTES_MAX: usize = 32 * 1024;
 /// The longest entry there can be: bundles give its length in 16 bits.
 pub const ENTRY_BYTES_HARD_MAX: usize = 65_535;
 const VERSION: u32 = 1;
+/// Most entries' text without what is stamped is shorter, and most boxes are.
+const BODY_BYTES: usize = 512;
+const BOX_BYTES: usize = 256;
 /// A boot id is a UUID of 36 characters; room for other forms.
 const BOOT_BYTES_MAX: usize = 64;
 
@@ -80,10 +83,13 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Body {
     by: Writer,
-    permit: Option<PermitId>,
-    session: Option<SessionId>,
-    /// The document from `person` to the box, as it will stand in the entry.
-    rest: Vec<u8>,
+    /// The permit and the session with their keys, and from [`Body::rest_at`] on the document from `person` to the box, as all will stand in
+    /// the entry.
+    text: Vec<u8>,
+    /// Where the permit ends, if there is one.
+    permit_end: Option<usize>,
+    /// Where the session ends, if there is one.
+    session_end: Option<usize>,
 }
 
 /// Bytes that are no entry.
@@ -295,42 +301,57 @@ impl Body {
     /// As [`Body::new`].
     pub fn named(draft: &Draft, pseudonym: Option<Pseudonym>, key: &PersonalKey, nonce: &[u8; NONCE_BYTES]) -> Result<Self, EntryError> {
         let Draft { permit, session, person: _, event } = draft;
-        let mut rest = Vec::with_capacity(1024);
+        let mut text = Vec::with_capacity(BODY_BYTES);
+        // Nothing that is written here needs an escape: ids and codes have no such characters.
+        let permit_end = permit.as_ref().map(|permit| {
+            text.extend_from_slice(b"\"permit\":\"");
+            text.extend_from_slice(permit.as_str().as_bytes());
+            text.push(b'"');
+            text.len()
+        });
+        let session_end = session.map(|session| {
+            let _never_fails = write!(text, "\"session\":\"{session}\"");
+            text.len()
+        });
         if let Some(pseudonym) = pseudonym {
-            let _never_fails = write!(rest, "\"person\":\"{pseudonym}\",");
+            let _never_fails = write!(text, "\"person\":\"{pseudonym}\",");
         }
-        let _never_fails = write!(rest, "\"code\":\"{}\",", event.code());
-        let mut private = event.private_fields();
-        let begin = rest.len();
-        if private.is_empty() {
-            serde_json::to_writer(&mut rest, event)?;
+        text.extend_from_slice(b"\"code\":\"");
+        text.extend_from_slice(event.code().as_bytes());
+        text.extend_from_slice(b"\",");
+        let mut sealed = Vec::with_capacity(BOX_BYTES);
+        sealed.extend_from_slice(nonce);
+        if let Err(field) = event.write_private(&mut sealed) {
+            sealed.zeroize();
+            return Err(EntryError::Unknown { event: event.name(), field });
+        }
+        let is_private = sealed.len() > NONCE_BYTES;
+        // Sealed before anything else can fail: from here on nothing private stands open.
+        if is_private {
+            key.seal(event.name(), &mut sealed).ok_or(EntryError::Unsealed(event.name()))?;
+        }
+        let begin = text.len();
+        if is_private {
+            serde_json::to_writer(&mut text, &event.without_private())?;
         } else {
-            serde_json::to_writer(&mut rest, &event.without_private())?;
+            serde_json::to_writer(&mut text, event)?;
         }
         // The event is an object of its own, whose members become the entry's.
-        rest.remove(begin);
-        rest.pop();
-        if !private.is_empty() {
-            let unknown = |field| EntryError::Unknown { event: event.name(), field };
-            private.sort_unstable_by_key(|(field, _)| *field);
-            let mut fields = Zeroizing::new(String::with_capacity(256));
-            for (field, value) in private {
-                let value = Zeroizing::new(value.ok_or_else(|| unknown(field))?);
-                let before = if fields.is_empty() { "{\"" } else { ",\"" };
-                fields.push_str(before);
-                fields.push_str(field);
-                fields.push_str("\":");
-                fields.push_str(&value);
-            }
-            fields.push('}');
-            let sealed = key.seal(nonce, event.name(), fields.as_bytes()).ok_or(EntryError::Unsealed(event.name()))?;
-            rest.extend_from_slice(b",\"sealed\":\"");
-            let begin = rest.len();
-            rest.resize(begin + sealed.len().div_ceil(3) * 4, 0);
-            STANDARD.encode_slice(sealed, &mut rest[begin..]).map_err(|_| EntryError::Unsealed(event.name()))?;
-            rest.push(b'"');
+        text.remove(begin);
+        text.pop();
+        if is_private {
+            text.extend_from_slice(b",\"sealed\":\"");
+            let begin = text.len();
+            text.resize(begin + sealed.len().div_ceil(3) * 4, 0);
+            STANDARD.encode_slice(sealed, &mut text[begin..]).map_err(|_| EntryError::Unsealed(event.name()))?;
+            text.push(b'"');
         }
-        Ok(Self { by: event.writer(), permit: permit.clone(), session: *session, rest })
+        Ok(Self { by: event.writer(), text, permit_end, session_end })
+    }
+
+    /// Where the document goes on after the permit and the session.
+    fn rest_at(&self) -> usize {
+        self.session_end.or(self.permit_end).unwrap_or(0)
     }
 
     /// The entry's bytes.
@@ -339,34 +360,79 @@ impl Body {
     /// [`EntryError::TooLong`] beyond [`ENTRY_BYTES_MAX`]; [`EntryError::Counters`] when the stamp does not fit the draft;
     /// [`EntryError::Boot`] when its boot id is none.
     pub fn encode(&self, stamp: &Stamp) -> Result<Vec<u8>, EntryError> {
-        let Self { by, permit, session, rest } = self;
-        if !is_boot_id(&stamp.boot) {
+        let mut bytes = Vec::with_capacity(256 + self.text.len());
+        self.encode_to(stamp, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Adds the entry's bytes to others.
+    ///
+    /// # Errors
+    /// As [`Body::encode`]; `bytes` is as it was.
+    pub fn encode_to(&self, stamp: &Stamp, bytes: &mut Vec<u8>) -> Result<(), EntryError> {
+        let begin = bytes.len();
+        let encoded = self.encode_parts(stamp, bytes).and_then(|()| match bytes.len() - begin {
+            length if length > ENTRY_BYTES_MAX => Err(EntryError::TooLong(length)),
+            _ => Ok(()),
+        });
+        if encoded.is_err() {
+            bytes.truncate(begin);
+        }
+        encoded
+    }
+
+    fn encode_parts(&self, stamp: &Stamp, bytes: &mut Vec<u8>) -> Result<(), EntryError> {
+        let Stamp { time, mono_ns, boot, permit_seq, session_seq, salt } = stamp;
+        if !is_boot_id(boot) {
             return Err(EntryError::Boot);
         }
-        let mut bytes = Vec::with_capacity(256 + rest.len());
         // Nothing that is written here needs an escape: ids, a boot id and base 64 have no such characters.
-        let _never_fails = write!(
-            bytes,
-            "{{\"v\":{VERSION},\"t\":\"{}\",\"mono_ns\":{},\"boot\":\"{}\",\"by\":\"{}\",",
-            time_text(stamp.time),
-            stamp.mono_ns,
-            stamp.boot,
-            by.name()
-        );
-        match (permit, stamp.permit_seq) {
-            (Some(permit), Some(seq)) => drop(write!(bytes, "\"permit\":\"{permit}\",\"permit_seq\":{seq},")),
-            (None, None) => {}
-            _ => return Err(EntryError::Counters),
+        bytes.extend_from_slice(b"{\"v\":1,\"t\":\"");
+        time::push_time(bytes, *time);
+        bytes.extend_from_slice(b"\",\"mono_ns\":");
+        push_number(bytes, *mono_ns);
+        bytes.extend_from_slice(b",\"boot\":\"");
+        bytes.extend_from_slice(boot.as_bytes());
+        bytes.extend_from_slice(b"\",\"by\":\"");
+        bytes.extend_from_slice(self.by.name().as_bytes());
+        bytes.extend_from_slice(b"\",");
+        let mut begin = 0;
+        for (end, seq, key) in [(self.permit_end, permit_seq, &b",\"permit_seq\":"[..]), (self.session_end, session_seq, b",\"session_seq\":")] {
+            match (end, seq) {
+                (Some(end), Some(seq)) => {
+                    bytes.extend_from_slice(&self.text[begin..end]);
+                    bytes.extend_from_slice(key);
+                    push_number(bytes, *seq);
+                    bytes.push(b',');
+                    begin = end;
+                }
+                (None, None) => {}
+                _ => return Err(EntryError::Counters),
+            }
         }
-        match (session, stamp.session_seq) {
-            (Some(session), Some(seq)) => drop(write!(bytes, "\"session\":\"{session}\",\"session_seq\":{seq},")),
-            (None, None) => {}
-            _ => return Err(EntryError::Counters),
-        }
-        bytes.extend_from_slice(rest);
-        let _never_fails = write!(bytes, ",\"salt\":\"{}\"}}", STANDARD.encode(stamp.salt));
-        if bytes.len() > ENTRY_BYTES_MAX { Err(EntryError::TooLong(bytes.len())) } else { Ok(bytes) }
+        bytes.extend_from_slice(&self.text[self.rest_at()..]);
+        bytes.extend_from_slice(b",\"salt\":\"");
+        let mut text = [0; 24];
+        let length = STANDARD.encode_slice(salt, &mut text).expect("16 bytes are 24 characters in base 64");
+        bytes.extend_from_slice(&text[..length]);
+        bytes.extend_from_slice(b"\"}");
+        Ok(())
     }
+}
+
+/// Adds a number in decimal.
+fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+    // 2^64 has 20 digits.
+    let (mut digits, mut at) = ([0; 20], 20);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    bytes.extend_from_slice(&digits[at..]);
 }
 
 impl Entry {

@@ -101,6 +101,26 @@ pub enum Extent {
     Changes,
 }
 
+/// Writes a private field's value as JSON; `None` if it is not known.
+type WriteField<'f> = &'f dyn Fn(&mut Vec<u8>) -> Option<()>;
+
+fn write_fields(fields: &mut [(&'static str, WriteField<'_>)], text: &mut Vec<u8>) -> Result<(), &'static str> {
+    if fields.is_empty() {
+        return Ok(());
+    }
+    fields.sort_unstable_by_key(|(name, _)| *name);
+    let mut before: &[u8] = b"{\"";
+    for (name, write) in fields {
+        text.extend_from_slice(before);
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b"\":");
+        write(text).ok_or(*name)?;
+        before = b",\"";
+    }
+    text.push(b'}');
+    Ok(())
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident $wire:literal $code:literal $writer:ident
         { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* }
@@ -138,11 +158,16 @@ macro_rules! events {
                 match self { $(Self::$name { .. } => Writer::$writer,)* }
             }
 
-            /// Its private fields by their names, as JSON; `None` for those that are sealed.
-            pub(crate) fn private_fields(&self) -> Vec<(&'static str, Option<String>)> {
+            /// Writes its private fields as one JSON object, in the order of their names; nothing if it has none.
+            ///
+            /// # Errors
+            /// The field that is sealed, or can't be written.
+            pub(crate) fn write_private(&self, text: &mut Vec<u8>) -> Result<(), &'static str> {
                 match self {
                     $(Self::$name { $($($private,)*)? .. } => {
-                        vec![$($((stringify!($private), $private.known().and_then(|value| serde_json::to_string(value).ok())),)*)?]
+                        let fields: &mut [(&'static str, WriteField<'_>)] =
+                            &mut [$($((stringify!($private), &|text: &mut Vec<u8>| serde_json::to_writer(text, $private.known()?).ok()),)*)?];
+                        write_fields(fields, text)
                     })*
                 }
             }
@@ -917,9 +942,12 @@ mod tests {
             certificates: None.into(),
         };
         let read = |without: &str| {
-            let fields = event.private_fields().into_iter().filter(|(name, _)| *name != without);
-            let fields = fields.map(|(name, text)| (name.to_owned(), serde_json::from_str(&text.expect("it is known")).expect("JSON")));
-            event.without_private().with_private(fields.collect())
+            let mut text = Vec::new();
+            event.write_private(&mut text).expect("all are known");
+            let mut fields: Map<String, Value> = serde_json::from_slice(&text).expect("JSON");
+            assert!(fields.keys().map(String::as_str).is_sorted());
+            fields.remove(without);
+            event.without_private().with_private(fields)
         };
         assert_eq!(read("nothing").as_ref(), Some(&event), "the control");
         assert_eq!(read("certificates").as_ref(), Some(&event), "none was said");

@@ -13,13 +13,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::aead::{Aead as _, AeadInPlace as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 use sulku_permit::{HolderId, PermitId, Pseudonym};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::entry::Entry;
 use crate::merkle::{Hash, sha256};
@@ -177,10 +177,16 @@ impl PersonalKey {
         Pseudonym::from_hash(bits)
     }
 
-    /// The box of a text. The nonce must be random and never used with this key before.
-    pub(crate) fn seal(&self, nonce: &[u8; NONCE_BYTES], event: &str, text: &[u8]) -> Option<Vec<u8>> {
-        let sealed = self.cipher().encrypt(nonce.into(), Payload { msg: text, aad: event.as_bytes() }).ok()?;
-        Some([nonce.as_slice(), &sealed].concat())
+    /// Makes the box of a text in its place: `sealed` is the nonce's [`NONCE_BYTES`], then the text. The nonce must be random and never used
+    /// with this key before. `None` if it can't be sealed; then the text is wiped.
+    pub(crate) fn seal(&self, event: &str, sealed: &mut Vec<u8>) -> Option<()> {
+        let (nonce, text) = sealed.split_first_chunk_mut::<NONCE_BYTES>()?;
+        let Ok(tag) = self.cipher().encrypt_in_place_detached((&*nonce).into(), event.as_bytes(), text) else {
+            sealed.zeroize();
+            return None;
+        };
+        sealed.extend_from_slice(&tag);
+        Some(())
     }
 
     /// The text in a box; `None` if it was not sealed by this key for this event.

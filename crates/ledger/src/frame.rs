@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use sulku_audit::counters::Chunk;
 use sulku_audit::lanes::leaf_hashes;
 use sulku_audit::merkle::{leaf_hash, sha256};
-use sulku_audit::tile::{EntryTooLong, push_entry, split_entry};
+use sulku_audit::tile::{EntryTooLong, split_entry};
 use sulku_audit::wire::BLOB_BYTES_MAX;
 use sulku_audit::{Draft, Hash};
 
@@ -126,11 +126,28 @@ impl Contents {
         Self { entries: Vec::with_capacity(entries_bytes), ..Self::default() }
     }
 
-    /// Adds an entry, and the chunk that it names.
-    pub(crate) fn push(&mut self, entry: &[u8], chunk: Option<(Chunk, Vec<u8>)>) -> Result<(), EntryTooLong> {
-        push_entry(&mut self.entries, entry)?;
-        self.chunks.extend(chunk);
-        Ok(())
+    /// Adds an entry, which `write` writes to where it is kept, after all that is there.
+    pub(crate) fn push_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E>
+    where
+        E: From<EntryTooLong>,
+    {
+        let begin = self.entries.len();
+        self.entries.extend_from_slice(&[0; 2]);
+        let pushed = write(&mut self.entries).and_then(|()| {
+            let length = self.entries.len() - begin - 2;
+            let length = u16::try_from(length).map_err(|_| EntryTooLong(length))?;
+            self.entries[begin..begin + 2].copy_from_slice(&length.to_be_bytes());
+            Ok(())
+        });
+        if pushed.is_err() {
+            self.entries.truncate(begin);
+        }
+        pushed
+    }
+
+    /// Adds the chunk that the last entry names.
+    pub(crate) fn push_chunk(&mut self, chunk: Chunk, bytes: Vec<u8>) {
+        self.chunks.push((chunk, bytes));
     }
 
     /// Hashes the entries, all together: side by side they take a quarter of the time that one after the other does. To be called when
@@ -211,7 +228,12 @@ mod tests {
                 let (session, sha256) = (SessionId::from_random([1; 10]), sha256(&[bytes]));
                 (Chunk { session, number: 0, part: Part::Chunks, offset: 0, length: bytes.len() as u64, sha256 }, bytes.clone())
             });
-            contents.push(entry, chunk).expect("short entries");
+            let write = |bytes: &mut Vec<u8>| -> Result<(), EntryTooLong> {
+                bytes.extend_from_slice(entry);
+                Ok(())
+            };
+            contents.push_with(write).expect("short entries");
+            chunk.into_iter().for_each(|(chunk, bytes)| contents.push_chunk(chunk, bytes));
         }
         contents.hash();
         let mut aligned = Aligned::default();
@@ -222,6 +244,30 @@ mod tests {
 
     fn pieces(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<u8>>> {
         prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), count)
+    }
+
+    /// What fails half way, and what is one byte too long.
+    #[test]
+    fn an_entry_that_is_not_taken_leaves_nothing_in_the_frame() {
+        let mut contents = Contents::default();
+        let entry = |length: usize| {
+            move |bytes: &mut Vec<u8>| -> Result<(), EntryTooLong> {
+                bytes.extend(std::iter::repeat_n(7, length));
+                Ok(())
+            }
+        };
+        contents.push_with(entry(65_535)).expect("the longest");
+        let before = contents.entries.clone();
+        assert_eq!(contents.push_with(entry(65_536)), Err(EntryTooLong(65_536)));
+        let fails = |bytes: &mut Vec<u8>| {
+            bytes.push(1);
+            Err(EntryTooLong(1))
+        };
+        assert_eq!(contents.push_with(fails), Err(EntryTooLong(1)));
+        assert_eq!(contents.entries, before);
+        contents.push_with(entry(3)).expect("the control");
+        contents.hash();
+        assert_eq!(contents.hashes.len(), 2);
     }
 
     proptest! {

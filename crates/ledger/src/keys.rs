@@ -4,7 +4,7 @@
 //! A key is on the disk before anything is sealed with it. A destroyed key's file says so for ever, and nothing is sealed for its
 //! scope again. Decides on no order to destroy: that the time has come is the writer's to check.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -89,14 +89,20 @@ impl Keys {
     pub(crate) fn key(&self, scope: &Scope, draft: &Draft) -> Result<Sealing, KeyError> {
         self.holders.learn(&draft.event)?;
         let mut used = self.used();
-        if !used.contains_key(scope) {
-            let file = self.load(scope)?;
-            used.insert(scope.clone(), Used { file, unwritten: Names::Known, pseudonyms: HashMap::new() });
-        }
-        let Used { file, unwritten, pseudonyms } = used.get_mut(scope).expect("it was put there above");
-        let room = PERSONS_MAX.saturating_sub(file.persons().len());
-        if file.add(draft.person.iter().take(room)) == Names::New {
-            *unwritten = Names::New;
+        let Used { file, unwritten, pseudonyms } = match used.entry(scope.clone()) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(place) => {
+                let file = self.load(scope)?;
+                place.insert(Used { file, unwritten: Names::Known, pseudonyms: HashMap::new() })
+            }
+        };
+        // Who has a pseudonym is in the file, if it has room.
+        let known = draft.person.as_ref().and_then(|person| pseudonyms.get(person).copied());
+        if known.is_none() {
+            let room = PERSONS_MAX.saturating_sub(file.persons().len());
+            if file.add(draft.person.iter().take(room)) == Names::New {
+                *unwritten = Names::New;
+            }
         }
         if *unwritten == Names::New {
             match replace(&RealDisk, &self.path(&scope.key_id()), file.to_text().as_bytes()) {
@@ -107,7 +113,7 @@ impl Keys {
         }
         let key = file.key().clone();
         let pseudonym = draft.person.as_ref().map(|person| {
-            pseudonyms.get(person).copied().unwrap_or_else(|| {
+            known.unwrap_or_else(|| {
                 let pseudonym = key.pseudonym(person);
                 if pseudonyms.len() >= PSEUDONYMS_MAX {
                     pseudonyms.clear();

@@ -7,6 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sulku_audit::entry::{Body, EntryError, Stamp};
 use sulku_audit::merkle::sha256;
 use sulku_audit::personal::Scope;
+use sulku_audit::tile::EntryTooLong;
 use sulku_audit::wire::Cause;
 use sulku_audit::{Counters, Draft, Event, Hash};
 
@@ -58,6 +59,12 @@ impl Rejection {
     }
 }
 
+impl From<EntryTooLong> for Rejection {
+    fn from(error: EntryTooLong) -> Self {
+        Self::malformed(&error)
+    }
+}
+
 impl From<KeyError> for Rejection {
     fn from(error: KeyError) -> Self {
         match error {
@@ -93,7 +100,8 @@ pub(crate) struct Prepared {
     /// Boxed, since it is passed on several times and seldom looked at.
     draft: Box<Draft>,
     body: Body,
-    scope: Scope,
+    /// Of an entry about no permit, the year whose key seals it.
+    year: Option<i16>,
     blob: Blob,
 }
 
@@ -112,12 +120,16 @@ impl Prepared {
         let Sealing { key, pseudonym } = keys.key(&scope, &draft)?;
         let nonce = random().map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
         let body = Body::named(&draft, pseudonym, &key, &nonce).map_err(|error: EntryError| Rejection::malformed(&error))?;
-        Ok(Self { draft, body, scope, blob })
+        let year = if let Scope::Year(year) = scope { Some(year) } else { None };
+        Ok(Self { draft, body, year, blob })
     }
 
     /// The same, in the year in which it is stamped.
     fn in_year_of(self, keys: &Keys, time: Timestamp) -> Result<Self, Rejection> {
-        if self.scope == Scope::of(self.draft.permit.as_ref(), time) { Ok(self) } else { Self::at(keys, self.draft, self.blob, time) }
+        match self.year {
+            Some(year) if Scope::of(None, time) != Scope::Year(year) => Self::at(keys, self.draft, self.blob, time),
+            _ => Ok(self),
+        }
     }
 }
 
@@ -137,14 +149,16 @@ pub(crate) struct Staged {
 /// The counters, and the frame in the making.
 pub(crate) struct Stage {
     counters: Counters,
-    boot: String,
+    /// The last entry's; the boot id is that of all.
+    stamp: Stamp,
     frame: Contents,
     waiting: Vec<Waiting>,
 }
 
 impl Stage {
     pub(crate) fn new(counters: Counters, boot: String) -> Self {
-        Self { counters, boot, frame: Contents::default(), waiting: Vec::new() }
+        let stamp = Stamp { time: Timestamp::UNIX_EPOCH, mono_ns: 0, boot, permit_seq: None, session_seq: None, salt: [0; 16] };
+        Self { counters, stamp, frame: Contents::default(), waiting: Vec::new() }
     }
 
     /// How much the frame holds.
@@ -165,7 +179,7 @@ impl Stage {
 
     fn stage(&mut self, keys: &Keys, prepared: Prepared) -> Result<(Box<Draft>, Timestamp), Rejection> {
         let time = Timestamp::now();
-        let Prepared { draft, body, scope: _, blob } = prepared.in_year_of(keys, time)?;
+        let Prepared { draft, body, year: _, blob } = prepared.in_year_of(keys, time)?;
         let chunk = self.counters.chunk(&*draft).map_err(|error| Rejection::malformed(&error))?;
         match &chunk {
             Some(chunk) if blob.bytes.len() as u64 != chunk.length || blob.sha256 != Some(chunk.sha256) => {
@@ -175,13 +189,17 @@ impl Stage {
             None if !blob.bytes.is_empty() => return Err(Rejection::malformed(&"only an entry about a recording comes with bytes")),
             _ => {}
         }
-        let (permit_seq, session_seq) = self.counters.next(&*draft);
         let salt = random().map_err(|error| Rejection::Failed(StageFailure::Randomness(error)))?;
-        let stamp = Stamp { time, mono_ns: monotonic_ns(), boot: self.boot.clone(), permit_seq, session_seq, salt };
-        let bytes = body.encode(&stamp).map_err(|error| Rejection::malformed(&error))?;
-        self.counters.count(&*draft, time).map_err(|error| Rejection::malformed(&error))?;
-        let chunk = chunk.map(|chunk| (chunk, blob.bytes));
-        self.frame.push(&bytes, chunk).map_err(|error| Rejection::malformed(&error))?;
+        let (permit_seq, session_seq) = self.counters.next(&*draft);
+        let Self { counters, stamp, frame, waiting: _ } = self;
+        (stamp.time, stamp.mono_ns, stamp.permit_seq, stamp.session_seq, stamp.salt) = (time, monotonic_ns(), permit_seq, session_seq, salt);
+        frame.push_with(|bytes| {
+            body.encode_to(stamp, bytes).map_err(|error| Rejection::malformed(&error))?;
+            counters.count(&*draft, time).map(drop).map_err(|error| Rejection::malformed(&error))
+        })?;
+        if let Some(chunk) = chunk {
+            frame.push_chunk(chunk, blob.bytes);
+        }
         Ok((draft, time))
     }
 
@@ -236,7 +254,7 @@ mod tests {
         let mut stage = Stage::new(Counters::default(), "boot".to_owned());
         for prepared_at in [last_year, now] {
             let prepared = Prepared::at(&keys, Box::new(draft.clone()), Blob::none(), prepared_at).expect("a whole draft");
-            assert_eq!(prepared.scope, Scope::of(None, prepared_at), "the control: it was sealed for that year at first");
+            assert_eq!(prepared.year.map(Scope::Year), Some(Scope::of(None, prepared_at)), "the control: it was sealed for that year at first");
             assert!(stage.take(&keys, prepared, Reply::nobody()).is_ok());
         }
         let staged = stage.take_frame().expect("two entries");

@@ -14,13 +14,29 @@ const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 /// A time as entries write it.
 #[must_use]
 pub fn time_text(time: Timestamp) -> String {
+    match digits(time) {
+        Some(text) => std::str::from_utf8(&text).expect("digits are ASCII").to_owned(),
+        // No entry has such a time; but whoever asks is told the truth.
+        None => time.to_string(),
+    }
+}
+
+/// Adds a time as entries write it.
+pub(super) fn push_time(bytes: &mut Vec<u8>, time: Timestamp) {
+    match digits(time) {
+        Some(text) => bytes.extend_from_slice(&text),
+        None => bytes.extend_from_slice(time.to_string().as_bytes()),
+    }
+}
+
+/// `None` for a year that has not four digits.
+fn digits(time: Timestamp) -> Option<[u8; 27]> {
     let microseconds = time.as_microsecond();
     let (seconds, fraction) = (microseconds.div_euclid(MICROSECONDS), microseconds.rem_euclid(MICROSECONDS));
     let (days, second) = (seconds.div_euclid(SECONDS_A_DAY), seconds.rem_euclid(SECONDS_A_DAY));
     let (year, month, day) = date(days);
     if !(0..=9999).contains(&year) {
-        // No entry has such a time; but whoever asks is told the truth.
-        return time.to_string();
+        return None;
     }
     let mut text = *FORM;
     let mut put = |at: std::ops::Range<usize>, mut value: i64| {
@@ -33,7 +49,7 @@ pub fn time_text(time: Timestamp) -> String {
         put(at, value);
     }
     put(20..26, fraction);
-    text.iter().map(|byte| char::from(*byte)).collect()
+    Some(text)
 }
 
 /// Reads what [`time_text`] writes; `None` for anything else.
