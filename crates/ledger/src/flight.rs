@@ -23,6 +23,14 @@ struct Load {
 #[derive(Debug)]
 pub(crate) struct BrokenOff;
 
+/// Whether an item was taken along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Boarding {
+    Aboard,
+    Full,
+}
+
 impl Flight {
     pub(crate) fn new(items_max: usize, bytes_max: usize) -> Self {
         Self { items_max, bytes_max, load: Mutex::default(), lighter: Condvar::new() }
@@ -32,16 +40,27 @@ impl Flight {
         self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether [`Flight::board`] would wait.
-    pub(crate) fn is_full(&self, bytes: usize) -> bool {
-        let load = self.load();
-        !load.broken && load.items > 0 && (load.items >= self.items_max || load.bytes + bytes > self.bytes_max)
+    /// Takes an item of this many bytes along if there is room for it now.
+    pub(crate) fn try_board(&self, bytes: usize) -> Result<Boarding, BrokenOff> {
+        let mut load = self.load();
+        if load.broken {
+            return Err(BrokenOff);
+        }
+        if self.is_full(&load, bytes) {
+            return Ok(Boarding::Full);
+        }
+        (load.items, load.bytes) = (load.items + 1, load.bytes + bytes);
+        Ok(Boarding::Aboard)
+    }
+
+    const fn is_full(&self, load: &Load, bytes: usize) -> bool {
+        load.items > 0 && (load.items >= self.items_max || load.bytes + bytes > self.bytes_max)
     }
 
     /// Waits until there is room for an item of this many bytes. One item always has room.
     pub(crate) fn board(&self, bytes: usize) -> Result<(), BrokenOff> {
-        let is_full = |load: &mut Load| !load.broken && load.items > 0 && (load.items >= self.items_max || load.bytes + bytes > self.bytes_max);
-        let mut load = self.lighter.wait_while(self.load(), is_full).unwrap_or_else(PoisonError::into_inner);
+        let must_wait = |load: &mut Load| !load.broken && self.is_full(load, bytes);
+        let mut load = self.lighter.wait_while(self.load(), must_wait).unwrap_or_else(PoisonError::into_inner);
         if load.broken {
             return Err(BrokenOff);
         }

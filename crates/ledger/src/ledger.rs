@@ -2,6 +2,7 @@
 //!
 //! Gives up no privilege and reads no configuration: that is the program's part, before [`Ledger::start`].
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use sulku_audit::rotation::Rotation;
 use sulku_audit::{Event, LogSigner};
 
+use crate::answers::Gathered;
 use crate::clock::{ClockWatch, Reading};
 use crate::config::Settings;
 use crate::disk::{Disk, RealDisk, WriteMode};
@@ -198,7 +200,8 @@ impl Ledger {
             clock,
             noted: None,
             publish_next: Vec::new(),
-            answered: Vec::new(),
+            taken: VecDeque::new(),
+            answers: Gathered::default(),
             ended: None,
         };
         let started = Event::LedgerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), entries, dropped_bytes };

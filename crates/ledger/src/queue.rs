@@ -69,17 +69,35 @@ impl Queue {
         Ok(())
     }
 
-    /// The request that came first. Only for who holds the writer.
-    pub(crate) fn pop(&self) -> Option<Command> {
+    /// Moves the requests that came first to `taken`, up to so many and until they have so many bytes. Only for who holds the writer.
+    pub(crate) fn take(&self, taken: &mut VecDeque<Weighed>, count_max: usize, bytes_max: usize) {
         let mut state = self.state();
-        let (command, bytes) = state.waiting.pop_front()?;
-        let was_full = state.waiting.len() + 1 >= WAITING_REQUESTS_MAX || state.bytes + (1 << 20) > WAITING_BYTES_MAX;
-        state.bytes -= bytes;
         state.nudged = false;
-        if was_full {
+        let was_full = state.waiting.len() >= WAITING_REQUESTS_MAX || state.bytes + (1 << 20) > WAITING_BYTES_MAX;
+        let (mut count, mut bytes) = (0, 0);
+        while count < count_max
+            && bytes < bytes_max
+            && let Some((command, weight)) = state.waiting.pop_front()
+        {
+            (count, bytes) = (count + 1, bytes + weight);
+            taken.push_back((command, weight));
+        }
+        state.bytes -= bytes;
+        if was_full && count > 0 {
             self.room.notify_all();
         }
-        Some(command)
+    }
+
+    /// Puts requests back in front that were taken and not looked at.
+    pub(crate) fn put_back(&self, taken: &mut VecDeque<Weighed>) {
+        if taken.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        for (command, bytes) in taken.drain(..).rev() {
+            state.bytes += bytes;
+            state.waiting.push_front((command, bytes));
+        }
     }
 
     /// Takes no more; gives what waits.
@@ -189,14 +207,39 @@ mod tests {
                 drop(state);
                 assert!(!bringing.is_finished());
                 // Room for some lets in as many.
-                let taken = std::iter::from_fn(|| queue.pop()).take(600).count();
+                let mut taken = VecDeque::new();
+                queue.take(&mut taken, 600, usize::MAX);
+                assert!(!taken.is_empty());
                 while !bringing.is_finished() {
                     assert!(Instant::now() < deadline, "it goes on when there is room");
-                    queue.pop().map_or_else(std::thread::yield_now, drop);
+                    queue.take(&mut taken, 1, usize::MAX);
+                    std::thread::yield_now();
                 }
-                assert!(taken > 0);
+                queue.take(&mut taken, usize::MAX, usize::MAX);
+                assert_eq!((taken.len(), queue.state().bytes), (fit + 500, 0), "each was there once");
             });
         }
+    }
+
+    /// A frame that is full in the middle of what was taken.
+    #[test]
+    fn requests_that_are_put_back_come_first_again_and_count_again() {
+        let queue = Queue::default();
+        let stop = |number: usize| (Command::Stop { reason: number.to_string() }, 10 + number);
+        queue.push((0..6).map(stop)).expect("the queue is open");
+        let mut taken = VecDeque::new();
+        queue.take(&mut taken, 4, usize::MAX);
+        drop(taken.drain(..2));
+        queue.push(std::iter::once(stop(6))).expect("the queue is open");
+        queue.put_back(&mut taken);
+        assert_eq!(queue.state().bytes, (2..=6).map(|number| 10 + number).sum::<usize>());
+        queue.take(&mut taken, 10, 40);
+        let names = taken.iter().map(|(command, _)| match command {
+            Command::Stop { reason } => reason.as_str(),
+            _ => "another",
+        });
+        assert!(names.eq(["2", "3", "4", "5"]), "with the fourth there are 40 bytes and more");
+        assert_eq!(queue.state().bytes, 16);
     }
 
     #[test]

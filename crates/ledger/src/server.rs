@@ -21,12 +21,12 @@ use sulku_audit::wire::{self, BLOB_BYTES_MAX, Cause, Request, RequestBody, Respo
 use sulku_audit::{Draft, Event, Writer};
 use sulku_permit::{PermitId, SessionId};
 
-use crate::answers::{Expected, Outbox};
+use crate::answers::{Expected, Gathered, Outbox};
 use crate::config::Settings;
 use crate::deletion;
 use crate::disk::RealDisk;
 use crate::files::NO_LINK;
-use crate::flight::Flight;
+use crate::flight::{Boarding, Flight};
 use crate::keys::{KeyError, Keys};
 use crate::metrics::{Metrics, State, Taken};
 use crate::queue::{Desk, Weighed};
@@ -262,20 +262,19 @@ impl Reply {
     }
 
     fn send_with(self, body: ResponseBody, blob: &[u8]) {
-        if let Some(outbox) = self.add(body, blob) {
-            outbox.flush();
-        }
+        let mut alone = Gathered::default();
+        self.add(body, blob, &mut alone);
+        alone.send();
     }
 
-    /// Answers with others: what this gives is to be flushed when they are all added.
-    pub(crate) fn add(self, mut body: ResponseBody, blob: &[u8]) -> Option<Arc<Outbox>> {
-        let Addressee { outbox, id, weight, purpose, taken } = self.0?;
-        let outbox = outbox.outbox();
+    /// Answers with others, when they are sent.
+    pub(crate) fn add(self, mut body: ResponseBody, blob: &[u8], gathered: &mut Gathered) {
+        let Some(Addressee { outbox, id, weight, purpose, taken }) = self.0 else { return };
         if matches!(body, ResponseBody::Kept(_)) {
             match purpose {
                 Purpose::Plain => {}
                 Purpose::Refusal(reason) => body = ResponseBody::Refused { cause: Cause::NotAllowed, reason },
-                Purpose::Announcement => outbox.announce(),
+                Purpose::Announcement => outbox.outbox().announce(),
                 Purpose::Destruction(keys, id) => {
                     if let Err(error) = keys.destroy(&id) {
                         tracing::error!(%error, key = %id, "a key that was ordered to be destroyed is still there; the next start tries again");
@@ -298,11 +297,10 @@ impl Reply {
         }
         let response = Response { id, body };
         let refusal = |reason: String| Response { id, body: ResponseBody::Refused { cause: Cause::Malformed, reason } };
-        let added = outbox.add(&response, blob, weight).or_else(|error| outbox.add(&refusal(error.to_string()), &[], weight));
-        if let Err(error) = added {
+        let added = gathered.add(outbox, &response, blob, weight);
+        if let Err((error, _)) = added.or_else(|(error, outbox)| gathered.add(outbox, &refusal(error.to_string()), &[], weight)) {
             tracing::error!(%error, "an answer could not be encoded");
         }
-        Some(Arc::clone(outbox))
     }
 }
 
@@ -328,9 +326,11 @@ fn read_requests(mut stream: UnixStream, peer: Peer, server: &Server, outbox: &A
         buffer.extend_from_slice(&chunk[..count]);
         let mut taken = 0;
         while let Some((request, blob, length)) = wire::decode::<Request>(&buffer[taken..])? {
-            // What was read before must be on its way before this waits for its answers.
-            if outbox.flight().is_full(weight(&request, length)) {
+            let weight = weight(&request, length);
+            if outbox.flight().try_board(weight).map_err(|_| ConnectionError::Gone)? == Boarding::Full {
+                // What was read before must be on its way before this waits for its answers.
                 server.submit(&mut batch)?;
+                outbox.flight().board(weight).map_err(|_| ConnectionError::Gone)?;
             }
             batch.extend(handle(request, blob.to_vec(), length, peer, server, outbox)?);
             taken += length;
@@ -345,7 +345,7 @@ fn weight(request: &Request, length: usize) -> usize {
     if matches!(request.body, RequestBody::Fetch { .. }) { BLOB_BYTES_MAX } else { length }
 }
 
-/// Answers a request, or gives what the writer has to do for it.
+/// Answers a request, which is in flight, or gives what the writer has to do for it.
 fn handle(
     request: Request,
     blob: Vec<u8>,
@@ -356,7 +356,6 @@ fn handle(
 ) -> Result<Option<Weighed>, ConnectionError> {
     let weight = weight(&request, length);
     let Request { id, body } = request;
-    outbox.flight().board(weight).map_err(|_| ConnectionError::Gone)?;
     let reply = |purpose| Reply(Some(Addressee { outbox: Expected::new(outbox), id, weight, purpose, taken: server.metrics.taken(length) }));
     let refuse = |cause, reason: String| {
         tracing::warn!(uid = peer.uid, reason, "a request was refused");

@@ -4,6 +4,7 @@
 //! failed is not tried again: from then on all is refused, and the process ends. When the disk is full it keeps what closes, from the
 //! reserve ([`crate::room`]). Publishing, which takes longer, is another thread's, reached through a bounded [`Handover`].
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -14,7 +15,7 @@ use sulku_audit::wire::{Cause, ResponseBody};
 use sulku_audit::{Draft, Event, LogSigner, Receipt};
 use sulku_permit::SessionId;
 
-use crate::answers::Outbox;
+use crate::answers::Gathered;
 use crate::clock::{ClockWatch, Reading};
 use crate::deletion;
 use crate::files::FileError;
@@ -23,7 +24,7 @@ use crate::handover::Handover;
 use crate::keys::Keys;
 use crate::ledger::Alarm;
 use crate::metrics::Metrics;
-use crate::queue::Queue;
+use crate::queue::{Queue, Weighed};
 use crate::room::{ENTRY_ROOM_BYTES, FLOOR_BYTES, LAST_BYTES, Room, STARTS_FLOOR_BYTES, Share};
 use crate::server::Reply;
 use crate::stage::{Blob, Prepared, Rejection, Stage, StageFailure, Waiting};
@@ -31,6 +32,9 @@ use crate::wal::Wal;
 
 /// Requests in one sync: few enough that the first of them does not wait long.
 const BATCH_REQUESTS_MAX: usize = 1024;
+/// So many of them are taken from the queue at once, and no more bytes than fill a frame: each taking is a lock that the connections' threads
+/// want as well.
+const TAKEN_REQUESTS_MAX: usize = 128;
 /// What entries say of persons is kept at least this long after the last of them: a year, by the requirements on logs (LG-03).
 const KEPT_AT_LEAST: SignedDuration = SignedDuration::from_hours(366 * 24);
 /// When the segment in use has less left, there must be a spare: the largest frame may come next, and what closes after it.
@@ -85,8 +89,10 @@ pub(crate) struct Writer {
     pub(crate) noted: Option<std::time::Instant>,
     /// Who asked for a checkpoint over what is in the frame and before.
     pub(crate) publish_next: Vec<Reply>,
-    /// Connections that have answers to be sent.
-    pub(crate) answered: Vec<Arc<Outbox>>,
+    /// Requests that were taken and are not looked at yet.
+    pub(crate) taken: VecDeque<Weighed>,
+    /// Answers that are sent when all of a batch are made.
+    pub(crate) answers: Gathered,
     /// Why nothing is written any more.
     pub(crate) ended: Option<String>,
 }
@@ -111,7 +117,10 @@ impl Writer {
             self.ended = Some(reason);
         }
         while let Some(reason) = &self.ended {
-            match queue.pop() {
+            if self.taken.is_empty() {
+                queue.take(&mut self.taken, TAKEN_REQUESTS_MAX, FULL_BYTES);
+            }
+            match self.taken.pop_front().map(|(command, _)| command) {
                 Some(Command::Stop { .. }) => {
                     for reply in queue.close().into_iter().filter_map(Command::into_reply) {
                         reply.refuse(Cause::Broken, reason.clone());
@@ -142,7 +151,10 @@ impl Writer {
         self.note_surroundings()?;
         let (mut requests, mut stopped) = (0, None);
         while requests < BATCH_REQUESTS_MAX && self.stage.frame_bytes() < FULL_BYTES && stopped.is_none() {
-            let Some(command) = queue.pop() else { break };
+            if self.taken.is_empty() {
+                queue.take(&mut self.taken, TAKEN_REQUESTS_MAX, FULL_BYTES);
+            }
+            let Some((command, _)) = self.taken.pop_front() else { break };
             requests += 1;
             match command {
                 Command::Append { prepared, reply } => self.take(prepared, reply)?,
@@ -155,6 +167,7 @@ impl Writer {
                 }
             }
         }
+        queue.put_back(&mut self.taken);
         self.commit()?;
         self.handover.ask(self.publish_next.drain(..));
         if stopped.is_some() {
@@ -289,15 +302,11 @@ impl Writer {
                 self.metrics.policy(number);
             }
             let answer = ResponseBody::Kept(Receipt::issue(self.signer.receipts(), index, hash, &draft, time));
-            if let Some(outbox) = reply.add(answer, &[])
-                && !self.answered.iter().any(|other| Arc::ptr_eq(other, &outbox))
-            {
-                self.answered.push(outbox);
-            }
+            reply.add(answer, &[], &mut self.answers);
             staged.frame.counted.push((draft, time));
         }
         // Sent now: to hand the frame over may take waiting.
-        self.answered.drain(..).for_each(|outbox| outbox.flush());
+        self.answers.send();
         self.handover.put(staged.frame).map_err(|_| Failure::Publisher)
     }
 }

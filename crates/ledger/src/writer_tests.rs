@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+use std::collections::VecDeque;
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,7 +13,7 @@ use sulku_audit::tile::split_entry;
 use sulku_audit::wire::{self, Cause, Response, ResponseBody};
 use sulku_audit::{Draft, Entry, Event};
 
-use crate::answers::Outbox;
+use crate::answers::{Gathered, Outbox};
 use crate::clock::{ClockWatch, Reading};
 use crate::disk::Disk;
 use crate::disk::simulated::{Plan, SimulatedDisk};
@@ -67,7 +68,8 @@ impl Bench {
             clock: ClockWatch::new(&then_read, None, false),
             noted: None,
             publish_next: Vec::new(),
-            answered: Vec::new(),
+            taken: VecDeque::new(),
+            answers: Gathered::default(),
             ended: None,
         };
         let (peer, ours) = UnixStream::pair().unwrap();
