@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use sulku_stage::{Daemon, Entry, Finished, Options, Person, Stage, find_in, poll};
-use sulku_tests::{SOON, hello, openssl_held, quic, quic_held, session_id};
+use sulku_tests::{SOON, hello, openssl_held, quic, quic_held};
 
 fn raised(limits: &str) -> anyhow::Result<Stage> {
     Ok(Stage::raise(&Options { rows: 100, limits: limits.to_owned(), ..Options::default() })?)
@@ -138,7 +138,6 @@ pub fn a_gateway_without_descriptors_ends_nothing_and_serves_again() -> anyhow::
     let mut open = stage.connected(Person::Maija, &["--transport", "tls"])?;
     open.type_line("echo be''fore")?;
     open.shows("before", SOON)?;
-    session_id(&open.err())?;
     let pid = stage.pid(Daemon::Gateway).context("a gateway")?;
     let used = descriptors(pid)?;
     let first_free = (0..).find(|number| !used.contains(number)).context("a number")?;
