@@ -32,7 +32,7 @@ const REPORT_PAUSE: Duration = Duration::from_millis(20);
 /// successor answers whoever sends. Who is shown nothing at all finds out by the connection's own sign of life.
 const ASKED_AFTER: Duration = Duration::from_secs(1);
 /// Shown output is reported when it reaches this part of the credit: often enough that the gateway never runs dry.
-const REPORTS_PER_CREDIT: u32 = 4;
+const REPORTS_PER_CREDIT: u32 = 8;
 
 /// An open session.
 #[derive(Debug)]

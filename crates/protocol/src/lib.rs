@@ -29,7 +29,7 @@ pub const ALPN: &[u8] = b"sulku/1";
 pub const VERSION: u32 = 1;
 /// The longest payload of a frame. Output comes in quanta of at most this, so that no session keeps the others waiting.
 pub const PAYLOAD_BYTES_MAX: usize = 32 * 1024;
-/// Output that may be on its way to a client unreported. At 2 MB/s of reading, 65 ms.
+/// Output that may be on its way to a client unreported, at the most: the gateway gives a slow one less.
 pub const OUTPUT_CREDIT_BYTES: u32 = 128 * 1024;
 /// Input that may be on its way to a terminal unreported: more than a person types or a page that she pastes, and little enough
 /// that the gateway keeps it for every session.

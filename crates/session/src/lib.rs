@@ -27,6 +27,7 @@ mod leaving;
 mod open;
 mod opening;
 mod owed;
+mod pace;
 mod recording;
 mod tail;
 mod warnings;

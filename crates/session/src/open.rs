@@ -18,6 +18,7 @@ use crate::facts::Facts;
 use crate::filter::Filter;
 use crate::freeze::{Freeze, Look};
 use crate::owed::{Owed, Sent};
+use crate::pace::Pace;
 use crate::recording::{Recording, RecordingKey};
 use crate::tail::{SCREEN_BYTES_MAX, Tail};
 use crate::warnings::Warnings;
@@ -58,6 +59,7 @@ pub struct Open {
     due: Duration,
     /// Bytes that the client has not yet reported as shown, counting those not yet sent.
     unshown: u32,
+    pace: Pace,
     last_input: Duration,
     last_shown: Duration,
     last_recorded: Duration,
@@ -117,6 +119,7 @@ impl Open {
             warnings,
             denials: Denials::default(),
             unshown: 0,
+            pace: Pace::default(),
             last_input: elapsed,
             last_shown: elapsed,
             last_recorded: elapsed,
@@ -131,8 +134,8 @@ impl Open {
     pub(crate) fn output_room(&self) -> usize {
         // A byte that is no UTF-8 becomes three that are, so a third of the credit is what may safely be read.
         // Whoever comes back is shown the screen first, out of the same credit.
-        let kept_free = if self.away.is_some() { SCREEN_BYTES_MAX } else { 0 };
-        let credit = (OUTPUT_CREDIT_BYTES.saturating_sub(self.unshown) as usize).saturating_sub(kept_free) / 3;
+        let (all, kept_free) = if self.away.is_some() { (OUTPUT_CREDIT_BYTES, SCREEN_BYTES_MAX) } else { (self.pace.credit(), 0) };
+        let credit = (all.saturating_sub(self.unshown) as usize).saturating_sub(kept_free) / 3;
         let room = if credit < 512 || self.output_ended || self.freeze == Freeze::Frozen { 0 } else { credit };
         room.min(OUTPUT_QUANTUM_BYTES)
     }
@@ -173,7 +176,10 @@ impl Open {
             Event::AuditGone => return self.close_without_audit(now, effects),
             Event::Asked(Ask::Input(bytes)) => self.input(bytes, now, effects),
             Event::Asked(Ask::Shown(bytes)) => match self.unshown.checked_sub(bytes) {
-                Some(unshown) => (self.unshown, self.last_shown) = (unshown, now.elapsed),
+                Some(unshown) => {
+                    (self.unshown, self.last_shown) = (unshown, now.elapsed);
+                    self.pace.shows(bytes, now.elapsed);
+                }
                 None => return self.close(CloseReason::ProtocolError, now, effects),
             },
             // Each resize is recorded, so nobody may resize faster than the ledger keeps.
