@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use sulku_stage::{Daemon, Options, Person, Stage};
-use sulku_tests::{SOON, closed, session_id, shared};
+use sulku_tests::{SOON, closed, session_of, shared};
 
 /// IA-05, LG-01: each refusal is an entry, on each transport, and the peer learns what to do.
 pub fn each_refused_certificate_is_an_entry() -> anyhow::Result<()> {
@@ -55,7 +55,7 @@ pub fn revocation_cuts_an_open_session_within_one_second() -> anyhow::Result<()>
     stage.authority().revoke(Person::Maija)?;
     let revoked = Instant::now();
     for maija in maijas {
-        let id = session_id(&maija.err())?;
+        let id = session_of(&maija)?;
         let ended = maija.finish(SOON)?;
         let took = revoked.elapsed();
         ensure!(closed(&stage, &id)?.data("reason") == "revoked", "{ended:?}");
@@ -87,7 +87,7 @@ pub fn a_list_that_grows_too_old_ends_open_sessions_and_lets_nobody_in() -> anyh
     stage.entry(&["--event", "crl.stale"], SOON, |entry| entry.data("effect") == "alarm").context("an old list is told of at the start")?;
     let mut maija = stage.connected(Person::Maija, &["--", "sh", "-c", "while sleep 0.2; do echo at work; done"])?;
     maija.shows("at work", SOON).context("the control: an alarm refuses nobody")?;
-    let id = session_id(&maija.err())?;
+    let id = session_of(&maija)?;
     maija.finish(LASTS + SOON)?;
     ensure!(closed(&stage, &id)?.data("reason") == "revocation-unknown");
     let stale = stage.entry(&["--event", "crl.stale"], SOON, |entry| entry.data("effect") == "refused")?;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use sulku_stage::{Person, STATINS};
-use sulku_tests::{IDLE, LONGEST, SINGLE, SOON, closed, session_id, shared};
+use sulku_tests::{IDLE, LONGEST, SINGLE, SOON, closed, session_id, session_of, shared};
 
 /// IA-01, SE-04
 pub fn a_holder_works_over_quic_and_over_tls() -> anyhow::Result<()> {
@@ -68,7 +68,7 @@ pub fn a_second_session_waits_where_the_permit_allows_one() -> anyhow::Result<()
     let second = stage.connect(Person::Tiina, &[SINGLE, "--", "true"])?;
     ensure!(second.code() == Some(3), "{second:?}");
     stage.entry(&["--event", "session.refused"], SOON, |entry| entry.data("code") == "too-many-sessions")?;
-    let id = session_id(&first.err())?;
+    let id = session_of(&first)?;
     first.signal(Signal::TERM);
     first.finish(SOON)?;
     closed(&stage, &id)?;

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use rustix::process::Signal;
 use sulku_stage::{Interrupt, MIRROR_NAME, Person, Running, poll};
-use sulku_tests::{BY_NAME, SOON, closed, session_id, shared};
+use sulku_tests::{BY_NAME, SOON, closed, session_id, session_of, shared};
 
 const TRY: &str = "exec 2>/dev/null; exec 3<>/dev/tcp/$0/4711; echo tried; sleep 60";
 
@@ -15,7 +15,7 @@ pub fn a_researcher_is_told_at_once_what_was_denied_and_why() -> anyhow::Result<
     let told = format!("sulku: {forbidden}:4711 is not on this permit's list (egress-not-listed); ask privacy@demo.sulku.example");
     let notice = poll(SOON, || session.err().contains(&told).then_some(()));
     ensure!(notice.is_some(), "she is not told: {:?}", session.err());
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     ensure!(!session.out().contains("egress-not-listed"), "it is no output of her terminal: {:?}", session.out());
     let entry = stage.entry(&["--event", "egress.denied", "--session", &id], SOON, |entry| entry.data("destination") == &*forbidden)?;
     ensure!(entry.data("reason") == "egress-not-listed" && entry.data("program").as_str().is_some_and(|path| path.ends_with("bash")), "{entry:?}");
@@ -71,7 +71,7 @@ pub fn a_name_that_is_not_listed_is_asked_of_nobody_and_its_holder_reads_why() -
         anyhow::Ok(session)
     };
     let leave = |session: Running| -> anyhow::Result<()> {
-        let id = session_id(&session.err())?;
+        let id = session_of(&session)?;
         session.signal(Signal::TERM);
         session.finish(SOON)?;
         closed(&stage, &id).map(drop)
@@ -84,7 +84,7 @@ pub fn a_name_that_is_not_listed_is_asked_of_nobody_and_its_holder_reads_why() -
     let told = poll(SOON, || (leak.err().contains(LEAK) && leak.err().contains("name-not-listed")).then_some(()));
     ensure!(told.is_some() && !leak.out().contains("reached"), "she is not told: {:?} {:?}", leak.out(), leak.err());
     ensure!(!stage.mirror().asked().iter().any(|name| name == LEAK), "it was asked for");
-    let entry = stage.entry(&["--event", "name.denied", "--session", &session_id(&leak.err())?], SOON, |entry| entry.data("name") == LEAK)?;
+    let entry = stage.entry(&["--event", "name.denied", "--session", &session_of(&leak)?], SOON, |entry| entry.data("name") == LEAK)?;
     ensure!(entry.data("reason") == "not-listed", "{entry:?}");
     leave(leak)
 }

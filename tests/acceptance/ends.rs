@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use sulku_stage::{ASTHMA, Daemon, Options, Person, Stage};
-use sulku_tests::{IDLE, LIMIT_S, LONGEST, SOON, closed, session_id, shared};
+use sulku_tests::{IDLE, LIMIT_S, LONGEST, SOON, closed, session_of, shared};
 
 /// SE-01: what counts is what the holder does, not what her programs show.
 pub fn an_idle_session_is_closed_however_much_it_shows() -> anyhow::Result<()> {
@@ -19,7 +19,7 @@ pub fn an_idle_session_is_closed_however_much_it_shows() -> anyhow::Result<()> {
     session.type_line("while sleep 0.2; do echo showing; done")?;
     let typed = Instant::now();
     session.shows("showing", SOON).context("she was not idle so far")?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     session.finish(SOON)?;
     let idle = typed.elapsed().as_secs_f64();
     ensure!(closed(&stage, &id)?.data("reason") == "idle");
@@ -34,7 +34,7 @@ pub fn the_longest_session_ends() -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut session = stage.connected(Person::Tiina, &[LONGEST, "--", "sh", "-c", "echo here; sleep 60"])?;
     session.shows("here", SOON)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     session.finish(SOON)?;
     let lasted = begun.elapsed().as_secs_f64();
     ensure!(closed(&stage, &id)?.data("reason") == "longest-session");
@@ -47,7 +47,7 @@ pub fn an_operator_ends_a_session() -> anyhow::Result<()> {
     let stage = shared()?;
     let mut session = stage.connected(Person::Maija, &["--", "sh", "-c", "echo here; sleep 60"])?;
     session.shows("here", SOON)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     let profile = stage.profile(Person::Onni).display().to_string();
     let ended = stage.run(&["sessions", "end", &id, "--profile", &profile])?;
     ensure!(ended.code() == Some(0), "{ended:?}");
@@ -65,7 +65,7 @@ pub fn a_session_that_ends_in_the_middle_of_a_flow_leaves_nothing() -> anyhow::R
     let stage = shared()?;
     let mut session = stage.connected(Person::Maija, &["--", "python3", "-c", FLOWING, &stage.mirror().address().to_string()])?;
     session.shows("flowing", SOON)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     let profile = stage.profile(Person::Onni).display().to_string();
     ensure!(stage.run(&["sessions", "end", &id, "--profile", &profile])?.code() == Some(0));
     session.finish(SOON)?;
@@ -78,7 +78,7 @@ pub fn a_session_ends_when_its_holder_leaves() -> anyhow::Result<()> {
     let stage = shared()?;
     let mut session = stage.connected(Person::Maija, &["--", "sh", "-c", "trap '' TERM; echo here; sleep 60"])?;
     session.shows("here", SOON)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     session.signal(Signal::TERM);
     session.finish(SOON)?;
     ensure!(closed(&stage, &id)?.data("reason") == "holder-left");
@@ -90,7 +90,7 @@ pub fn a_session_ends_when_its_connection_breaks() -> anyhow::Result<()> {
     let stage = shared()?;
     let mut session = stage.connected(Person::Maija, &["--transport", "tls", "--", "sh", "-c", "echo here; sleep 60"])?;
     session.shows("here", SOON)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     session.signal(Signal::KILL);
     session.finish(SOON)?;
     ensure!(closed(&stage, &id)?.data("reason") == "holder-left");
@@ -105,7 +105,7 @@ pub fn a_permits_end_ends_the_open_session() -> anyhow::Result<()> {
     bo.shows("here", SOON)?;
     let mut maija = stage.connected(Person::Maija, &["--", "sh", "-c", "echo here; sleep 3; echo still here; sleep 60"])?;
     maija.shows("here", SOON)?;
-    let id = session_id(&bo.err())?;
+    let id = session_of(&bo)?;
     bo.finish(lasts + SOON)?;
     ensure!(closed(&stage, &id)?.data("reason") == "permit-ended");
     let again = stage.connect(Person::Bo, &["--", "true"])?;
@@ -122,7 +122,7 @@ pub fn a_draining_gateway_closes_its_sessions() -> anyhow::Result<()> {
     let mut stage = Stage::raise(&Options { rows: 100, ..Options::default() })?;
     let mut session = stage.connected(Person::Maija, &["--", "sh", "-c", "echo here; sleep 60"])?;
     session.shows("here", SOON)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     let ended = stage.kill(Daemon::Gateway, Signal::TERM).context("the gateway ends in time")?;
     ensure!(ended.success(), "{ended}: {}", stage.log(Daemon::Gateway));
     session.finish(SOON)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use sulku_protocol::{Ask, Signal, encode};
 use sulku_stage::Person;
-use sulku_tests::{SOON, hello, openssl, quic, session_id, shared};
+use sulku_tests::{SOON, hello, openssl, quic, session_of, shared};
 
 /// LG-07: each is an entry; nobody else notices.
 pub fn a_hostile_frame_closes_its_own_connection_alone() -> anyhow::Result<()> {
@@ -48,7 +48,7 @@ pub fn a_hostile_frame_closes_its_own_connection_alone() -> anyhow::Result<()> {
     }
     other.type_line("echo after")?;
     other.shows("after", SOON).context("the control: another session is untouched")?;
-    session_id(&other.err())?;
+    session_of(&other)?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use sulku_stage::{Daemon, Options, Person, Running, Stage, poll};
-use sulku_tests::{SOON, session_id};
+use sulku_tests::{SOON, session_of};
 
 /// How long the warden keeps the cells of a lost gateway in these tests.
 const GRACE_S: u32 = 4;
@@ -37,7 +37,7 @@ fn in_cell(stage: &Stage) -> bool {
 pub fn a_killed_warden_leaves_no_cell() -> anyhow::Result<()> {
     let mut stage = Stage::raise(&Options { rows: 100, ..Options::default() })?;
     let session = flowing(&stage)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     stage.kill(Daemon::Warden, Signal::KILL);
     poll(SOON, || stage.cell_processes().is_empty().then_some(())).with_context(|| format!("cells run on: {:?}", stage.cell_processes()))?;
     session.finish(SOON)?;
@@ -56,7 +56,7 @@ pub fn a_killed_warden_leaves_no_cell() -> anyhow::Result<()> {
 pub fn a_killed_gateway_leaves_cells_without_egress_and_soon_none() -> anyhow::Result<()> {
     let mut stage = Stage::raise(&Options { rows: 100, gateway_lost_grace_s: GRACE_S, ..Options::default() })?;
     let session = flowing(&stage)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     let before = stage.mirror().arrivals().len();
     poll(SOON, || (stage.mirror().arrivals().len() > before).then_some(())).context("the control: its packets keep arriving")?;
     stage.kill(Daemon::Gateway, Signal::KILL);
@@ -131,7 +131,7 @@ pub fn a_stalled_ledger_freezes_a_session_which_goes_on_with_it() -> anyhow::Res
     poll(SOON, || session.err().contains("recorded again and goes on").then_some(()))
         .with_context(|| format!("it did not go on: {}", session.err()))?;
     poll(SOON, || (session.out().len() > shown).then_some(())).context("what waited is shown")?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     session.signal(Signal::TERM);
     session.finish(SOON)?;
     let closed = stage.entry(&["--event", "session.closed", "--session", &id], SOON, |_| true)?;
@@ -146,7 +146,7 @@ pub fn a_ledger_that_stays_stalled_ends_the_session() -> anyhow::Result<()> {
     let stage = Stage::raise(&Options { rows: 100, ..Options::default() })?;
     let mut session = stage.connected(Person::Maija, TICKING)?;
     session.shows("tick", SOON)?;
-    let id = session_id(&session.err())?;
+    let id = session_of(&session)?;
     let ledger = Stalled::new(&stage)?;
     let stalled = Instant::now();
     let ended = session.finish(Duration::from_secs(40)).context("it goes on")?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use sulku_stage::{ASTHMA, Daemon, Options, Person, Stage};
-use sulku_tests::{SOON, closed, session_id};
+use sulku_tests::{SOON, closed, session_of};
 
 const WORK: &[&str] = &["--", "sh", "-c", "while sleep 0.1; do echo at work; done"];
 
@@ -20,7 +20,7 @@ pub fn only_a_signed_revision_counts_and_it_counts_at_once() -> anyhow::Result<(
     let revision = |entry: &sulku_stage::Entry| entry.data("policy").as_str().map(str::to_owned);
     let first = stage.entry(&["--event", "policy.activated"], SOON, |entry| entry.data("number") == 1)?;
     let name = format!("1 {}", first.data("sha256").as_str().context("a digest")?);
-    let (his, hers) = (session_id(&bo.err())?, session_id(&maija.err())?);
+    let (his, hers) = (session_of(&bo)?, session_of(&maija)?);
     let opened = stage.entry(&["--event", "session.opened", "--session", &hers], SOON, |_| true)?;
     ensure!(revision(&opened).as_ref() == Some(&name), "{opened:?}");
 
@@ -67,7 +67,7 @@ pub fn a_halt_ends_every_session_and_admits_nobody_until_it_is_lifted() -> anyho
     for session in [&mut maija, &mut bo] {
         session.shows("at work", SOON)?;
     }
-    let sessions = [session_id(&maija.err())?, session_id(&bo.err())?];
+    let sessions = [session_of(&maija)?, session_of(&bo)?];
     let halt = stage.folder().join("policies/halt.toml");
     fs::write(&halt, "schema = 1\n\n[halt]\nreason = \"an incident\"\n")?;
     stage.apply("an incident")?;

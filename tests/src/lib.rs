@@ -11,6 +11,6 @@ mod terminal;
 
 pub use datagrams::{Datagrams, SILENCE};
 pub use peers::{Answer, hello, openssl, openssl_held, quic, quic_held};
-pub use session::{SOON, closed, session_id};
+pub use session::{SOON, closed, session_id, session_of};
 pub use shared::{ABANDONED, AGAIN, BY_NAME, HERE_ALONE, IDLE, LIMIT_S, LONGEST, SINGLE, close_shared, shared};
 pub use terminal::{AtTerminal, Wire};
