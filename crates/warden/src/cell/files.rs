@@ -82,7 +82,7 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// An empty one, in a mount namespace that is this process's own from now on.
+    /// An empty one, staged in a mount namespace that is this process's own already.
     pub(super) fn begin(first: Option<&Mount>) -> Result<Self, Step> {
         let Some(Mount::Memory { path, bytes, .. }) = first.filter(|mount| matches!(mount, Mount::Memory { path, .. } if path == "/")) else {
             return Err(Step::new("begin with a root", io::ErrorKind::InvalidInput.into()));
@@ -93,7 +93,7 @@ impl Root {
         Ok(Self { folder, later_read_only })
     }
 
-    /// Puts a mount that every cell has in its place.
+    /// Puts a mount in its place that is not of one permit or workspace alone.
     pub(super) fn place(&mut self, means: Means, mount: &Mount, source: Source) -> Result<(), Step> {
         self.later_read_only.extend(Step::at(name(mount), means.place(self.folder.as_fd(), mount, source))?);
         Ok(())
