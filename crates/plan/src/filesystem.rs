@@ -247,10 +247,49 @@ fn devices() -> impl Iterator<Item = Mount> {
     [memory("/dev", 64 << 10, Programmes::Refused)].into_iter().chain(DEVICES.iter().copied().map(device)).chain(LINKS.iter().copied().map(link))
 }
 
-/// What no permit changes, if it leaves the host's system: it can be made before anybody knows whose cell it will be. The root comes first.
-#[must_use]
-pub fn common() -> Vec<Mount> {
-    [root()].into_iter().chain(system(of_host, None)).chain(devices()).chain([Mount::Processes]).collect()
+/// What no permit changes, if it leaves the host's system: it can be made before anybody knows whose cell it will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Common {
+    /// What the file system has, the root first.
+    pub mounts: Vec<Mount>,
+    /// What Landlock leaves open of that.
+    pub landlock: Vec<LandlockRule>,
+}
+
+impl Common {
+    /// Of every such plan.
+    #[must_use]
+    pub fn of_plans() -> Self {
+        let mounts = [root()].into_iter().chain(system(of_host, None)).chain(devices()).chain([Mount::Processes]).collect();
+        let landlock = SYSTEM_RULES.iter().chain(DEVICE_RULES).copied().map(rule).collect();
+        Self { mounts, landlock }
+    }
+}
+
+/// What Landlock leaves open of the system.
+const SYSTEM_RULES: &[(&str, Access)] = &[
+    ("/", Access::List),
+    ("/usr", Access::Run),
+    ("/bin", Access::Run),
+    ("/lib", Access::Run),
+    ("/lib64", Access::Run),
+    ("/sbin", Access::Run),
+    ("/etc", Access::Read),
+    ("/proc", Access::Read),
+];
+
+/// What Landlock leaves open of the devices.
+const DEVICE_RULES: &[(&str, Access)] = &[
+    ("/dev/null", Access::Device),
+    ("/dev/zero", Access::Device),
+    ("/dev/full", Access::Device),
+    ("/dev/random", Access::Device),
+    ("/dev/urandom", Access::Device),
+    ("/dev/tty", Access::Device),
+];
+
+fn rule((path, access): (&'static str, Access)) -> LandlockRule {
+    LandlockRule { path: path.into(), access }
 }
 
 pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
@@ -282,31 +321,16 @@ pub(crate) fn mounts(permit: &Permit) -> Vec<Mount> {
 }
 
 pub(crate) fn landlock(permit: &Permit) -> Vec<LandlockRule> {
-    use Access::{Device, List, Read, Run, Write};
+    use Access::{Device, Read, Run, Write};
     let programmes = programmes(permit);
     let own = |programmes| Write { programmes, sockets: Sockets::Made };
     let rules = [
-        ("/", List),
-        ("/usr", Run),
-        ("/bin", Run),
-        ("/lib", Run),
-        ("/lib64", Run),
-        ("/sbin", Run),
-        (OPT, Run),
-        ("/etc", Read),
-        ("/proc", Read),
         ("/data", Read),
         (WORKSPACE, Write { programmes, sockets: Sockets::Refused }),
         ("/tmp", own(programmes)),
         ("/dev/shm", own(Programmes::Refused)),
         ("/dev/pts", Device),
-        ("/dev/null", Device),
-        ("/dev/zero", Device),
-        ("/dev/full", Device),
-        ("/dev/random", Device),
-        ("/dev/urandom", Device),
-        ("/dev/tty", Device),
     ];
-    let is_there = |(path, _): &(&str, Access)| *path != OPT || image(permit).is_some();
-    rules.into_iter().filter(is_there).map(|(path, access)| LandlockRule { path: path.into(), access }).collect()
+    let image_only = image(permit).map(|_| (OPT, Run));
+    SYSTEM_RULES.iter().copied().chain(image_only).chain(rules).chain(DEVICE_RULES.iter().copied()).map(rule).collect()
 }

@@ -7,10 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, open, statat};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use sulku_plan::filesystem::{Mount, common};
+use sulku_plan::filesystem::Mount;
 
 use super::Step;
+use super::blueprint::COMMON;
 use super::files::{Means, Root, leave_others_mounts};
+use super::walls::Rules;
+use crate::layers::Layer;
 
 /// Which file something is, and since when it is as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +36,12 @@ impl Identity {
     }
 }
 
-/// A root with what every cell has that leaves the host's system.
+/// A root with what every cell has that leaves the host's system, and what Landlock leaves open of it.
 pub(super) struct Ahead {
     root: Root,
-    /// What it has, and which of the host's files that was.
-    made: Vec<(Mount, Option<Identity>)>,
+    /// Which of the host's files it shows, and which they were.
+    shown: Vec<(&'static str, Option<Identity>)>,
+    rules: Option<Rules>,
     /// The mounts of which it is the root.
     own: OwnedFd,
     /// The mounts that it was made from.
@@ -54,18 +58,19 @@ impl Ahead {
         let host = mounts()?;
         leave_others_mounts()?;
         let own = mounts()?;
-        let common = common();
-        let sources = common.iter().map(|mount| means.source(mount)).collect::<Result<Vec<_>, _>>()?;
-        let mut root = Root::begin(common.first())?;
-        let mut made = Vec::with_capacity(common.len());
-        for (number, (mount, (source, identity))) in common.into_iter().zip(sources).enumerate() {
-            if number > 0 {
-                root.place(means, &mount, source)?;
+        let sources = COMMON.mounts.iter().map(|mount| means.source(mount)).collect::<Result<Vec<_>, _>>()?;
+        let mut root = Root::begin(COMMON.mounts.first())?;
+        let mut shown = Vec::new();
+        for (mount, (source, identity)) in COMMON.mounts.iter().zip(sources).skip(1) {
+            root.place(means, mount, source)?;
+            if let Mount::Host { path } = mount {
+                shown.push((path.as_ref(), identity));
             }
-            made.push((mount, identity));
         }
         root.enter()?;
-        Ok(Self { root, made, own, host, host_root })
+        let rules = means.layers.has(Layer::Landlock).then(|| Rules::begin()?.leave_open(&COMMON.landlock));
+        let rules = Step::at("prepare Landlock", rules.transpose())?;
+        Ok(Self { root, shown, rules, own, host, host_root })
     }
 
     /// Goes back among the host's mounts.
@@ -78,26 +83,15 @@ impl Ahead {
         }
     }
 
-    /// Whether a cell of these mounts has all that was made, and the host still has it so. The host must be in sight.
-    pub(super) fn fits(&self, mounts: &[Mount]) -> bool {
-        self.made.iter().all(|(mount, identity)| {
-            let is_as_it_was = match mount {
-                Mount::Host { path } => Identity::at(path) == *identity,
-                _ => true,
-            };
-            is_as_it_was && mounts.contains(mount)
-        })
-    }
-
-    /// Whether it was made.
-    pub(super) fn has(&self, mount: &Mount) -> bool {
-        self.made.iter().any(|(made, _)| made == mount)
+    /// Whether the host still has all of it as it was. The host must be in sight.
+    pub(super) fn is_as_the_host(&self) -> bool {
+        self.shown.iter().all(|(path, identity)| Identity::at(path) == *identity)
     }
 
     /// Leaves the host's mounts again, for good.
-    pub(super) fn enter(self) -> Result<Root, Step> {
+    pub(super) fn enter(self) -> Result<(Root, Option<Rules>), Step> {
         join(&self.own)?;
-        Ok(self.root)
+        Ok((self.root, self.rules))
     }
 }
 

@@ -22,9 +22,7 @@ const BLUEPRINT_BYTES_MAX: usize = PACKET_BYTES_MAX + 32 * 1024;
 /// What the cell's first process says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Said {
-    /// It is in a new user namespace that nobody is mapped into yet.
-    Unmapped,
-    /// All walls stand; nothing of the holder's has run. Carries the terminal's master.
+    /// All walls stand; nothing of the holder's has run. Carries the terminal's master, and where the word is to be written that lets the shell run.
     Ready {
         /// How Landlock is enforced, in words.
         landlock: String,
@@ -46,30 +44,28 @@ pub enum Told {
     /// Which cell it becomes. Carries a detached mount of the workspace's folder, the cell's network namespace, a detached mount of its image where
     /// its system is one, and the user namespace that knows the workspace's owner alone, where there is one.
     Become(Box<Blueprint>),
-    /// The user namespace is mapped.
-    Mapped,
-    /// The record is durable: run.
-    Go,
     /// Send this signal to the terminal's foreground processes.
     Signal(i32),
     /// Hold all other processes of the cell, or let them go on.
     Move(Motion),
 }
 
-/// Says something, with a descriptor if one is given.
-pub fn say<T: Serialize>(socket: impl AsFd, message: &T, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    packet::send(socket, &serde_json::to_vec(message)?, &descriptor.into_iter().collect::<Vec<_>>())
+/// The word that lets the shell run, once the record is durable.
+pub const GO: [u8; 1] = [1];
+
+/// Says something, with descriptors if any are given.
+pub fn say<T: Serialize>(socket: impl AsFd, message: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    packet::send(socket, &serde_json::to_vec(message)?, descriptors)
 }
 
 /// Tells a waiting process all at once: each packet would wake it, and have it wait again.
 pub fn tell_blueprint(socket: impl AsFd, blueprint: Blueprint, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    packet::send(socket, &serde_json::to_vec(&Told::Become(Box::new(blueprint)))?, descriptors)
+    say(socket, &Told::Become(Box::new(blueprint)), descriptors)
 }
 
 /// Hears one message, waiting for it if the socket waits. The end of the connection is an error.
-pub fn hear<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, Option<OwnedFd>)> {
-    let (message, descriptors) = hear_at_most(socket, MESSAGE_BYTES_MAX)?;
-    Ok((message, descriptors.into_iter().next()))
+pub fn hear<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, Vec<OwnedFd>)> {
+    hear_at_most(socket, MESSAGE_BYTES_MAX)
 }
 
 /// As [`hear`], of a process that waits for its blueprint, which is longer than other messages and carries more.

@@ -27,7 +27,8 @@ use super::blueprint::{Blueprint, c_strings};
 use super::channel::{Said, Told, hear, hear_blueprint, say};
 use super::files::{Devices, Means};
 use super::motion::Held;
-use super::walls::{self, Filter};
+use super::user::{Mapped, Unmapped};
+use super::walls::{Filter, Rules, WallError};
 use super::{Step, files};
 use crate::cgroup::Group;
 use crate::layers::{Layer, Layers};
@@ -35,8 +36,6 @@ use crate::sys;
 
 /// The status of a first process whose cell could not be built.
 const FAILED: i32 = 70;
-/// The word that lets the shell run.
-const GO: [u8; 1] = [1];
 /// The status of a command that could not be run, as shells have it.
 const NOT_RUN: i32 = 127;
 
@@ -68,38 +67,38 @@ struct Builder<'a> {
     network: OwnedFd,
 }
 
+/// What a waiting process makes before it knows which cell it becomes.
+struct Ready {
+    /// Half of a root, unless the cell is to see the host's files.
+    ahead: Option<Ahead>,
+    /// The cell's own user namespace, unless it is to be root.
+    user: Option<Unmapped>,
+}
+
 /// A cell's terminal: both sides.
 struct Terminal {
     master: OwnedFd,
     slave: OwnedFd,
 }
 
-/// The process that will be the shell, waiting.
-struct Prepared {
-    shell: Pid,
-    /// Readable when a child has ended.
-    children: OwnedFd,
-    /// Why nothing runs, or its end when something does.
-    news: OwnedFd,
-    /// Where the word is given, and its other end, so that giving it to a process that is gone fails nobody: the news says why.
-    go: OwnedFd,
-    word: OwnedFd,
-}
-
 impl First<'_> {
     /// Waits in its control group, and becomes the cell that it is told. Never returns.
     pub fn run(self) -> ! {
-        let failed = match self.wait().and_then(|(builder, ahead)| builder.build(ahead).map(|(terminal, landlock)| (builder, terminal, landlock))) {
-            Ok((builder, terminal, landlock)) => builder.serve(&terminal, landlock),
+        let lived = self.wait().and_then(|(builder, ready)| {
+            let (terminal, landlock) = builder.build(ready)?;
+            builder.serve(&terminal, landlock).map(|(shell, children)| (shell, children, terminal.master))
+        });
+        let failed = match lived {
+            Ok((shell, children, master)) => attend(shell, &children, &self.channel, &master),
             Err(failed) => failed,
         };
         // If nobody hears it, nobody is there to.
-        let _unheard = say(&self.channel, &Said::Failed { step: failed.step, error: failed.error.to_string() }, None);
+        let _unheard = say(&self.channel, &Said::Failed { step: failed.step, error: failed.error.to_string() }, &[]);
         sys::exit_now(FAILED)
     }
 
-    /// Until it is told which cell to become; with what was made of it until then, unless the cell is to see the host's files.
-    fn wait(&self) -> Result<(Builder<'_>, Option<Ahead>), Step> {
+    /// Until it is told which cell to become.
+    fn wait(&self) -> Result<(Builder<'_>, Ready), Step> {
         // A warden that dies takes its cells with it.
         Step::at("die with the warden", set_parent_process_death_signal(Some(Signal::KILL)))?;
         sys::reset_signals();
@@ -107,13 +106,15 @@ impl First<'_> {
         umask(Mode::empty());
         Step::at("enter the control group", self.group.enter())?;
         Step::at("make a control group namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
+        // While the host's /proc is in sight.
+        let user = Step::at("make a user namespace", self.layers.has(Layer::Users).then(Unmapped::make).transpose())?;
         let ahead = self.layers.has(Layer::Files).then(|| Ahead::make(self.means())).transpose()?;
         if let (Told::Become(blueprint), descriptors) = Step::at("hear which cell to become", hear_blueprint(&self.channel))? {
             let mut descriptors = descriptors.into_iter();
             if let (Some(workspace), Some(network)) = (descriptors.next(), descriptors.next()) {
                 let image = if blueprint.has_image() { descriptors.next() } else { None };
                 let builder = Builder { first: self, blueprint: *blueprint, workspace, image, owners: descriptors.next(), network };
-                return Ok((builder, ahead));
+                return Ok((builder, Ready { ahead, user }));
             }
         }
         Err(Step::new("hear which cell to become", io::ErrorKind::InvalidData.into()))
@@ -131,22 +132,10 @@ impl First<'_> {
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
         sys::close_all_but(&[input.as_fd(), output.as_fd(), errors.as_fd(), self.channel.as_fd()])
     }
-
-    fn await_word(&self, step: &str, awaited: fn(&Told) -> bool) -> Result<(), Step> {
-        loop {
-            let (told, _) = Step::at(step, hear::<Told>(&self.channel))?;
-            match told {
-                // Nothing of the holder's runs that could be held.
-                Told::Move(_) => {}
-                told if awaited(&told) => return Ok(()),
-                _ => return Err(Step::new(step, io::ErrorKind::InvalidData.into())),
-            }
-        }
-    }
 }
 
 impl Builder<'_> {
-    fn build(&self, ahead: Option<Ahead>) -> Result<(Terminal, String), Step> {
+    fn build(&self, Ready { ahead, user }: Ready) -> Result<(Terminal, String), Step> {
         let Self { first, blueprint, .. } = self;
         ahead.as_ref().map_or(Ok(()), Ahead::look_at_host)?;
         if first.layers.has(Layer::Network) {
@@ -157,26 +146,27 @@ impl Builder<'_> {
             // Of the cell's own process namespace, and for good: a cell sees no such file.
             Step::at("refuse programmes in memory", std::fs::write("/proc/sys/vm/memfd_noexec", "2"))?;
         }
-        files::Build {
-            mounts: &blueprint.mounts,
-            person: blueprint.person(),
-            uid: blueprint.uid,
-            workspace: &self.workspace,
-            image: self.image.as_ref(),
-            owners: self.owners.as_ref(),
-            means: first.means(),
-        }
-        .run(ahead)?;
+        let rules =
+            files::Build { blueprint, workspace: &self.workspace, image: self.image.as_ref(), owners: self.owners.as_ref(), means: first.means() }
+                .run(ahead)?;
         let terminal = Step::at("open a terminal", self.terminal())?;
-        self.become_nobody()?;
+        self.become_nobody(user)?;
         let landlock = match first.layers.has(Layer::Landlock) {
-            true => Step::at("raise Landlock", walls::landlock(&blueprint.landlock))?,
+            true => Step::at("raise Landlock", self.rules(rules).and_then(Rules::raise))?,
             false => "left out".to_owned(),
         };
         if first.layers.has(Layer::Seccomp) {
             Step::at("load the seccomp filter", first.filter.load())?;
         }
         Ok((terminal, landlock))
+    }
+
+    /// What Landlock leaves open of the cell's files.
+    fn rules(&self, ahead: Option<Rules>) -> Result<Rules, WallError> {
+        match ahead {
+            Some(rules) => rules.leave_open(self.blueprint.own_landlock()),
+            None => Rules::begin()?.leave_open(self.blueprint.all_landlock()),
+        }
     }
 
     /// The terminal comes from the cell's own devpts, so that the cell can name it and the host's terminals stay out of sight.
@@ -194,12 +184,12 @@ impl Builder<'_> {
     }
 
     /// Gives up every power: the user, the groups, the capabilities in every set, and the ways to win them back.
-    fn become_nobody(&self) -> Result<(), Step> {
+    fn become_nobody(&self, user: Option<Unmapped>) -> Result<(), Step> {
         if self.first.layers.has(Layer::Limits) {
             self.set_limits()?;
         }
-        if self.first.layers.has(Layer::Users) {
-            self.change_user()?;
+        if let Some(user) = user {
+            self.change_user(user)?;
         }
         Step::at("renounce new privileges", set_no_new_privs(true))?;
         Step::at("hide the first process", set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
@@ -217,14 +207,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn change_user(&self) -> Result<(), Step> {
+    fn change_user(&self, user: Unmapped) -> Result<(), Step> {
         // Below the rung of root the kernel keeps everybody from changing groups; they are those of the user who started the warden.
         if self.first.rung == Rung::Root {
             Step::at("leave all groups", set_thread_groups(&[]))?;
         }
-        Step::at("make a user namespace", sys::unshare(UnshareFlags::NEWUSER))?;
-        Step::at("ask for a mapping", say(&self.first.channel, &Said::Unmapped, None))?;
-        self.first.await_word("be mapped", |told| matches!(told, Told::Mapped))?;
+        Step::at("map the cell's user", user.map(CELL_UID, self.blueprint.uid).and_then(Mapped::enter))?;
         let (user, group) = (Uid::from_raw(CELL_UID), Gid::from_raw(CELL_UID));
         Step::at("become the cell's group", set_thread_res_gid(group, group, group))?;
         Step::at("become the cell's user", set_thread_res_uid(user, user, user))?;
@@ -247,43 +235,27 @@ impl Builder<'_> {
         })
     }
 
-    /// Waits for the warden's word, runs what the holder asked for, and stays as the cell's first process.
-    fn serve(&self, terminal: &Terminal, landlock: String) -> Step {
-        let result = Step::at("hand over the terminal", say(&self.first.channel, &Said::Ready { landlock }, Some(terminal.master.as_fd())))
-            .and_then(|()| self.prepare(terminal))
-            .and_then(|prepared| {
-                self.first.await_word("hear that the record is durable", |told| matches!(told, Told::Go))?;
-                self.start(prepared)
-            });
-        match result {
-            Ok((shell, children)) => attend(shell, &children, &self.first.channel, &terminal.master),
-            Err(failed) => failed,
-        }
-    }
-
-    /// Makes the process that will be the shell, and has it wait: the warden and the ledger have work to do meanwhile.
-    fn prepare(&self, terminal: &Terminal) -> Result<Prepared, Step> {
+    /// Says that all stands, makes the process that will be the shell, and has it run what the holder asked for once the warden gives the word, for which
+    /// that process waits itself. What the warden and the ledger have to do until then goes on meanwhile.
+    fn serve(&self, terminal: &Terminal, landlock: String) -> Result<(Pid, OwnedFd), Step> {
         let pipe = || Step::at("make a pipe", rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC));
         let children = Step::at("watch children", sys::signals(&[libc::SIGCHLD]))?;
         let ((news, report), (word, go)) = (pipe()?, pipe()?);
+        let handed = [terminal.master.as_fd(), go.as_fd()];
+        Step::at("hand over the terminal", say(&self.first.channel, &Said::Ready { landlock }, &handed))?;
+        // Only the warden gives the word; where it is gone, so is the word's pipe.
+        drop(go);
         let Some(shell) = Step::at("start the shell", sys::fork())? else {
             let error = self.execute(terminal, &report, &word);
             let _unheard = rustix::io::write(&report, error.to_string().as_bytes());
             sys::exit_now(NOT_RUN)
         };
-        Ok(Prepared { shell, children, news, go, word })
-    }
-
-    /// Has it run what the holder asked for.
-    fn start(&self, prepared: Prepared) -> Result<(Pid, OwnedFd), Step> {
-        let Prepared { shell, children, news, go, word } = prepared;
-        Step::at("start the shell", rustix::io::write(&go, &GO))?;
-        drop(word);
+        drop(report);
         let mut failure = [0; 256];
         // The pipe closes when the programme runs, and speaks when it does not.
         match Step::at("hear of the shell", rustix::io::read(&news, &mut failure))? {
             0 => {
-                Step::at("say that the shell runs", say(&self.first.channel, &Said::Running, None))?;
+                Step::at("say that the shell runs", say(&self.first.channel, &Said::Running, &[]))?;
                 Ok((shell, children))
             }
             length => Err(Step::new("run the command", io::Error::other(String::from_utf8_lossy(&failure[..length]).into_owned()))),

@@ -15,11 +15,12 @@ use rustix::mount::{
 };
 use rustix::process::{fchdir, pivot_root};
 use rustix::thread::UnshareFlags;
-use sulku_permit::HolderId;
 use sulku_plan::filesystem::{Mount, Programmes, WORKSPACE};
 
 use super::Step;
 use super::ahead::{Ahead, Identity};
+use super::blueprint::Blueprint;
+use super::walls::Rules;
 use crate::layers::{Layer, Layers};
 use crate::sys::{self, Extent};
 
@@ -58,12 +59,8 @@ pub(super) struct Means {
 
 /// What a cell's file system is made from.
 pub(super) struct Build<'a> {
-    /// What it is to be, in the order in which it is made.
-    pub mounts: &'a [Mount],
-    /// For whom.
-    pub person: &'a HolderId,
-    /// The workspace's user id on the host.
-    pub uid: u32,
+    /// What it is to be, and for whom.
+    pub blueprint: &'a Blueprint,
     /// A detached mount of the workspace's folder.
     pub workspace: &'a OwnedFd,
     /// A detached mount of its system, where that is an image.
@@ -122,27 +119,30 @@ pub(super) fn leave_others_mounts() -> Result<(), Step> {
 }
 
 impl Build<'_> {
-    /// Makes the plan's file system and makes it this process's root; what was made ahead is used if it is what the plan says.
-    pub(super) fn run(&self, ahead: Option<Ahead>) -> Result<(), Step> {
-        match ahead.filter(|ahead| ahead.fits(self.mounts)) {
+    /// Makes the plan's file system and makes it this process's root; what was made ahead is used if it is what the plan says, and then what Landlock
+    /// leaves open of it is returned.
+    pub(super) fn run(&self, ahead: Option<Ahead>) -> Result<Option<Rules>, Step> {
+        match ahead.filter(|ahead| self.blueprint.has_common() && ahead.is_as_the_host()) {
             Some(ahead) => {
-                let is_left = |mount: &&Mount| !ahead.has(mount);
-                let left = self.mounts.iter().filter(is_left).map(|mount| Ok((mount, self.source(mount)?))).collect::<Result<Vec<_>, _>>()?;
-                let mut root = ahead.enter()?;
-                left.into_iter().try_for_each(|(mount, source)| self.place(&mut root, mount, source))?;
-                root.finish()
+                let mounts = self.blueprint.own_mounts();
+                let sources = mounts.iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
+                let (mut root, rules) = ahead.enter()?;
+                mounts.iter().zip(sources).try_for_each(|(mount, source)| self.place(&mut root, mount, source))?;
+                root.finish()?;
+                Ok(rules)
             }
-            None => self.run_anew(),
+            None => self.run_anew().map(|()| None),
         }
     }
 
     fn run_anew(&self) -> Result<(), Step> {
         leave_others_mounts()?;
-        let mut sources = self.mounts.iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
-        self.add_image(&mut sources)?;
+        let mounts = self.blueprint.all_mounts();
+        let mut sources = mounts.iter().map(|mount| self.source(mount)).collect::<Result<Vec<_>, _>>()?;
+        self.add_image(&mounts, &mut sources)?;
         let bare = if self.means.layers.has(Layer::Files) { None } else { Some(Step::at("show the host's files", whole_host())?) };
-        let mut root = Root::begin(self.mounts.first())?;
-        self.mounts.iter().zip(sources).skip(1).try_for_each(|(mount, source)| self.place(&mut root, mount, source))?;
+        let mut root = Root::begin(mounts.first().copied())?;
+        mounts.into_iter().zip(sources).skip(1).try_for_each(|(mount, source)| self.place(&mut root, mount, source))?;
         if let Some(host) = bare {
             Step::at("show the host's files", attach(root.folder.as_fd(), "/host".as_ref(), &host, FileType::Directory))?;
             root.later_read_only.clear();
@@ -171,10 +171,10 @@ impl Build<'_> {
 
     /// What the image has. Only what is attached can be cloned, so it hangs where the root will hide it, and goes with the host's files: after all that
     /// is the host's has been opened, which it may hide, too.
-    fn add_image(&self, sources: &mut [Source]) -> Result<(), Step> {
+    fn add_image(&self, mounts: &[&Mount], sources: &mut [Source]) -> Result<(), Step> {
         let Some(image) = self.image else { return Ok(()) };
         Step::at("hold the image", move_mount(image, "", CWD, STAGE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))?;
-        for (mount, source) in self.mounts.iter().zip(sources) {
+        for (mount, source) in mounts.iter().zip(sources) {
             if let Mount::Image { path } = mount {
                 *source = of_image(image, mount, Path::new(path.as_ref()))?;
             }
@@ -187,7 +187,7 @@ impl Build<'_> {
         let folder = root.folder.as_fd();
         let placed = match (mount, source) {
             (Mount::Dataset { path, .. }, Source::Tree(tree, kind)) => attach(folder, path, &tree, kind),
-            (Mount::Made { path, text }, _) => make_file(folder, Path::new(path.as_ref()), &Mount::text_for(text, self.person)),
+            (Mount::Made { path, text }, _) => make_file(folder, Path::new(path.as_ref()), &Mount::text_for(text, self.blueprint.person())),
             (Mount::Workspace { .. }, _) => attach(folder, WORKSPACE.as_ref(), self.workspace, FileType::Directory),
             (Mount::Terminals, _) => self.make_terminals(folder),
             (_, source) => return root.place(self.means, mount, source),
@@ -196,7 +196,7 @@ impl Build<'_> {
     }
 
     fn make_terminals(&self, root: BorrowedFd<'_>) -> io::Result<()> {
-        let owner = self.uid.to_string();
+        let owner = self.blueprint.uid.to_string();
         let options = [("uid", owner.as_str()), ("gid", &owner), ("mode", "0620"), ("ptmxmode", "0666")];
         let tree = filesystem("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
         attach(root, "/dev/pts".as_ref(), &tree, FileType::Directory)

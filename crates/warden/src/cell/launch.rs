@@ -12,10 +12,10 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Gid, Uid};
 use sulku_permit::WorkspaceName;
 use sulku_plan::Plan;
-use sulku_plan::filesystem::{CELL_UID, Programmes};
+use sulku_plan::filesystem::Programmes;
 
 use super::blueprint::Blueprint;
-use super::channel::{Told, say, tell_blueprint};
+use super::channel::tell_blueprint;
 use super::seat::Process;
 use super::{Site, Step};
 use crate::config::{CELL_UIDS, Users};
@@ -107,15 +107,6 @@ fn ids_taken(workspaces: &Path) -> io::Result<Vec<u32>> {
 }
 
 impl Process {
-    /// Maps the cell's one user to the workspace's user id, and nothing else.
-    pub fn map(&self, uid: u32) -> io::Result<()> {
-        let of = |file: &str| format!("/proc/{}/{file}", self.pid.as_raw_nonzero());
-        fs::write(of("setgroups"), "deny")?;
-        fs::write(of("uid_map"), format!("{CELL_UID} {uid} 1\n"))?;
-        fs::write(of("gid_map"), format!("{CELL_UID} {uid} 1\n"))?;
-        say(&self.channel, &Told::Mapped, None)
-    }
-
     /// Has a waiting process become the cell.
     pub fn become_cell(&self, blueprint: Blueprint, folder: &Folder, image: Option<&OwnedFd>, network: &OwnedFd) -> io::Result<()> {
         let descriptors: Vec<_> = [&folder.mount, network].into_iter().chain(image).chain(&folder.owners).map(AsFd::as_fd).collect();

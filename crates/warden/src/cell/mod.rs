@@ -14,6 +14,7 @@ mod launch;
 mod motion;
 mod owners;
 mod seat;
+mod user;
 mod walls;
 
 use std::io;
@@ -31,7 +32,7 @@ use sulku_plan::order::TerminalSize;
 use sulku_plan::{Limits, Plan, PlanDigest};
 
 use self::blueprint::Blueprint;
-use self::channel::{Told, hear, say};
+use self::channel::{GO, Told, hear, say};
 use self::seat::{Process, Seat};
 use crate::cgroup::{Group, Motion, Usage};
 use crate::config::Users;
@@ -46,7 +47,7 @@ pub use self::filter::Instruction;
 pub use self::launch::workspace_uid;
 pub use self::owners::Owners;
 pub use self::seat::{Ground, Seats};
-pub use self::walls::{Filter, LANDLOCK_ABI_MIN, WallError, landlock};
+pub use self::walls::{Filter, LANDLOCK_ABI_MIN, Rules, WallError};
 
 /// A step that failed, and why.
 #[derive(Debug, thiserror::Error)]
@@ -149,12 +150,13 @@ pub struct Cell {
     pub forbidden: Forbiddens,
     /// Bytes of the flows that were told: sent, and received.
     pub carried: (u64, u64),
+    /// Where it is told that it may run.
+    go: Option<OwnedFd>,
     process: Process,
     channel_open: bool,
     /// Whether its words and its end are watched.
     watched: [bool; 2],
     group: Group,
-    uid: u32,
     rung: Rung,
     /// What its processes have used, as their end told it; where there is a group, that knows better.
     used: Usage,
@@ -210,7 +212,8 @@ impl Cell {
         let (link, address) = (CellLink::from(&network), network.address);
         let seat = site.seats.take(site.ground)?;
         let blueprint = Blueprint::new(&plan, &opening, term.clone(), size, uid);
-        let told = seat.group.limit(&limits).and_then(|()| seat.process.become_cell(blueprint, &folder, site.image.as_ref(), &network.namespace));
+        // Its limits hold before anything of the holder's runs; what it does until then need not wait for them.
+        let told = seat.process.become_cell(blueprint, &folder, site.image.as_ref(), &network.namespace).and_then(|()| seat.group.limit(&limits));
         if let Err(error) = told {
             seat.dismiss();
             return Err(Step::new("have a process become the cell", error));
@@ -236,11 +239,11 @@ impl Cell {
             endings: Endings::default(),
             forbidden: Forbiddens::default(),
             carried: (0, 0),
+            go: None,
             process,
             channel_open: true,
             watched: [false; 2],
             group,
-            uid,
             rung: site.ground.rung,
             used: Usage::default(),
             plan,
@@ -298,12 +301,14 @@ impl Cell {
         Ok(())
     }
 
-    /// Hears what its first process says; keeps the terminal if it comes.
+    /// Hears what its first process says; keeps the terminal, and the way to let it run, if they come.
     pub fn hear(&mut self) -> Option<Said> {
         match hear(&self.process.channel) {
-            Ok((said, master)) => {
-                if let Some(master) = master.filter(|_| self.master.is_none()) {
-                    self.master = Some(master);
+            Ok((said, descriptors)) => {
+                if let Ok([master, go]) = <[OwnedFd; 2]>::try_from(descriptors)
+                    && self.master.is_none()
+                {
+                    (self.master, self.go) = (Some(master), Some(go));
                 }
                 Some(said)
             }
@@ -314,21 +319,18 @@ impl Cell {
         }
     }
 
-    /// Maps its user.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn map(&self) -> io::Result<()> {
-        self.process.map(self.uid)
-    }
-
     /// Lets it run: only after its record is durable, which `proof` shows.
     ///
     /// # Errors
-    /// Its process is gone.
-    pub fn release(&self, proof: &sulku_audit::Receipt) -> io::Result<()> {
+    /// It is not built, or runs already.
+    pub fn release(&mut self, proof: &sulku_audit::Receipt) -> io::Result<()> {
         let _durable = proof.index();
-        say(&self.process.channel, &Told::Go, None)
+        let go = self.go.take().ok_or(io::ErrorKind::InvalidInput)?;
+        match rustix::io::write(go, &GO) {
+            // It ended while it waited, which its end tells.
+            Err(rustix::io::Errno::PIPE) => Ok(()),
+            written => Ok(written.map(drop)?),
+        }
     }
 
     /// Has its first process send a signal to the terminal's foreground processes, inside the cell, where no other can be meant.
@@ -336,7 +338,7 @@ impl Cell {
     /// # Errors
     /// Its process is gone.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        say(&self.process.channel, &Told::Signal(signal), None)
+        say(&self.process.channel, &Told::Signal(signal), &[])
     }
 
     /// Freezes or thaws it.
@@ -344,7 +346,7 @@ impl Cell {
     /// # Errors
     /// The kernel refused.
     pub fn set_motion(&self, motion: Motion) -> io::Result<()> {
-        if self.group.is_there() { self.group.set_motion(motion) } else { say(&self.process.channel, &Told::Move(motion), None) }
+        if self.group.is_there() { self.group.set_motion(motion) } else { say(&self.process.channel, &Told::Move(motion), &[]) }
     }
 
     /// Tells all its processes to die. Those of a frozen cell must move to do so.
@@ -364,7 +366,7 @@ impl Cell {
 
     /// Lets go of all that is left once no process is, and says what stays.
     pub fn clear(&mut self) -> Remains {
-        self.master = None;
+        (self.master, self.go) = (None, None);
         self.channel_open = false;
         let usage = if self.group.is_there() { self.group.usage() } else { self.used };
         let leftovers = self.group.remove().into_iter().map(|folder| format!("control group {}", folder.display())).collect();

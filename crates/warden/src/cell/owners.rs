@@ -6,14 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
-
-use crate::sys;
+use super::user::Unmapped;
 
 /// So many namespaces are kept for the next cells of their workspaces; each is a descriptor.
 const KEPT_MAX: usize = 64;
@@ -33,29 +29,8 @@ impl Owners {
         }
         let kept: &OwnedFd = match self.0.entry(id) {
             Entry::Occupied(kept) => kept.into_mut(),
-            Entry::Vacant(place) => place.insert(namespace(id)?),
+            Entry::Vacant(place) => place.insert(Unmapped::make()?.map(id, id)?.into()),
         };
         Ok(kept.as_fd())
     }
-}
-
-/// A namespace lives while a process is in it or a descriptor means it: a process makes it, and goes when the descriptor is there.
-fn namespace(id: u32) -> io::Result<OwnedFd> {
-    let (wait, hold) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (pid, pidfd) = match sys::clone_into_namespaces(libc::CLONE_NEWUSER)? {
-        sys::Side::Child => {
-            drop(hold);
-            // Ends with the warden's end of the pipe, also if the warden dies.
-            let _nothing = rustix::io::read(&wait, &mut [0]);
-            sys::exit_now(0)
-        }
-        sys::Side::Parent { pid, pidfd } => (pid.as_raw_nonzero(), pidfd),
-    };
-    let only = format!("{id} {id} 1\n");
-    let made = fs::write(format!("/proc/{pid}/uid_map"), &only)
-        .and_then(|()| fs::write(format!("/proc/{pid}/gid_map"), &only))
-        .and_then(|()| fs::File::open(format!("/proc/{pid}/ns/user")));
-    drop(hold);
-    waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
-    Ok(made?.into())
 }

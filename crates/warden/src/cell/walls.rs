@@ -7,8 +7,8 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
-    RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreated,
+    RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use sulku_audit::merkle::sha256;
 use sulku_permit::Rung;
@@ -109,28 +109,60 @@ fn handled() -> BitFlags<AccessFs> {
     if sys::landlock_abi() >= RESOLVE_UNIX_ABI { all | AccessFs::ResolveUnix } else { all }
 }
 
-/// Holds this process and all that it starts to the plan's rules, for ever; says in words how.
-///
-/// # Errors
-/// A rule can't be enforced; the process may then be held by none.
-pub fn landlock(rules: &[LandlockRule]) -> Result<String, WallError> {
-    let level = CompatLevel::HardRequirement;
-    let mut ruleset =
-        Ruleset::default().set_compatibility(level).handle_access(handled())?.scope(Scope::from_all(ABI::V6))?.create()?.set_compatibility(level);
-    for LandlockRule { path, access } in rules {
-        let path = Path::new(path.as_ref());
-        // What the host lacks the cell lacks, and nothing needs to be left open for it.
-        let Ok(beneath) = PathFd::new(path) else { continue };
-        let rights = rights(*access) & handled();
-        let rights = if path.is_dir() { rights } else { rights & AccessFs::from_file(ABI::V9) };
-        ruleset = ruleset.add_rule(PathBeneath::new(beneath, rights))?;
+/// What Landlock leaves open, in the making.
+pub struct Rules {
+    ruleset: RulesetCreated,
+    /// For what was not there yet.
+    absent: Vec<LandlockRule>,
+}
+
+impl Rules {
+    /// None yet: nothing is left open.
+    ///
+    /// # Errors
+    /// The kernel can't enforce all that is asked of it.
+    pub fn begin() -> Result<Self, WallError> {
+        let level = CompatLevel::HardRequirement;
+        let ruleset = Ruleset::default().set_compatibility(level).handle_access(handled())?.scope(Scope::from_all(ABI::V6))?.create()?;
+        Ok(Self { ruleset: ruleset.set_compatibility(level), absent: Vec::new() })
     }
-    if sys::landlock_abi() >= LOG_ABI {
-        // The holder's programmes are run by this process: what they are denied is told where the host's audit is on.
-        ruleset = ruleset.log_new_exec(true)?;
+
+    /// Leaves these open as well, and what was to be left open before and was not there.
+    ///
+    /// # Errors
+    /// The kernel refused a rule.
+    pub fn leave_open<'a>(self, rules: impl IntoIterator<Item = &'a LandlockRule>) -> Result<Self, WallError> {
+        let Self { mut ruleset, absent: earlier } = self;
+        let mut absent = Vec::new();
+        for rule in earlier.into_iter().chain(rules.into_iter().cloned()) {
+            let path = Path::new(rule.path.as_ref());
+            // What the host lacks the cell lacks, and nothing needs to be left open for it.
+            let Ok(beneath) = PathFd::new(path) else {
+                absent.push(rule);
+                continue;
+            };
+            let rights = rights(rule.access) & handled();
+            let rights = if path.is_dir() { rights } else { rights & AccessFs::from_file(ABI::V9) };
+            ruleset = ruleset.add_rule(PathBeneath::new(beneath, rights))?;
+        }
+        Ok(Self { ruleset, absent })
     }
-    let status = ruleset.restrict_self()?;
-    if status.ruleset == RulesetStatus::FullyEnforced { Ok(format!("ABI {}, fully enforced", sys::landlock_abi())) } else { Err(WallError::Partial) }
+
+    /// Holds this process and all that it starts to them, for ever; says in words how.
+    ///
+    /// # Errors
+    /// They can't all be enforced; the process may then be held by none.
+    pub fn raise(self) -> Result<String, WallError> {
+        let mut ruleset = self.ruleset;
+        if sys::landlock_abi() >= LOG_ABI {
+            // The holder's programmes are run by this process: what they are denied is told where the host's audit is on.
+            ruleset = ruleset.log_new_exec(true)?;
+        }
+        match ruleset.restrict_self()?.ruleset {
+            RulesetStatus::FullyEnforced => Ok(format!("ABI {}, fully enforced", sys::landlock_abi())),
+            _ => Err(WallError::Partial),
+        }
+    }
 }
 
 fn rights(access: Access) -> BitFlags<AccessFs> {

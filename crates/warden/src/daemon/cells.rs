@@ -18,11 +18,6 @@ impl Warden {
         let Some(cell) = self.cells.get_mut(&session) else { return };
         let Some(said) = cell.hear() else { return };
         match (&cell.phase, said) {
-            (Phase::Building(_), Said::Unmapped) => {
-                if let Err(error) = cell.map() {
-                    self.fail(session, format!("could not map the cell's user: {error}"));
-                }
-            }
             (Phase::Building(_), Said::Ready { landlock }) if cell.master.is_some() => {
                 if let Err(error) = self.keep_an_eye_on(session) {
                     return self.fail(session, format!("could not watch what runs in the cell: {error}"));

@@ -19,7 +19,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new
 use serde::{Deserialize, Serialize};
 use sulku_permit::Rung;
 
-use crate::cell::{Filter, WallError, landlock};
+use crate::cell::{Filter, Rules, WallError};
 use crate::{packet, sys};
 
 pub(crate) use self::carry::RESOLVERS_CONNECTIONS_MAX;
@@ -138,6 +138,6 @@ fn confine(warden: rustix::process::Pid, channel: BorrowedFd<'_>) -> io::Result<
     set_capabilities(None, none)?;
     set_no_new_privs(true)?;
     // No rule: no file can be opened and no program run. After that a cell's own filter, which leaves of sockets what is carried.
-    landlock(&[])?;
+    Rules::begin()?.raise()?;
     Filter::compile(Rung::Rootless).and_then(|filter| filter.load()).map_err(|error: WallError| error.into())
 }
